@@ -1,0 +1,149 @@
+"""Every error a user can meet, as one tree; the exit code is a class attribute.
+
+A message has four parts on one line: what happened, what was got, what was expected, what to do next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+
+class SanaWMError(Exception):
+    """Base of all errors that are the user's to see.
+
+    Args:
+        what: What went wrong, a sentence without its full stop.
+        got: What was found.
+        expected: What would have been right.
+        next_step: What the user can do about it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, got: object = None, expected: object = None, next_step: str | None = None) -> None:
+        self.what = what
+        self.got = got
+        self.expected = expected
+        self.next_step = next_step
+        super().__init__(describe(what, got=got, expected=expected, next_step=next_step))
+
+
+def describe(what: str, *, got: object = None, expected: object = None, next_step: str | None = None) -> str:
+    """Join the parts of a message into one line, leaving out what is not known."""
+    parts = [what]
+    if got is not None:
+        parts.append(f"got {got}")
+    if expected is not None:
+        parts.append(f"expected {expected}")
+    text = "; ".join(parts)
+    return printable(f"{text}. {next_step}" if next_step else text)
+
+
+def printable(text: str) -> str:
+    """Text whose control characters are spelled out: a file's content must not steer a terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding of a check that lists all it finds: where (a manifest field or a file) and the four parts."""
+
+    field: str
+    what: str
+    got: str | None = None
+    expected: str | None = None
+    next_step: str | None = None
+
+    def __str__(self) -> str:
+        text = describe(self.what, got=self.got, expected=self.expected, next_step=self.next_step)
+        return f"{printable(self.field)}: {text}"
+
+    def as_json(self) -> dict[str, str | None]:
+        """The parts by name, for `--json`."""
+        return asdict(self)
+
+
+class ProblemListError(SanaWMError):
+    """Several problems at once, so that a user mends them in one go."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+        super().__init__("\n".join([f"{self.headline}: {count}", *(f"  {problem}" for problem in problems)]))
+
+    headline: ClassVar[str] = "check failed"
+
+
+class ManifestError(ProblemListError):
+    """The manifest, or an input file that it names, is not usable."""
+
+    exit_code = 2
+    headline = "the manifest cannot be run"
+
+
+class UsageError(SanaWMError):
+    """A command was called with something that it cannot take."""
+
+    exit_code = 2
+
+
+class WeightsError(SanaWMError):
+    """A weight file is missing, damaged or not of this model."""
+
+    exit_code = 3
+
+
+class IncompleteWeightsError(ProblemListError):
+    """The weight layout is incomplete; every missing or wrong part is listed."""
+
+    exit_code = 3
+    headline = "the weights cannot be used"
+
+
+class HandoffError(SanaWMError):
+    """A file that one stage leaves for the next is missing, damaged or of another run."""
+
+    exit_code = 4
+
+
+class MemoryCapError(SanaWMError):
+    """A stage went over the memory cap."""
+
+    exit_code = 5
+
+
+class MemoryNotReleasedError(SanaWMError):
+    """A phase ended and device memory, or a process, was still held."""
+
+    exit_code = 6
+
+
+class StageFailedError(SanaWMError):
+    """A stage failed; its log is named."""
+
+    exit_code = 7
+
+
+class LibraryMismatchError(SanaWMError):
+    """An installed library is not the one that our arithmetic was written against."""
+
+    exit_code = 7
+
+
+class SanityError(SanaWMError):
+    """Latents or frames failed their sanity checks."""
+
+    exit_code = 8
+
+
+class RunDirectoryBusyError(SanaWMError):
+    """Another process owns the run directory."""
+
+    exit_code = 9
+
+
+class InterruptedRunError(SanaWMError):
+    """The run was asked to stop and did, after saving."""
+
+    exit_code = 130

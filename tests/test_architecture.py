@@ -1,0 +1,119 @@
+"""The rules of docs/architecture.md that a machine can read off the sources."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ROOT / "src" / "sana_wm"
+MODULES = sorted(SOURCES.rglob("*.py"))
+
+#: What each package may import of its siblings; imports point down this list.
+ALLOWED: dict[str, set[str]] = {
+    "__main__": {"cli"},
+    "errors": set(),
+    "durable": {"errors"},
+    "manifest": {"errors"},
+    "camera": {"errors"},
+    "video": {"errors", "durable"},
+    "templates": set(),
+    "configs": set(),
+    "handoff": {"errors", "durable", "manifest", "camera"},
+    "weights": {"errors", "manifest", "handoff", "configs"},
+    "runtime": {"errors", "durable", "manifest", "handoff"},
+    "models": {"errors", "patches", "runtime", "weights"},
+    "patches": {"errors"},
+    "stages": {
+        "errors",
+        "durable",
+        "manifest",
+        "camera",
+        "video",
+        "handoff",
+        "weights",
+        "runtime",
+        "patches",
+        "models",
+    },
+    "diagnostics": {"errors", "runtime", "weights", "models", "patches"},
+    "bench": {"errors", "runtime", "weights", "models"},
+    "launcher": {"errors", "durable", "manifest", "camera", "video", "handoff", "weights"},
+    "cli": {"errors", "manifest", "camera", "video", "handoff", "weights", "launcher", "patches", "configs"},
+}
+#: Packages that must work where torch is not even installed.
+WITHOUT_TORCH = ("errors", "durable", "patches", "manifest", "camera", "video", "handoff", "launcher", "cli")
+TORCH = {"torch", "diffusers", "transformers"}
+
+
+def package_of(path: Path) -> str:
+    relative = path.relative_to(SOURCES)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imports_of(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCES)))
+def test_imports_point_one_way(path: Path) -> None:
+    package = package_of(path)
+    if package == "__init__":
+        return
+    siblings = {name.split(".")[1] for name in imports_of(path) if name.startswith("sana_wm.")} - {"__version__"}
+    assert siblings <= ALLOWED[package] | {package}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCES)))
+def test_each_power_has_one_place(path: Path) -> None:
+    text, name = path.read_text(), path.relative_to(SOURCES).as_posix()
+    imports = imports_of(path)
+    if package_of(path) in WITHOUT_TORCH:
+        assert not {found.split(".")[0] for found in imports} & TORCH
+    if "subprocess" in imports:
+        assert name.startswith(("launcher/process", "video/", "diagnostics/mps_lint/"))
+    if re.search(r"\bos\.(environ|getenv)\b", text):
+        assert name.startswith("cli/") or name == "runtime/device.py"
+    if re.search(r"\bsys\.exit\(|typer\.Exit", text):
+        assert name.startswith("cli/") or name.endswith("__main__.py")
+    assert not re.search(r"^\s*print\(", text, re.MULTILINE)
+    assert "import click" not in text
+
+
+def test_importing_the_command_line_loads_neither_torch_nor_diffusers() -> None:
+    question = (
+        "import sys, sana_wm.cli; print(sorted({'torch', 'diffusers', 'transformers', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_tree_in_the_docs_is_the_tree_on_disk() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    tree = text.split("```text\n", 1)[1].split("```", 1)[0]
+    documented = set(re.findall(r"^  (\w[\w.]*/?) ", tree, re.MULTILINE))
+    on_disk = {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in SOURCES.iterdir()
+        if path.name not in ("__init__.py", "__pycache__")
+    }
+    assert documented == on_disk
+
+
+def test_every_dependency_is_explained() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    listed = re.findall(r'^    "([a-z_]+)[>=]', project.split("dependencies = [", 1)[1].split("]", 1)[0], re.MULTILINE)
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    assert listed
+    assert [name for name in dict.fromkeys(listed) if f"`{name}`" not in text] == []

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sana_wm.durable import durable_file, part_path, remove_parts_under, remove_tree, sha256_of, write_durably
+from sana_wm.errors import HandoffError
+
+
+def test_a_file_appears_only_when_its_block_ended_well(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "latents.safetensors"
+    with durable_file(path) as part:
+        part.write_bytes(b"whole")
+        assert not path.exists()
+        assert part.parent == path.parent
+        assert part.suffix == path.suffix
+    assert path.read_bytes() == b"whole"
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "receipt.json"
+    write_durably(path, "old")
+
+    def fail() -> None:
+        with durable_file(path) as part:
+            part.write_text("half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(HandoffError, match="No space left on device") as caught:
+        fail()
+    assert caught.value.exit_code == 4
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HandoffError, match="cannot be written"):
+        write_durably(tmp_path / "file" / "receipt.json", "")
+
+
+def test_leftovers_of_a_killed_writer_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = tmp_path / "latents" / "part.safetensors"
+    write_durably(kept, "kept")
+    part_path(tmp_path / "latents" / "stage1.safetensors").write_text("half")
+    remove_parts_under(tmp_path)
+    assert list((tmp_path / "latents").iterdir()) == [kept]
+
+
+def test_a_link_is_removed_and_what_it_points_to_stays(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "precious").write_text("")
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    remove_tree(link)
+    assert not link.exists()
+    assert (target / "precious").exists()
+
+
+def test_the_hash_is_that_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    with pytest.raises(HandoffError, match="cannot be read"):
+        sha256_of(tmp_path / "b")
