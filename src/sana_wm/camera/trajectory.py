@@ -1,0 +1,153 @@
+"""A camera path: poses, the keys that made them, and how many frames a video can take from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sana_wm.camera.actions import MAX_ACTION_FRAMES, HeldKeys
+from sana_wm.camera.arrays import load_npy
+from sana_wm.errors import UsageError
+
+#: The VAE packs 8 frames in a latent frame, after the first one: videos have 8k + 1 frames.
+FRAMES_PER_LATENT = 8
+
+#: The longest action's poses: 1024 latent frames.
+MAX_NUM_FRAMES = MAX_ACTION_FRAMES + 1
+
+#: One latent frame is the given image; the shortest video adds one.
+MIN_NUM_FRAMES = FRAMES_PER_LATENT + 1
+
+#: Largest deviation of `R.T @ R` from the identity, per element: poses written with few digits still pass.
+ROTATION_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """A camera path.
+
+    Attributes:
+        c2w: (F, 4, 4) float32, camera-to-world, OpenCV axes.
+        held_keys: The F - 1 frames' keys, where an action string made the path: `held_keys[i]` led from pose i to
+            pose i + 1.
+    """
+
+    c2w: NDArray[np.float32]
+    held_keys: HeldKeys | None = None
+
+    def __len__(self) -> int:
+        """How many poses there are."""
+        return len(self.c2w)
+
+    def first(self, num_frames: int) -> Trajectory:
+        """The part that a video of `num_frames` takes.
+
+        Raises:
+            UsageError: `num_frames` is not 8k + 1, or more than there are poses; the nearest valid numbers are named.
+        """
+        check_num_frames(num_frames, available=len(self))
+        return Trajectory(self.c2w[:num_frames], self.held_keys and self.held_keys[: num_frames - 1])
+
+    def without_first(self, count: int) -> Trajectory:
+        """The path from pose `count` on, for a video whose first `count` frames were dropped."""
+        return Trajectory(self.c2w[count:], self.held_keys and self.held_keys[count:])
+
+
+def valid_num_frames_near(num_frames: int, *, available: int) -> tuple[int, ...]:
+    """The valid video lengths next to `num_frames`.
+
+    Args:
+        num_frames: Wanted length; itself the answer if valid.
+        available: Poses at hand, the upper bound.
+
+    Returns:
+        Nearest first, of two equally near ones the longer first; one, two or, where the path is too short, none.
+    """
+    if available < MIN_NUM_FRAMES:
+        return ()
+    available = min(available, MAX_NUM_FRAMES)
+    longest = available - (available - 1) % FRAMES_PER_LATENT
+    wanted = min(max(num_frames, MIN_NUM_FRAMES), longest)
+    below = wanted - (wanted - 1) % FRAMES_PER_LATENT
+    candidates = {below} if below == wanted else {below, below + FRAMES_PER_LATENT}
+    return tuple(sorted(candidates, key=lambda length: (abs(length - num_frames), -length)))
+
+
+def check_num_frames(num_frames: int, *, available: int) -> None:
+    """Refuse a video length that the VAE or the camera path cannot give.
+
+    Raises:
+        UsageError: Names the nearest valid lengths.
+    """
+    near = valid_num_frames_near(num_frames, available=available)
+    if num_frames in near:
+        return
+    if not near:
+        raise UsageError(
+            "the camera path is too short for a video",
+            got=f"{available} poses",
+            expected=f"{MIN_NUM_FRAMES} or more",
+            next_step=f"Lengthen the path: an action of N frames gives N + 1 poses, so {FRAMES_PER_LATENT} or more.",
+        )
+    raise UsageError(
+        f"num_frames must be 8k + 1, {MAX_NUM_FRAMES} at most, and the camera path has {available} poses",
+        got=num_frames,
+        expected=" or ".join(map(str, near)),
+        next_step=f"Set num_frames to {near[0]}, or change the camera path.",
+    )
+
+
+def load_poses(path: Path) -> Trajectory:
+    """Read a poses file.
+
+    Args:
+        path: `.npy` of (F, 4, 4) real numbers: camera-to-world, OpenCV axes.
+
+    Returns:
+        The path, float32, without keys.
+
+    Raises:
+        UsageError: Not readable, the wrong shape, or a matrix that is no rigid motion; the first such frame is named.
+    """
+    expected = "(F, 4, 4) camera-to-world poses"
+    poses = load_npy(path, holds="poses", expected=expected)
+    if poses.ndim != 3 or poses.shape[1:] != (4, 4) or len(poses) == 0:
+        raise UsageError(
+            f"the poses file has the wrong shape: {path}",
+            got=poses.shape,
+            expected=expected,
+            next_step="Save one 4x4 camera-to-world matrix a frame.",
+        )
+    for frame, pose in enumerate(poses):
+        _check_rigid(pose, f"pose {frame} of {len(poses)} in {path}")
+    return Trajectory(poses.astype(np.float32))
+
+
+def _check_rigid(pose: NDArray[np.float64], where: str) -> None:
+    rotation = pose[:3, :3]
+    deviation = np.abs(rotation.T @ rotation - np.eye(3)).max()
+    if deviation > ROTATION_TOLERANCE:
+        raise UsageError(
+            f"{where} has a rotation that is not orthonormal",
+            got=f"a deviation of {deviation:.2g} in R^T R",
+            expected=f"{ROTATION_TOLERANCE:g} at most",
+            next_step="Take scale and shear out of the upper-left 3x3.",
+        )
+    determinant = np.linalg.det(rotation)
+    if determinant < 0:
+        raise UsageError(
+            f"{where} has a mirrored rotation",
+            got=f"determinant {determinant:.3g}",
+            expected="+1",
+            next_step="Convert to OpenCV axes (x right, y down, z forward) by flipping two axes, not one.",
+        )
+    if pose[3].tolist() != [0, 0, 0, 1]:
+        raise UsageError(
+            f"{where} has a wrong last row",
+            got=pose[3].tolist(),
+            expected=[0.0, 0.0, 0.0, 1.0],
+            next_step="Save matrices whose last column holds the translation.",
+        )

@@ -1,0 +1,1 @@
+"""The JSON manifest, parsed once into frozen, strict objects."""

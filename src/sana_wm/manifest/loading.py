@@ -1,0 +1,165 @@
+"""From a JSON file to a `Manifest`: strict JSON, `${VAR}` and `~` expanded, paths made absolute."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from sana_wm.errors import ManifestError, Problem
+from sana_wm.manifest.model import Manifest
+
+#: Fields that name a file or folder; `camera.intrinsics` does when it is a string.
+PATH_FIELDS = (
+    ("model", "root"),
+    ("model", "gemma_root"),
+    ("model", "refiner_root"),
+    ("input", "image"),
+    ("input", "prompt_file"),
+    ("camera", "poses"),
+    ("camera", "intrinsics"),
+    ("video", "frames_dir"),
+    ("output_dir",),
+)
+
+_VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
+
+Json = dict[str, Any]
+M = TypeVar("M", bound=Manifest)
+
+
+def load_manifest(path: Path, environ: Mapping[str, str]) -> Manifest:
+    """Read and parse a manifest file.
+
+    Args:
+        path: JSON file; relative paths in it are relative to its folder.
+        environ: Variables for `${VAR}`; `$${VAR}` stays as the text `${VAR}`.
+
+    Returns:
+        The manifest with every path absolute.
+
+    Raises:
+        ManifestError: With all problems of the file at once.
+    """
+    raw = _read_json(path)
+    problems: list[Problem] = []
+    expanded = _map_strings(raw, "", lambda text, field: _expand_variables(text, field, environ, problems))
+    if problems:
+        raise ManifestError(problems)
+    _absolutize(expanded, path.resolve().parent)
+    return parse_manifest(expanded, Manifest)
+
+
+def parse_manifest(data: Json, kind: type[M]) -> M:
+    """Validate parsed JSON against the model `kind`.
+
+    Raises:
+        ManifestError: With one problem per field.
+    """
+    try:
+        # Through JSON mode: there, and only there, strict pydantic takes a JSON array for a tuple.
+        return kind.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        raise ManifestError([_problem(details) for details in error.errors()]) from error
+
+
+def _read_json(path: Path) -> Json:
+    def refuse_constant(name: str) -> None:
+        raise ValueError(f"{name} is not JSON")
+
+    def refuse_duplicates(pairs: list[tuple[str, Any]]) -> Json:
+        keys = [key for key, _ in pairs]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            raise ValueError(f"key {twice[0]!r} occurs twice")
+        return dict(pairs)
+
+    try:
+        data = json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=refuse_constant, object_pairs_hook=refuse_duplicates
+        )
+    except OSError as error:
+        raise ManifestError(
+            [Problem(str(path), "the manifest cannot be read", got=error.strerror, next_step="Check the path.")]
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(
+            [Problem(str(path), "the manifest is not valid JSON", got=str(error), expected="strict JSON in UTF-8")]
+        ) from error
+    if not isinstance(data, dict):
+        raise ManifestError(
+            [Problem(str(path), "the manifest is not an object", got=type(data).__name__, expected='{"version": 1, …}')]
+        )
+    return cast("Json", data)
+
+
+def _map_strings(value: Any, field: str, change: Callable[[str, str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value, field)
+    if isinstance(value, dict):
+        items = cast("Json", value).items()
+        return {key: _map_strings(item, f"{field}.{key}" if field else key, change) for key, item in items}
+    if isinstance(value, list):
+        items = cast("list[Any]", value)
+        return [_map_strings(item, f"{field}.{index}", change) for index, item in enumerate(items)]
+    return value
+
+
+def _expand_variables(text: str, field: str, environ: Mapping[str, str], problems: list[Problem]) -> str:
+    def replace(match: re.Match[str]) -> str:
+        if match.group(0).startswith("$$"):
+            return match.group(0)[1:]
+        name = match.group(1)
+        if name not in environ:
+            problems.append(
+                Problem(
+                    field,
+                    f"environment variable {name} is not set",
+                    got=repr(text),
+                    expected=f"{name} to be set",
+                    next_step=f"export {name}=…, or write the value into the manifest ($${{…}} keeps it as text).",
+                )
+            )
+            return match.group(0)
+        return environ[name]
+
+    return _VARIABLE.sub(replace, text)
+
+
+def _absolutize(data: Json, base: Path) -> None:
+    for *section, name in PATH_FIELDS:
+        holder: Any = data
+        for key in section:
+            holder = cast("Json", holder).get(key) if isinstance(holder, dict) else None
+        if isinstance(holder, dict) and isinstance(text := cast("Json", holder).get(name), str) and text:
+            try:
+                holder[name] = str((base / Path(text).expanduser()).absolute())
+            except RuntimeError as error:  # "~nobody": no such home
+                raise ManifestError([Problem(".".join([*section, name]), str(error), got=repr(text))]) from error
+
+
+def _problem(details: ErrorDetails) -> Problem:
+    # pydantic names the branch of a union (`camera.intrinsics.str`): the field is what the user wrote.
+    parts = [str(part) for part in details["loc"] if not str(part).startswith(("str", "tuple["))]
+    field = ".".join(parts) or "manifest"
+    kind = details["type"]
+    if kind == "extra_forbidden":
+        return Problem(
+            field, "unknown key", got=repr(details["input"]), next_step="Check its spelling in docs/manifest.md."
+        )
+    if kind == "missing":
+        return Problem(field, "is missing", expected="a value", next_step="See docs/manifest.md.")
+    message = details["msg"].removeprefix("Value error, ")
+    value = details["input"]
+    return Problem(
+        field, message, got=f"{type(value).__name__} {_shorten(value)}" if not parts or kind != "value_error" else None
+    )
+
+
+def _shorten(value: object, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"

@@ -1,0 +1,202 @@
+"""The manifest, version 1: every setting of a run, parsed once into frozen, strict objects.
+
+The JSON Schema that ships with the package is generated from these classes (`sana_wm.manifest.schema`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
+Codec = Literal["libx264", "h264_videotoolbox", "hevc_videotoolbox"]
+PixelIntrinsics = Annotated[tuple[float, float, float, float], Field(description="[fx, fy, cx, cy]")]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys refused, no coercion (`"42"` is no seed), immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ModelSection(Section):
+    """Where the weights lie."""
+
+    layout: Literal["original", "diffusers"] = Field(default="original", description="Weight layout on disk.")
+    root: str = Field(description="Folder of the SANA-WM weights.")
+    gemma_root: str | None = Field(
+        default=None, description="Folder of gemma-2-2b-it; needed by the original layout only."
+    )
+    refiner_root: str | None = Field(default=None, description="Folder of the refiner; null means ROOT/refiner.")
+
+    @model_validator(mode="after")
+    def _original_needs_gemma(self) -> Self:
+        if self.layout == "original" and self.gemma_root is None:
+            raise ValueError("gemma_root is needed with layout original: it holds gemma-2-2b-it")
+        return self
+
+
+class InputSection(Section):
+    """What the video starts from."""
+
+    image: str = Field(description="First frame, any format that Pillow reads.")
+    prompt: str | None = Field(default=None, description="Prompt text; exactly one of prompt and prompt_file.")
+    prompt_file: str | None = Field(default=None, description="UTF-8 text file that holds the prompt.")
+    negative_prompt: str = Field(default="", description="Negative prompt for guidance.")
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> Self:
+        if (self.prompt is None) == (self.prompt_file is None):
+            raise ValueError("give exactly one of prompt and prompt_file")
+        if self.prompt is not None and not self.prompt.strip():
+            raise ValueError("prompt is empty")
+        return self
+
+
+class CameraSection(Section):
+    """The camera path."""
+
+    action: str | None = Field(default=None, description="Action string; exactly one of action and poses.")
+    dialect: Literal["pr379", "smoothed"] = Field(
+        default="pr379",
+        description="Key mapping of action. pr379: a/d strafe, j/l yaw. smoothed: a/d yaw, j/l strafe, inertia.",
+    )
+    translation_speed: Positive = Field(default=0.05, description="Scene units per frame.")
+    rotation_speed_deg: Positive = Field(default=1.2, description="Degrees per frame.")
+    poses: str | None = Field(default=None, description=".npy of (F, 4, 4) camera-to-world poses, OpenCV axes.")
+    intrinsics: str | PixelIntrinsics = Field(
+        description="[fx, fy, cx, cy] or .npy of (4,), (3,3), (F,4), (F,3,3), in pixels of the input image."
+    )
+
+    @model_validator(mode="after")
+    def _one_path(self) -> Self:
+        if (self.action is None) == (self.poses is None):
+            raise ValueError("give exactly one of action and poses")
+        return self
+
+
+class VideoSection(Section):
+    """The video to make."""
+
+    num_frames: int = Field(default=321, ge=9, le=8185, description="8k+1, at most what the camera path gives.")
+    height: int = Field(default=704, gt=0, multiple_of=32, description="Pixels; the model was trained at 704.")
+    width: int = Field(default=1280, gt=0, multiple_of=32, description="Pixels; the model was trained at 1280.")
+    fps: int = Field(default=16, gt=0, description="Frames per second; also steers the refiner's time axis.")
+    overlay: bool = Field(default=False, description="Draw the held keys and a yaw/pitch joystick.")
+    codec: Codec = Field(default="libx264", description="ffmpeg encoder; the videotoolbox ones exist on macOS only.")
+    crf: int = Field(default=18, ge=0, le=51, description="libx264 quality, lower is better.")
+    preset: Preset = Field(default="medium", description="libx264 speed preset.")
+    pixel_format: Literal["yuv420p", "yuv444p"] = Field(default="yuv420p", description="Chroma sampling.")
+    frames_dir: str | None = Field(default=None, description="Folder for the frames as PNG, too; null writes none.")
+
+
+class Stage1Section(Section):
+    """The diffusion transformer."""
+
+    num_inference_steps: int = Field(default=60, ge=1, description="Euler steps.")
+    guidance_scale: float = Field(default=5.0, ge=1.0, description="Classifier-free guidance; 1 turns it off.")
+    flow_shift: Positive = Field(default=9.8, description="Inference shift of the sigmas (9.95 is for training).")
+    seed: int = Field(default=42, ge=0, lt=2**63, description="Noise seed, drawn on the CPU.")
+    camera_rescale: Literal["pr379", "diffusers", "none"] = Field(
+        default="pr379", description="Where q, k, v of the camera branch are scaled back: softmax blocks, all, none."
+    )
+    checkpoint_every: int = Field(default=5, ge=1, description="Steps between checkpoints.")
+    preview_every: int = Field(default=0, ge=0, description="Steps between preview pictures; 0 makes none.")
+
+
+class RefinerSection(Section):
+    """The LTX-2 refiner."""
+
+    enabled: bool = Field(default=True, description="Refine the Stage 1 latents.")
+    mode: Literal["autoregressive", "single_shot"] = Field(
+        default="autoregressive", description="autoregressive: as trained. single_shot: as PR #379 ran it."
+    )
+    seed: int = Field(default=42, ge=0, lt=2**63, description="Noise seed, drawn on the CPU.")
+    sink_size: int = Field(default=1, ge=1, description="Leading latent frames that stay as they are.")
+    block_size: int = Field(default=3, ge=1, description="Latent frames refined together.")
+    kv_max_frames: int = Field(default=11, ge=2, description="Latent frames the window holds, sink included.")
+
+    @model_validator(mode="after")
+    def _window_holds_the_sink(self) -> Self:
+        if self.kv_max_frames <= self.sink_size:
+            raise ValueError(f"kv_max_frames {self.kv_max_frames} must exceed sink_size {self.sink_size}")
+        return self
+
+
+class VaeDecodeSection(Section):
+    """The decoder."""
+
+    drop_sink_frame: bool = Field(
+        default=True, description="Drop the first frame of a refined video, as upstream does: 320 of 321 frames."
+    )
+
+
+class MemorySection(Section):
+    """The memory contract."""
+
+    cap_gib: Positive = Field(default=96.0, description="No stage may use more than this.")
+
+
+class SanitySection(Section):
+    """Limits beyond which a result counts as broken; docs/mps.md says how they were set."""
+
+    latent_std_min: float = Field(default=0.02, ge=0, description="Least standard deviation of a latent frame.")
+    latent_std_max: Positive = Field(default=20.0, description="Greatest standard deviation of a latent frame.")
+    black_mean: float = Field(default=4.0, ge=0, description="A constant frame below this mean luma (0-255) is black.")
+    constant_std: float = Field(default=1.0, ge=0, description="Least standard deviation of a frame's luma (0-255).")
+    saturated_share: float = Field(default=0.95, ge=0, le=1, description="Most values of a frame at 0 or 255.")
+    laplacian_share: float = Field(
+        default=0.01, ge=0, le=1, description="Least Laplacian energy of a frame against the median of the video."
+    )
+
+
+class Manifest(Section):
+    """A run of SANA-WM: image, prompt and camera path in, MP4 out."""
+
+    version: Literal[1]
+    name: str = Field(min_length=1, description="For people; written into the video's metadata.")
+    model: ModelSection
+    input: InputSection
+    camera: CameraSection
+    video: VideoSection = VideoSection()
+    stage1: Stage1Section = Stage1Section()
+    refiner: RefinerSection = RefinerSection()
+    vae_decode: VaeDecodeSection = VaeDecodeSection()
+    memory: MemorySection = MemorySection()
+    sanity: SanitySection = SanitySection()
+    device: Literal["auto", "mps", "cuda", "cpu"] = "auto"
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    output_dir: str = Field(min_length=1, description="The run directory.")
+
+    @property
+    def latent_num_frames(self) -> int:
+        """Latent frames: the VAE makes one of the first frame and one of every eight that follow."""
+        return (self.video.num_frames - 1) // 8 + 1
+
+    @property
+    def latent_height(self) -> int:
+        """Latent rows: the VAE divides by 32."""
+        return self.video.height // 32
+
+    @property
+    def latent_width(self) -> int:
+        """Latent columns: the VAE divides by 32."""
+        return self.video.width // 32
+
+
+class InputFile(Section):
+    """An input as it was when the run began."""
+
+    path: str
+    sha256: str
+
+
+class RunManifest(Manifest):
+    """What a run directory's `manifest.json` holds.
+
+    The manifest with every default, absolute paths and the prompt's text, and the hashes of its input files.
+    """
+
+    inputs: dict[str, InputFile]

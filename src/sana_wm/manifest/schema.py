@@ -1,0 +1,27 @@
+"""The manifest's JSON Schema: generated from the models, shipped beside them."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+from sana_wm.manifest.model import Manifest
+
+SCHEMA_NAME = "manifest.schema.json"
+
+
+def render_schema() -> str:
+    """The JSON Schema (2020-12) of manifest version 1, as text."""
+    schema = Manifest.model_json_schema()
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
+
+
+def shipped_schema() -> str:
+    """The JSON Schema that came with the package; a test holds it against `render_schema`."""
+    return (files("sana_wm.manifest") / SCHEMA_NAME).read_text(encoding="utf-8")
+
+
+def write_schema() -> None:
+    """Write the schema beside the models: `make schema`, after they changed."""
+    Path(str(files("sana_wm.manifest") / SCHEMA_NAME)).write_text(render_schema(), encoding="utf-8")

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sana_wm.camera.intrinsics import (
+    crop_geometry,
+    crop_intrinsics,
+    read_intrinsics,
+    resize_and_center_crop,
+)
+from sana_wm.errors import UsageError
+
+VECTOR = np.array([800.0, 810.0, 640.0, 352.0])
+MATRIX = np.array([[800.0, 0, 640.0], [0, 810.0, 352.0], [0, 0, 1]])
+RISING = VECTOR + np.arange(20)[:, None]
+
+
+@pytest.mark.parametrize(
+    "array", [VECTOR, MATRIX, np.tile(VECTOR, (17, 1)), np.tile(MATRIX, (20, 1, 1)), VECTOR.astype(int)]
+)
+def test_every_shape_gives_a_row_per_frame(tmp_path: Path, array: np.ndarray) -> None:
+    np.save(tmp_path / "k.npy", array)
+    intrinsics = read_intrinsics(tmp_path / "k.npy", 17)
+    assert intrinsics.dtype == np.float32
+    np.testing.assert_array_equal(intrinsics, np.tile(VECTOR, (17, 1)))
+
+
+def test_four_numbers_serve_all_frames() -> None:
+    np.testing.assert_array_equal(read_intrinsics([800, 810.0, 640, 352], 3), np.tile(VECTOR, (3, 1)))
+
+
+def test_of_a_longer_array_the_first_rows_are_taken(tmp_path: Path) -> None:
+    np.save(tmp_path / "k.npy", RISING)
+    np.testing.assert_array_equal(read_intrinsics(tmp_path / "k.npy", 9), RISING[:9])
+
+
+@pytest.mark.parametrize("name", ["demo_0", "demo_1"])
+def test_real_intrinsics_load(demo: Path, name: str) -> None:
+    path = demo / f"{name}_intrinsics.npy"
+    matrix = np.load(path)[320]
+    np.testing.assert_array_equal(
+        read_intrinsics(path, 321)[320], [matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (VECTOR[:3], "wrong shape in the intrinsics file: {path}; got (3,); expected (4,), (3, 3), (F, 4)"),
+        (np.tile(MATRIX, (2, 20, 1, 1)), "wrong shape"),
+        (np.float32(3), "wrong shape"),
+        (RISING[:16], "too few rows in the intrinsics file: {path}; got 16; expected 17 or more"),
+        (np.tile(MATRIX, (16, 1, 1)), "too few rows"),
+        (MATRIX.T, "not a pinhole camera matrix in the intrinsics file: {path}"),
+        (MATRIX + np.array([[0, 2, 0]] * 3), "not a pinhole camera matrix"),
+        (MATRIX * 2, "not a pinhole camera matrix"),
+        (VECTOR * [0, 1, 1, 1], "unusable numbers in row 0 of the intrinsics file: {path}; got [0.0, 810.0,"),
+        (RISING * np.where(np.arange(20) == 5, -1, 1)[:, None], "unusable numbers in row 5"),
+        (VECTOR * [1, 1, np.inf, 1], "holds values that are not finite"),
+        (VECTOR.astype(str), "does not hold real numbers"),
+    ],
+)
+def test_what_is_no_intrinsics_is_refused(tmp_path: Path, array: np.ndarray, message: str) -> None:
+    path = tmp_path / "k.npy"
+    np.save(path, array)
+    with pytest.raises(UsageError) as error:
+        read_intrinsics(path, 17)
+    assert message.format(path=path) in str(error.value)
+    assert None not in (error.value.got, error.value.expected, error.value.next_step)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ([800.0, 800.0, 640.0], "wrong shape in the intrinsics: the list; got (3,)"),
+        ([800.0, -800.0, 640.0, 352.0], "unusable numbers in row 0 of the intrinsics: the list"),
+        ([800.0, 800.0, float("nan"), 352.0], "unusable numbers in row 0"),
+    ],
+)
+def test_a_bad_list_is_refused(numbers: list[float], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        read_intrinsics(numbers, 9)
+    assert message in str(error.value)
+
+
+def test_crop_geometry_and_intrinsics_are_upstreams(golden: Path) -> None:
+    reference = np.load(golden / "intrinsics_crop.npz")
+    for index, src_size in enumerate(reference["src_size"].tolist()):
+        geometry = crop_geometry(tuple(src_size), height=704, width=1280)
+        assert geometry.resized_size == tuple(reference["resized_size"][index])
+        assert geometry.crop_offset == tuple(reference["crop_offset"][index])
+        cropped = crop_intrinsics(reference["intr_in"][index], geometry)
+        assert cropped.dtype == np.float32
+        np.testing.assert_allclose(cropped, reference["intr_out"][index], rtol=2e-6, atol=2e-4)
+
+
+def test_the_cropped_image_is_upstreams(golden: Path) -> None:
+    reference = np.load(golden / "image_crop.npz")
+    height, width = reference["target"].tolist()
+    cropped = resize_and_center_crop(Image.fromarray(reference["image"]), height=height, width=width)
+    # Pillow's Lanczos differs by one level between releases.
+    np.testing.assert_allclose(np.asarray(cropped).astype(int), reference["cropped"].astype(int), rtol=0, atol=1)
