@@ -1,0 +1,1 @@
+"""Checkpoint layouts, their verification, the tiny checkpoint."""

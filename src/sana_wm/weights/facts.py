@@ -1,0 +1,64 @@
+"""What is known of the released model before any of it is downloaded: repositories, files, sizes, parameter counts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from sana_wm.weights.layout import LayoutName, StageName
+
+
+class _Fact(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class FilePattern(_Fact):
+    """Files of a repository that belong together.
+
+    Attributes:
+        pattern: Glob on the path inside the repository.
+        stages: The stages that read them.
+        approximate_bytes: Their size all together; an estimate, see `ModelFacts.sources`.
+    """
+
+    pattern: str
+    stages: frozenset[StageName]
+    approximate_bytes: int
+
+
+class Repository(_Fact):
+    """A Hugging Face repository and the manifest field of `model` that names its folder."""
+
+    repo_id: str
+    manifest_field: Literal["root", "gemma_root", "refiner_root"]
+    files: tuple[FilePattern, ...]
+
+    def needed_files(self, stages: Collection[StageName]) -> tuple[FilePattern, ...]:
+        """The files that the given stages read."""
+        return tuple(entry for entry in self.files if entry.stages & set(stages))
+
+
+class ParameterCount(_Fact):
+    """Parameters in the files, and those that the loaders read."""
+
+    stored: int
+    loaded: int
+
+
+class ModelFacts(_Fact):
+    """All of `configs/model_facts.json`."""
+
+    sources: tuple[str, ...]
+    parameters: dict[str, ParameterCount]
+    layouts: dict[LayoutName, tuple[Repository, ...]]
+
+
+@cache
+def model_facts() -> ModelFacts:
+    """The facts, parsed once."""
+    text = files("sana_wm").joinpath("configs", "model_facts.json").read_text(encoding="utf-8")
+    return ModelFacts.model_validate_json(text)

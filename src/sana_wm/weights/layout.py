@@ -1,0 +1,238 @@
+"""The two released weight layouts as data: which folder holds which network, in which files, under which keys.
+
+Nothing here opens a weight file or complains of a missing one: `weights/check.py` lists all that is wrong at once, and
+`models/loading.py` raises for the file that it needs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, cast
+
+from sana_wm.errors import WeightsError
+
+LayoutName = Literal["original", "diffusers"]
+StageName = Literal["stage1", "refiner", "vae_decode"]
+
+STAGE_COMPONENTS: dict[StageName, tuple[str, ...]] = {
+    "stage1": ("stage1_tokenizer", "stage1_text_encoder", "vae", "transformer"),
+    "refiner": ("refiner_tokenizer", "refiner_text_encoder", "connectors", "refiner_transformer"),
+    "vae_decode": ("vae",),
+}
+
+DIFFUSERS_STEM = "diffusion_pytorch_model"
+TRANSFORMERS_STEM = "model"
+# Either is enough. Without them transformers builds an empty vocabulary and says nothing.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
+
+
+@dataclass(frozen=True)
+class KeyRules:
+    """How stored tensor names become the module's names.
+
+    Attributes:
+        strip: Prefixes that some writers add; the first that fits is removed.
+        skip: Beginnings of names that are known and never read.
+        skip_containing: The same for any part of the name.
+        replace: Pairs of beginnings, old and new.
+    """
+
+    strip: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    skip_containing: tuple[str, ...] = ()
+    replace: tuple[tuple[str, str], ...] = ()
+
+    def __call__(self, key: str) -> str | None:
+        """The module's name for a stored tensor; None for one that is known and never read."""
+        prefix = next((prefix for prefix in self.strip if key.startswith(prefix)), "")
+        name = key.removeprefix(prefix)
+        if name.startswith(self.skip) or any(part in name for part in self.skip_containing):
+            return None
+        for old, new in self.replace:
+            if name.startswith(old):
+                return new + name.removeprefix(old)
+        return name
+
+
+# NVlabs' own loader strips an outer `model.` too. diffusers made `pos_embed` obsolete (RoPE) and never reads the
+# learned null caption: 872 stored tensors, 870 read.
+STAGE1_RULES = KeyRules(
+    strip=("model.",),
+    skip=("pos_embed", "y_embedder.y_embedding"),
+    replace=(("t_embedder.mlp.0.", "t_embedder.linear_1."), ("t_embedder.mlp.2.", "t_embedder.linear_2.")),
+)
+GEMMA2_RULES = KeyRules(strip=("model.",), skip=("lm_head.",))
+# transformers wrote `language_model.model.*` before 4.52 and `model.language_model.*` since; the vision tower (432 M)
+# is never built.
+GEMMA3_RULES = KeyRules(
+    strip=("model.language_model.", "language_model.model.", "language_model.", "model."),
+    skip=("vision_tower.", "multi_modal_projector.", "lm_head."),
+)
+# The video-only forward never reads these 5.84 B of the 18.88 B parameters.
+REFINER_RULES = KeyRules(skip_containing=("audio", "a2v", "v2a", "av_cross"))
+CONNECTORS_RULES = KeyRules(skip=("audio_connector.",))
+
+
+@dataclass(frozen=True)
+class Component:
+    """One network, tokenizer or scheduler on disk.
+
+    Attributes:
+        name: Its name in `WeightLayout`.
+        folder: Where it lies.
+        config: Its config file, or None where the layout has none (the original Stage 1 file).
+        shards: Its weight files in order, each once; empty for tokenizers, schedulers and an index that cannot be
+            read. A file named here need not exist.
+        index: The `*.safetensors.index.json` that named the shards, or None for a single file.
+        rules: How its stored names become the module's names.
+    """
+
+    name: str
+    folder: Path
+    config: Path | None
+    shards: tuple[Path, ...] = ()
+    index: Path | None = None
+    rules: KeyRules = KeyRules()
+
+
+@dataclass(frozen=True)
+class WeightLayout:
+    """Every component of the model; the schedulers exist in the diffusers layout only."""
+
+    name: LayoutName
+    stage1_text_encoder: Component
+    stage1_tokenizer: Component
+    transformer: Component
+    vae: Component
+    refiner_transformer: Component
+    connectors: Component
+    refiner_text_encoder: Component
+    refiner_tokenizer: Component
+    scheduler: Component | None = None
+    refiner_scheduler: Component | None = None
+
+    def __iter__(self) -> Iterator[Component]:
+        """All components that the layout has."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Component):
+                yield value
+
+    def of_stage(self, stage: StageName) -> tuple[Component, ...]:
+        """The components that a stage reads, in the order in which it reads them."""
+        return tuple(cast("Component", getattr(self, name)) for name in STAGE_COMPONENTS[stage])
+
+
+def resolve_layout(
+    layout: LayoutName, root: Path, gemma_root: Path | None = None, refiner_root: Path | None = None
+) -> WeightLayout:
+    """Say where every component of a layout lies.
+
+    Args:
+        layout: `original` (NVIDIA's repository) or `diffusers` (the converted one).
+        root: Folder of the SANA-WM weights.
+        gemma_root: Folder of gemma-2-2b-it; the original layout needs it.
+        refiner_root: Folder of the refiner; None means `root/refiner`.
+
+    Raises:
+        WeightsError: The original layout without `gemma_root`.
+    """
+    refiner = refiner_root if refiner_root is not None else root / "refiner"
+    refiner_parts = {
+        "refiner_transformer": _network("refiner_transformer", refiner / "transformer", DIFFUSERS_STEM, REFINER_RULES),
+        "connectors": _network("connectors", refiner / "connectors", DIFFUSERS_STEM, CONNECTORS_RULES),
+        "refiner_text_encoder": _network(
+            "refiner_text_encoder", refiner / "text_encoder", TRANSFORMERS_STEM, GEMMA3_RULES
+        ),
+        "refiner_tokenizer": _tokenizer("refiner_tokenizer", refiner / "tokenizer", refiner / "text_encoder"),
+    }
+    vae = _network("vae", root / "vae", DIFFUSERS_STEM)
+    if layout == "diffusers":
+        return WeightLayout(
+            name=layout,
+            stage1_text_encoder=_network("stage1_text_encoder", root / "text_encoder", TRANSFORMERS_STEM, GEMMA2_RULES),
+            stage1_tokenizer=_tokenizer("stage1_tokenizer", root / "tokenizer", root / "text_encoder"),
+            transformer=_network("transformer", root / "transformer", DIFFUSERS_STEM),
+            vae=vae,
+            scheduler=_scheduler("scheduler", root / "scheduler"),
+            refiner_scheduler=_scheduler("refiner_scheduler", refiner / "scheduler"),
+            **refiner_parts,
+        )
+    if gemma_root is None:
+        raise WeightsError(
+            "the original layout does not say where gemma-2-2b-it lies",
+            expected="a folder in model.gemma_root",
+            next_step="Set model.gemma_root in the manifest, or use the diffusers layout.",
+        )
+    dit = root / "dit"
+    return WeightLayout(
+        name=layout,
+        stage1_text_encoder=_network("stage1_text_encoder", gemma_root, TRANSFORMERS_STEM, GEMMA2_RULES),
+        stage1_tokenizer=_tokenizer("stage1_tokenizer", gemma_root, gemma_root),
+        transformer=Component(
+            "transformer", dit, None, shards=(dit / "sana_wm_1600m_720p.safetensors",), rules=STAGE1_RULES
+        ),
+        vae=vae,
+        **refiner_parts,
+    )
+
+
+def read_weight_map(index: Path) -> dict[str, str]:
+    """Tensor name to file name, as a `*.safetensors.index.json` says.
+
+    Raises:
+        WeightsError: The file cannot be read, or is not such an index.
+    """
+    try:
+        content: object = json.loads(index.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError("a weight index cannot be read", got=f"{index}: {error}", next_step=REPAIR) from error
+    weight_map = cast("dict[str, object]", content).get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(weight_map, dict) or not _is_plain_weight_map(cast("dict[object, object]", weight_map)):
+        raise WeightsError(
+            "a weight index has no usable weight_map",
+            got=index,
+            expected="tensor names to file names",
+            next_step=REPAIR,
+        )
+    return cast("dict[str, str]", weight_map)
+
+
+REPAIR = "Download this file again (README.md, Weights)."
+
+
+def _is_plain_weight_map(weight_map: dict[object, object]) -> bool:
+    """Whether every value is a bare file name: an index must not lead out of its own folder."""
+    return all(
+        isinstance(name, str) and Path(name).name == name and name.endswith(".safetensors")
+        for name in weight_map.values()
+    )
+
+
+def _network(name: str, folder: Path, stem: str, rules: KeyRules | None = None) -> Component:
+    """A network in the Hugging Face form: config.json, and one safetensors file or shards with an index."""
+    rules = rules or KeyRules()
+    config = folder / "config.json"
+    index = folder / f"{stem}.safetensors.index.json"
+    if not index.is_file():
+        return Component(name, folder, config, shards=(folder / f"{stem}.safetensors",), rules=rules)
+    try:
+        file_names = sorted(set(read_weight_map(index).values()))
+    except WeightsError:
+        file_names = []  # check_layout reads the index again and says what is wrong with it
+    return Component(
+        name, folder, config, shards=tuple(folder / file_name for file_name in file_names), index=index, rules=rules
+    )
+
+
+def _tokenizer(name: str, folder: Path, beside: Path) -> Component:
+    """A tokenizer in its own folder, or in the text encoder's folder where it has none."""
+    place = folder if folder.is_dir() else beside
+    return Component(name, place, place / "tokenizer_config.json")
+
+
+def _scheduler(name: str, folder: Path) -> Component:
+    return Component(name, folder, folder / "scheduler_config.json")
