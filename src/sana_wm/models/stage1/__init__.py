@@ -1,0 +1,1 @@
+"""The Stage 1 engine."""

@@ -1,0 +1,119 @@
+"""How a step is cut so that its working set fits a budget: a pure decision on sizes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+from sana_wm.errors import MemoryCapError
+
+GIB = 1024**3
+
+# Measured on one H200 (reports/bench/stage1-variants.md): matrix products reach their full rate from about this many
+# tokens on; more only take memory.
+ATTENTION_CHUNK_TOKENS = 36960
+FEED_FORWARD_CHUNK_TOKENS = 32768
+
+
+@dataclass(frozen=True)
+class StepShape:
+    """The sizes that decide how much memory a step takes.
+
+    Attributes:
+        frames: Latent frames.
+        spatial: Tokens per latent frame.
+        batch: Guidance branches, 1 or 2.
+        channels: Hidden size.
+        heads: Attention heads.
+        widening: Width of the feed-forward's inside over the hidden size.
+        element_bytes: Bytes of an element of an activation.
+        attention_element_bytes: Bytes of an element of a query in softmax attention.
+        attention_head_dim: Head dim of a query in softmax attention, wider than the true one where a kernel needs it.
+        conditioning_bytes: What stays the same from step to step: tables, text keys.
+    """
+
+    frames: int
+    spatial: int
+    batch: int
+    channels: int
+    heads: int
+    widening: int
+    element_bytes: int
+    attention_element_bytes: int
+    attention_head_dim: int
+    conditioning_bytes: int
+
+
+@dataclass(frozen=True)
+class Stage1Plan:
+    """How a step is cut.
+
+    Attributes:
+        guidance_passes: 1: both guidance branches as one batch; 2: one after the other.
+        attention_frames: Latent frames of a chunk in self- and text attention.
+        feed_forward_frames: Latent frames of a chunk in the feed-forward.
+        working_set_bytes: Predicted peak above the weights.
+    """
+
+    guidance_passes: int
+    attention_frames: int
+    feed_forward_frames: int
+    working_set_bytes: int
+
+    def as_json(self) -> dict[str, int]:
+        """For receipts and benchmarks."""
+        return asdict(self)
+
+
+def choose_plan(shape: StepShape, budget_bytes: int | None) -> Stage1Plan:
+    """The fastest plan within the budget: first smaller chunks, then one guidance branch at a time.
+
+    Raises:
+        MemoryCapError: Even the leanest plan needs more.
+    """
+    plans = [_plan(shape, passes, divisor) for passes in range(1, shape.batch + 1) for divisor in (1, 2, 4, 8, 16, 64)]
+    if budget_bytes is None:
+        return plans[0]
+    fitting = (plan for plan in plans if plan.working_set_bytes <= budget_bytes)
+    plan = next(fitting, None)
+    if plan is None:
+        leanest = min(plan.working_set_bytes for plan in plans)
+        raise MemoryCapError(
+            "stage 1 does not fit its working-set budget",
+            got=f"{budget_bytes / GIB:.2f} GiB",
+            expected=f"at least {leanest / GIB:.2f} GiB for {shape.frames} latent frames",
+            next_step="Raise memory.cap_gib or ask for fewer frames.",
+        )
+    return plan
+
+
+def _plan(shape: StepShape, passes: int, divisor: int) -> Stage1Plan:
+    tokens_per_frame = shape.spatial * shape.batch // passes
+
+    def frames_of(tokens: int) -> int:
+        return min(shape.frames, max(1, tokens // divisor // tokens_per_frame))
+
+    plan = Stage1Plan(passes, frames_of(ATTENTION_CHUNK_TOKENS), frames_of(FEED_FORWARD_CHUNK_TOKENS), 0)
+    per_pass = replace(shape, batch=shape.batch // passes)
+    return replace(plan, working_set_bytes=predict_working_set_bytes(per_pass, plan))
+
+
+def predict_working_set_bytes(shape: StepShape, plan: Stage1Plan) -> int:
+    """Peak above the weights of one pass, from what each phase of a block holds at a time."""
+    frame = shape.spatial * shape.batch * shape.channels * shape.element_bytes
+    activation = frame * shape.frames
+    attention_chunk = frame * plan.attention_frames
+    feed_forward_chunk = frame * plan.feed_forward_frames
+    head_dim = shape.channels // shape.heads
+    float32 = 4 / shape.element_bytes
+    # Delta net: residual, modulated input, two sets of keys; three float32 matrices of transitions and of updates, and
+    # then either the temporaries of a chunk (as counted in peaks measured on CUDA) or the states.
+    states = 4 * shape.frames * shape.batch * shape.heads * head_dim**2
+    delta_net = 4 * activation + max(6 * states + (4 + 3 * float32) * attention_chunk, 10 * states)
+    # Softmax: residual, modulated input, result of the main branch; query, key and value, and then either the
+    # temporaries of a chunk or the attention's result, twice for one item.
+    operand = activation * shape.attention_element_bytes / shape.element_bytes * shape.attention_head_dim / head_dim
+    attended = activation + operand / shape.batch
+    softmax = 3 * activation + 3 * operand + max(attended, (2 + 3 * float32) * attention_chunk)
+    # Feed-forward: residual and result; half of the wide part before and after the depthwise convolution, the gate.
+    feed_forward = 2 * activation + (1.5 * shape.widening + 2) * feed_forward_chunk
+    return int(max(delta_net, softmax, feed_forward)) + shape.conditioning_bytes

@@ -1,0 +1,1 @@
+"""The VAE: first-frame encode and streaming decode."""

@@ -1,0 +1,1 @@
+"""The catalogue of what is replaced in library models, and why."""
