@@ -1,0 +1,1 @@
+"""Frames to MP4, overlay, contact sheet."""
