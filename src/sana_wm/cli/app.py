@@ -1,0 +1,38 @@
+"""The command tree. Each module of this package adds its commands to `app`."""
+
+from __future__ import annotations
+
+import typer
+
+from sana_wm import __version__
+
+app = typer.Typer(
+    name="sana-wm",
+    help="Run SANA-WM, a camera-controlled world model: image, prompt and camera path in, MP4 out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich costs 0.1 s at every start and only draws boxes
+)
+weights_app = typer.Typer(help="Weights: what is needed, what is here, a tiny checkpoint to try.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+patches_app = typer.Typer(help="What runs in place of library code, and why.", no_args_is_help=True)
+app.add_typer(patches_app, name="patches")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sana-wm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Options that stand before a command."""
+
+
+# Imported for what they register; below `app`, which they need.
+from sana_wm.cli import bench, demo, doctor, manifest, patches, run, weights  # noqa: E402
+
+__all__ = ["app", "bench", "demo", "doctor", "manifest", "patches", "patches_app", "run", "weights", "weights_app"]

@@ -1,0 +1,18 @@
+"""`bench`: full-size random weights, ours and stock in one process."""
+
+from __future__ import annotations
+
+import typer
+
+from sana_wm.cli.app import app
+
+# The options are those of `sana_wm.bench`, which must also run where neither Typer nor pydantic is installed.
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command("bench", context_settings=PASSED_ON, add_help_option=False)
+def bench(context: typer.Context) -> None:
+    """Measure stage1, refiner or decode on this machine, without weights; `bench stage1 --help` lists the options."""
+    from sana_wm.launcher.process import run_module
+
+    run_module("sana_wm.bench", context.args)

@@ -1,0 +1,188 @@
+"""Receipts: what a stage had, what it made and what that cost; written last, trusted only when every hash matches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sana_wm.durable import sha256_of, write_durably
+from sana_wm.errors import HandoffError
+from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.manifest.model import RunManifest
+
+#: Which manifest fields steer which stage, by prefix. The others (output_dir, memory, where the weights lie) may change
+#: freely between runs of one directory: weights are known by header, size and samples, not by their path.
+STAGE_FIELDS: dict[Stage, tuple[str, ...]] = {
+    "stage1": (
+        "input.",
+        "camera.",
+        "video.num_frames",
+        "video.height",
+        "video.width",
+        "stage1.",
+        "device",
+        "dtype",
+    ),
+    "refiner": ("input.prompt", "video.fps", "refiner.", "device", "dtype"),
+    "vae_decode": ("camera.", "video.", "vae_decode.", "refiner.enabled", "name", "device", "dtype"),
+}
+#: Fields under those prefixes that change how a stage works but not what it makes; input files count by their hash.
+NEUTRAL_FIELDS = ("stage1.checkpoint_every", "stage1.preview_every", "input.image", "input.prompt_file", "camera.poses")
+
+
+class Record(BaseModel):
+    """Base of what receipts hold: strict and immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class OutputFile(Record):
+    """A file that a stage left."""
+
+    sha256: str
+    size_bytes: int
+
+
+class WeightFile(Record):
+    """The cheap identity of a weight file, wherever it lies: weights may move to another volume."""
+
+    component: str
+    file: str
+    size_bytes: int
+    identity_sha256: str
+
+
+class PhaseRecord(Record):
+    """Time and memory of one phase. Device figures are `None` where the device cannot say (cpu)."""
+
+    name: str
+    seconds: float
+    peak_device_bytes: int | None
+    after_release_bytes: int | None
+
+
+class ProcessRecord(Record):
+    """What the parent saw of the stage's process, children included."""
+
+    peak_process_bytes: int
+    peak_device_bytes: int | None
+    after_exit_processes: int
+    after_exit_bytes: int
+
+
+class Receipt(Record):
+    """One finished stage."""
+
+    version: Literal[1] = 1
+    stage: Stage
+    package_version: str
+    versions: dict[str, str]
+    device: str
+    dtype: str
+    settings: dict[str, Any]
+    weights: tuple[WeightFile, ...]
+    inputs: dict[str, str]
+    outputs: dict[str, OutputFile]
+    plan: dict[str, Any]
+    phases: tuple[PhaseRecord, ...]
+    started_at: str
+    finished_at: str
+    seconds: float
+    process: ProcessRecord | None = None
+
+
+def stage_settings(manifest: RunManifest, stage: Stage) -> dict[str, Any]:
+    """The manifest fields that steer a stage, flat: `{"stage1.seed": 42, …}`. File fields stand by their hash."""
+    flat = flatten(manifest.model_dump(mode="json", exclude={"inputs"}))
+    prefixes = STAGE_FIELDS[stage]
+    chosen = {
+        name: value
+        for name, value in flat.items()
+        if name not in NEUTRAL_FIELDS
+        and any(name == prefix or (prefix.endswith(".") and name.startswith(prefix)) for prefix in prefixes)
+    }
+    if "camera." in prefixes or "input." in prefixes:
+        chosen |= {
+            f"sha256 of {name}": file.sha256
+            for name, file in manifest.inputs.items()
+            if f"{name.split('.')[0]}." in prefixes
+        }
+    if isinstance(chosen.get("camera.intrinsics"), str):
+        del chosen["camera.intrinsics"]
+    return chosen
+
+
+def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def changed_fields(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What differs between two flat settings, in words: `stage1.seed: 42 -> 43`."""
+    names = sorted(before.keys() | after.keys())
+    return [
+        f"{name}: {_show(before.get(name))} -> {_show(after.get(name))}"
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
+
+
+def describe_outputs(run: RunDirectory, files: tuple[Path, ...]) -> dict[str, OutputFile]:
+    """Hash and size of output files, by their path within the run directory."""
+    return {
+        file.relative_to(run.path).as_posix(): OutputFile(sha256=sha256_of(file), size_bytes=file.stat().st_size)
+        for file in files
+    }
+
+
+def damaged_outputs(run: RunDirectory, receipt: Receipt) -> list[str]:
+    """What is wrong with the outputs a receipt names: missing, another size, another content."""
+    findings: list[str] = []
+    for name, expected in receipt.outputs.items():
+        path = run.path / name
+        if not path.is_file():
+            findings.append(f"{name} is missing")
+        elif path.stat().st_size != expected.size_bytes:
+            findings.append(f"{name} has {path.stat().st_size} bytes, its receipt says {expected.size_bytes}")
+        elif sha256_of(path) != expected.sha256:
+            findings.append(f"{name} is not the file its receipt names (SHA-256 differs)")
+    return findings
+
+
+def write_receipt(run: RunDirectory, receipt: Receipt) -> None:
+    """Write a receipt durably: from here on the stage is done."""
+    write_durably(run.receipt_file(receipt.stage), receipt.model_dump_json(indent=2) + "\n")
+
+
+def read_receipt(run: RunDirectory, stage: Stage) -> Receipt | None:
+    """The receipt of a stage, `None` when there is none.
+
+    Raises:
+        HandoffError: There is one, and it is damaged.
+    """
+    path = run.receipt_file(stage)
+    if not path.is_file():
+        return None
+    try:
+        return Receipt.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise HandoffError(
+            f"receipt {path} is damaged",
+            got=str(error).splitlines()[0],
+            expected="a receipt that this package wrote",
+            next_step=f"Run the stage again: sana-wm resume {run.path} --from {stage}",
+        ) from error
+
+
+def _show(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,0 +1,147 @@
+"""The run directory: which file is where, and what belongs to which stage."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sana_wm.durable import remove_tree, write_durably
+from sana_wm.errors import HandoffError, ManifestError
+from sana_wm.manifest.loading import parse_manifest
+from sana_wm.manifest.model import RunManifest
+
+Stage = Literal["stage1", "refiner", "vae_decode"]
+#: In the order in which they run.
+STAGES: tuple[Stage, ...] = ("stage1", "refiner", "vae_decode")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Names inside a run directory; making one touches no file."""
+
+    path: Path
+
+    @property
+    def manifest_file(self) -> Path:
+        """What really ran: resolved, absolute paths, input hashes."""
+        return self.path / "manifest.json"
+
+    @property
+    def conditioning_file(self) -> Path:
+        """Prompt embeddings, masks, first-frame latents, camera tensors."""
+        return self.path / "latents" / "conditioning.safetensors"
+
+    @property
+    def stage1_file(self) -> Path:
+        """Stage 1 latents, normalized, (1, 128, F, h, w)."""
+        return self.path / "latents" / "stage1.safetensors"
+
+    @property
+    def refined_file(self) -> Path:
+        """Refined latents, the same shape."""
+        return self.path / "latents" / "refined.safetensors"
+
+    @property
+    def refiner_text_file(self) -> Path:
+        """The refiner's prompt embeddings, kept so that refining with another seed skips the text encoder."""
+        return self.path / "latents" / "refiner_text.safetensors"
+
+    @property
+    def video_file(self) -> Path:
+        """The result."""
+        return self.path / "video.mp4"
+
+    @property
+    def contact_sheet_file(self) -> Path:
+        """A grid of frames with their times."""
+        return self.path / "contact_sheet.png"
+
+    @property
+    def metrics_file(self) -> Path:
+        """Times and memory of the whole run."""
+        return self.path / "metrics.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the one process that owns the directory."""
+        return self.path / ".lock"
+
+    def checkpoint_folder(self, stage: Stage) -> Path:
+        """What a stage needs to go on after an interruption."""
+        return self.path / "checkpoints" / stage
+
+    def receipt_file(self, stage: Stage) -> Path:
+        """Written last: the stage is done when it is there and matches."""
+        return self.path / "receipts" / f"{stage}.json"
+
+    def evidence_file(self, stage: Stage) -> Path:
+        """What a sentinel keeps when a result looks broken."""
+        return self.path / "evidence" / f"{stage}.safetensors"
+
+    def preview_file(self, step: int) -> Path:
+        """A picture of the latents after a Stage 1 step."""
+        return self.path / "previews" / f"{step:04d}.png"
+
+    def log_file(self, stage: Stage) -> Path:
+        """Standard output and error of the stage."""
+        return self.path / "logs" / f"{stage}.log"
+
+    def events_file(self, stage: Stage) -> Path:
+        """JSON lines of the stage's last start."""
+        return self.path / "events" / f"{stage}.jsonl"
+
+    def belongings(self, stage: Stage) -> tuple[Path, ...]:
+        """What a stage leaves, receipt first: it must not outlive what it vouches for.
+
+        Conditioning and the refiner's text stay when a stage starts over: they say themselves under which settings
+        they are valid, and a new seed does not need the text encoder again.
+        """
+        outputs = {
+            "stage1": (self.stage1_file,),
+            "refiner": (self.refined_file,),
+            "vae_decode": (self.video_file, self.contact_sheet_file),
+        }[stage]
+        return (self.receipt_file(stage), *outputs, self.checkpoint_folder(stage))
+
+    def clear_stage(self, stage: Stage, *, kept_parts: bool = False) -> list[Path]:
+        """Remove a stage's belongings, and if asked the parts that it would use again; returns what was there."""
+        parts = {"stage1": (self.conditioning_file,), "refiner": (self.refiner_text_file,), "vae_decode": ()}[stage]
+        present = [path for path in (*self.belongings(stage), *(parts if kept_parts else ())) if path.exists()]
+        for path in present:
+            remove_tree(path)
+        return present
+
+    def write_manifest(self, manifest: RunManifest) -> None:
+        """Write `manifest.json` durably."""
+        write_durably(self.manifest_file, manifest.model_dump_json(indent=2) + "\n")
+
+    def read_manifest(self) -> RunManifest:
+        """Read `manifest.json`.
+
+        Raises:
+            HandoffError: It is not there, or not what this package wrote.
+        """
+        try:
+            text = self.manifest_file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise HandoffError(
+                f"{self.path} is not a run directory",
+                got=f"no readable {self.manifest_file.name}",
+                expected="a directory that run-pipeline made",
+                next_step="Start one with: sana-wm run-pipeline MANIFEST",
+            ) from error
+        try:
+            return parse_manifest(json.loads(text), RunManifest)
+        except (ValueError, RecursionError, ManifestError) as error:
+            raise HandoffError(
+                f"{self.manifest_file} is damaged",
+                got=str(error),
+                next_step="Run the original manifest again with --force, or restore this file.",
+            ) from error
+
+
+def stage_named(name: str) -> Stage | None:
+    """The stage of this name, or `None`."""
+    return next((stage for stage in STAGES if stage == name), None)

@@ -1,0 +1,172 @@
+"""The gate before a real run: does this machine's accelerator compute rightly?
+
+The self-test takes a minute, so its result is kept, by machine, operating system, torch and sana-wm. A machine with
+nothing but a CPU is let through and asked again next time: it may have got an accelerator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sana_wm import __version__
+from sana_wm.durable import write_durably
+from sana_wm.errors import HandoffError, StageFailedError
+from sana_wm.launcher.diagnosis import run_diagnostic
+
+SelfTest = Callable[[], str]
+
+
+@dataclass(frozen=True)
+class MachineKey:
+    """What the result of the self-test depends on.
+
+    Attributes:
+        host: Name of the machine without its domain, which changes with the network.
+        processor: Architecture and kind of the processor.
+        system: Operating system with its version.
+        torch: Version of torch.
+        sana_wm: Version of this package, whose checks they are.
+    """
+
+    host: str
+    processor: str
+    system: str
+    torch: str
+    sana_wm: str
+
+    @classmethod
+    def of_this_machine(cls) -> MachineKey:
+        """The key here and now; torch is not imported."""
+        return cls(
+            host=platform.node().partition(".")[0],
+            processor=f"{platform.machine()} {platform.processor()}".strip(),
+            system=platform.platform(),
+            torch=metadata.version("torch"),
+            sana_wm=__version__,
+        )
+
+
+def cache_folder(environment: Mapping[str, str], system: str = sys.platform) -> Path:
+    """Where this user's caches are kept on this platform."""
+    home = Path(environment["HOME"]) if environment.get("HOME") else Path.home()
+    if system == "darwin":
+        return home / "Library" / "Caches" / "sana-wm"
+    base = environment.get("XDG_CACHE_HOME")
+    return (Path(base) if base else home / ".cache") / "sana-wm"
+
+
+def run_self_test(environment: Mapping[str, str]) -> str:
+    """Run the self-test in a process of its own; returns its report as JSON."""
+    return json.dumps(run_diagnostic("numerics", ["--only-accelerator"], quiet=True, environment=environment).report)
+
+
+class NumericsGate:
+    """Holds the result of the self-test against what a run needs.
+
+    Args:
+        folder: Where results are kept; see `cache_folder`.
+        key: Of the machine.
+        say: Told about what takes time and about what was let through.
+        run_self_test: Runs the self-test.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        key: MachineKey,
+        *,
+        say: Callable[[str], None],
+        run_self_test: SelfTest,
+    ) -> None:
+        digest = hashlib.sha256(json.dumps(asdict(key)).encode()).hexdigest()
+        self.file = folder / f"numerics-{digest[:16]}.json"
+        self._key = key
+        self._say = say
+        self._run_self_test = run_self_test
+
+    @classmethod
+    def of_this_machine(cls, environment: Mapping[str, str], say: Callable[[str], None]) -> NumericsGate:
+        """The gate with this machine's key and this user's cache."""
+        return cls(
+            cache_folder(environment),
+            MachineKey.of_this_machine(),
+            say=say,
+            run_self_test=partial(run_self_test, environment),
+        )
+
+    def check(self, device: str, accepted: Collection[str]) -> None:
+        """Let a run through, or not.
+
+        Args:
+            device: The manifest's `device`.
+            accepted: Ids of checks that may fail.
+
+        Raises:
+            StageFailedError: A check that sana-wm relies on failed and was not accepted.
+        """
+        if device == "cpu":
+            return
+        report = self._kept() or self._test()
+        failed = [check for check in report["checks"] if check["id"] in report["failed"]]
+        refused = [check for check in failed if check["id"] not in accepted]
+        if refused:
+            raise StageFailedError(_describe(report["device"], refused, self.file))
+        for check in failed:
+            self._say(f"warning: numerics check {check['id']} fails on this machine and was accepted")
+
+    def keep(self, report: Mapping[str, Any]) -> None:
+        """Keep a report for the next runs; one of a CPU is not kept.
+
+        A cache that cannot be written costs a minute the next time, not the run.
+        """
+        if report["device"] == "cpu":
+            return
+        try:
+            write_durably(self.file, json.dumps({"key": asdict(self._key), "report": report}, indent=1) + "\n")
+        except HandoffError as error:
+            self._say(f"warning: the numerics self-test will run again next time: {error}")
+
+    def _kept(self) -> dict[str, Any] | None:
+        try:
+            return json.loads(self.file.read_text(encoding="utf-8"))["report"]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._say(f"warning: {self.file} cannot be read ({error}); the self-test runs again")
+            return None
+
+    def _test(self) -> dict[str, Any]:
+        self._say("checking the accelerator's arithmetic, if there is one: up to a minute, once")
+        report: dict[str, Any] = json.loads(self._run_self_test())
+        self.keep(report)
+        return report
+
+
+def _describe(device: str, refused: list[dict[str, Any]], file: Path) -> str:
+    accept = " ".join(f"--accept-numerics {check['id']}" for check in refused)
+    return "\n".join(
+        [
+            f"this machine's {device} computes wrongly what a run relies on",
+            *(
+                f"  {check['id']}: {check['operation']}; got {_error(check)}; expected at most "
+                f"{check['tolerance']:.0e}. Known issue: {check['known_issue']}. {check['advice']}"
+                for check in refused
+            ),
+            f"`sana-wm doctor --numerics` tests again (this result: {file}). To run all the same: {accept}",
+        ]
+    )
+
+
+def _error(check: Mapping[str, Any]) -> str:
+    if check["raised"]:
+        return str(check["raised"])
+    return "numbers that are not finite" if check["error"] is None else f"a relative error of {check['error']:.1e}"

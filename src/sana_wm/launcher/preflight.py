@@ -1,0 +1,140 @@
+"""All that can be known before a run starts, without torch: inputs, weights, disk."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from sana_wm.errors import IncompleteWeightsError, ManifestError, Problem, UsageError
+from sana_wm.handoff.receipts import WeightFile
+from sana_wm.handoff.run_directory import STAGES, Stage
+from sana_wm.launcher.inputs import check_inputs, hash_inputs, read_prompt
+from sana_wm.manifest.loading import parse_manifest
+from sana_wm.manifest.model import Manifest, RunManifest
+from sana_wm.video.encoder import check_codec
+from sana_wm.weights.check import check_layout
+from sana_wm.weights.manifest_layout import identify_weights, locate_weights
+
+TRAINED_SIZE = (704, 1280)
+BYTES_PER_LATENT = 128 * 4
+#: Receipts, logs, events, contact sheet, metrics.
+SMALL_FILES_BYTES = 32 * 1024**2
+
+
+def active_stages(manifest: Manifest) -> tuple[Stage, ...]:
+    """The stages that this manifest uses."""
+    return tuple(stage for stage in STAGES if stage != "refiner" or manifest.refiner.enabled)
+
+
+def current_weights(manifest: Manifest) -> list[WeightFile]:
+    """The identity of every weight file that the manifest's stages read and that is there."""
+    layout = locate_weights(manifest)
+    return [file for stage in active_stages(manifest) for file in identify_weights(layout, stage)]
+
+
+def needed_bytes(manifest: Manifest) -> int:
+    """Disk that a run takes at most: latents, conditioning, two checkpoints a stage, the video and its segments.
+
+    The video is bounded by 0.5 bits a pixel, three times what libx264 at crf 18 makes of noise-free footage; a PNG of a
+    frame by its pixels.
+    """
+    tokens = manifest.latent_num_frames * manifest.latent_height * manifest.latent_width
+    pixels = manifest.video.num_frames * manifest.video.height * manifest.video.width
+    pictures_bytes = 3 * pixels if manifest.video.frames_dir else 0
+    return 10 * tokens * BYTES_PER_LATENT + 2 * pixels // 16 + pictures_bytes + SMALL_FILES_BYTES
+
+
+def check_output(manifest: Manifest) -> list[Problem]:
+    """Whether what the run writes can be written, and its disk has the room."""
+    problems = _check_writable("output_dir", Path(manifest.output_dir))
+    if manifest.video.frames_dir is not None:
+        problems += _check_writable("video.frames_dir", Path(manifest.video.frames_dir))
+    if not problems:
+        free_bytes = shutil.disk_usage(_existing_part(Path(manifest.output_dir))).free
+        if free_bytes < needed_bytes(manifest):
+            problems.append(
+                Problem(
+                    "output_dir",
+                    f"too little free space for {manifest.output_dir}",
+                    got=f"{free_bytes} bytes",
+                    expected=f"{needed_bytes(manifest)} bytes or more",
+                    next_step="Free some space or choose another output_dir.",
+                )
+            )
+    return problems
+
+
+def check_settings(manifest: Manifest) -> list[Problem]:
+    """Settings that are each valid and do not go together, or not with this machine."""
+    problems: list[Problem] = []
+    if manifest.refiner.enabled and manifest.refiner.sink_size >= manifest.latent_num_frames:
+        problems.append(
+            Problem(
+                "refiner.sink_size",
+                "leaves no latent frame to refine",
+                got=str(manifest.refiner.sink_size),
+                expected=f"less than the video's {manifest.latent_num_frames} latent frames",
+                next_step="Lower it, or make a longer video.",
+            )
+        )
+    try:
+        check_codec(manifest.video.codec)
+    except UsageError as error:
+        problems.append(Problem("video.codec", error.what, str(error.got), str(error.expected), error.next_step))
+    return problems
+
+
+def _check_writable(field: str, folder: Path) -> list[Problem]:
+    try:
+        existing = _existing_part(folder)
+        # Trying is the only true answer: permissions, read-only volumes and special file systems all count.
+        tempfile.TemporaryDirectory(dir=existing, prefix=".sana-wm-").cleanup()
+    except OSError as error:
+        return [
+            Problem(
+                field,
+                f"{folder} cannot be written",
+                got=f"{error.filename}: {error.strerror}",
+                expected="a folder that you may write to",
+                next_step=f"Choose another {field}.",
+            )
+        ]
+    return []
+
+
+def _existing_part(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(part for part in (folder, *folder.parents) if part.exists())
+
+
+def list_warnings(manifest: Manifest) -> list[str]:
+    """What runs but deserves a word."""
+    size = (manifest.video.height, manifest.video.width)
+    if size == TRAINED_SIZE:
+        return []
+    return [f"video: the model was trained at {TRAINED_SIZE[0]}x{TRAINED_SIZE[1]}, not at {size[0]}x{size[1]}"]
+
+
+def check_manifest(manifest: Manifest) -> RunManifest:
+    """Check everything a manifest names and resolve it for a run.
+
+    Raises:
+        ManifestError: Inputs or output have problems; weight problems are listed with them.
+        IncompleteWeightsError: Only the weights have problems.
+    """
+    problems = [*check_inputs(manifest), *check_settings(manifest), *check_output(manifest)]
+    weight_problems = check_layout(locate_weights(manifest), active_stages(manifest))
+    if problems:
+        raise ManifestError([*problems, *weight_problems])
+    if weight_problems:
+        raise IncompleteWeightsError(weight_problems)
+    return resolve_manifest(manifest)
+
+
+def resolve_manifest(manifest: Manifest) -> RunManifest:
+    """What `manifest.json` of the run directory holds: the prompt's text in place, inputs by hash."""
+    data = manifest.model_dump(mode="json")
+    data["input"] |= {"prompt": read_prompt(manifest), "prompt_file": None}
+    data["inputs"] = {name: file.model_dump() for name, file in hash_inputs(manifest).items()}
+    return parse_manifest(data, RunManifest)

@@ -1,0 +1,199 @@
+"""A stage as a process: started in its own session, watched, stopped with everything it started.
+
+The one place that starts Python processes (ffmpeg is started by `sana_wm.video`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sana_wm.errors import MemoryNotReleasedError
+from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.launcher.probes import session_members
+
+GRACE_S = 60.0
+KILL_S = 30.0
+
+
+class StageProcess:
+    """One running stage.
+
+    The stage gets no standard input, writes its output to its log, and holds the read end of a pipe that ends when
+    this process does, so that it cannot outlive its parent. It also holds the run directory's lock: until it is gone,
+    the directory is in use, whatever became of the parent.
+    """
+
+    def __init__(
+        self,
+        command: list[str],
+        run: RunDirectory,
+        stage: Stage,
+        environment: Mapping[str, str],
+        lock: int | None = None,
+    ) -> None:
+        run.log_file(stage).parent.mkdir(parents=True, exist_ok=True)
+        run.events_file(stage).unlink(missing_ok=True)
+        read_end, self._write_end = os.pipe()
+        with run.log_file(stage).open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--liveness-fd", str(read_end)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(read_end,) if lock is None else (read_end, lock),
+                start_new_session=True,
+                env=dict(environment),
+            )
+        os.close(read_end)
+        self.pid = self._process.pid
+        self._events = EventReader(run.events_file(stage))
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The exit code once the process has ended (negative: the signal), `None` after the timeout."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def new_events(self) -> list[dict[str, Any]]:
+        """Events since the last call."""
+        return self._events.read()
+
+    def members(self) -> list[int]:
+        """The stage and everything it started that is still there."""
+        return session_members(self.pid)
+
+    def ask_to_stop(self) -> None:
+        """Ask the stage to save and leave."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> list[int]:
+        """End the stage and everything it started, now; returns the pids that were there.
+
+        Raises:
+            MemoryNotReleasedError: One of them does not end, such as a process stuck in a driver.
+        """
+        killed = self.members()
+        deadline = time.monotonic() + KILL_S
+        while members := self.members():
+            for pid in members:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if time.monotonic() > deadline:
+                raise MemoryNotReleasedError(
+                    "processes of a stage do not end",
+                    got=f"pids {members}",
+                    expected="none",
+                    next_step="Restart the machine; what was done is saved.",
+                )
+            time.sleep(0.01)
+        self._process.wait()
+        return killed
+
+    def close(self) -> None:
+        """Let go of the pipe."""
+        os.close(self._write_end)
+
+
+class EventReader:
+    """Reads the events that a stage appends; half a line stays for the next time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def read(self) -> list[dict[str, Any]]:
+        """The events since the last call."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                content = file.read()
+        except FileNotFoundError:
+            return []
+        whole, newline, _ = content.rpartition(b"\n")
+        self._offset += len(whole) + len(newline)
+        return [json.loads(line) for line in whole.splitlines() if line]
+
+
+def stage_command(stage: Stage, run: RunDirectory) -> list[str]:
+    """How a stage is started."""
+    return [sys.executable, "-m", "sana_wm.stages", stage, str(run.path)]
+
+
+def stage_environment(environment: Mapping[str, str], cap_bytes: int) -> dict[str, str]:
+    """The environment of a stage: no network, nothing that changes the numbers, the memory limit of MPS."""
+    changed = {
+        **without_overrides(environment),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # deterministic matrix products on CUDA
+    }
+    recommended_bytes = recommended_mps_bytes() if sys.platform == "darwin" else None
+    if recommended_bytes:
+        changed |= mps_watermarks(cap_bytes, recommended_bytes)
+    return changed
+
+
+def without_overrides(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without the switches that change what MPS computes.
+
+    A missing kernel shall raise instead of crawling on the CPU, and arithmetic shall be as exact as it is by default.
+    """
+    overrides = ("PYTORCH_ENABLE_MPS_FALLBACK", "PYTORCH_MPS_FAST_MATH")
+    return {name: value for name, value in environment.items() if name not in overrides}
+
+
+def recommended_mps_bytes() -> int | None:
+    """Metal's recommended working set, asked of a process of its own: asking fixes the allocator's limits."""
+    question = "import torch; print(torch.mps.recommended_max_memory() if torch.backends.mps.is_available() else 0)"
+    answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, check=True)
+    return int(answer.stdout) or None
+
+
+def mps_watermarks(cap_bytes: int, recommended_bytes: int) -> dict[str, str]:
+    """Both allocator limits for a cap, as ratios of the recommended working set.
+
+    The default high mark, 1.7, lets a Mac swap instead of raising; a high mark below the low one is refused by torch
+    (docs/mps.md), so both are always set.
+    """
+    high = min(1.0, cap_bytes / recommended_bytes)
+    return {
+        "PYTORCH_MPS_HIGH_WATERMARK_RATIO": f"{high:.4f}",
+        "PYTORCH_MPS_LOW_WATERMARK_RATIO": f"{0.9 * high:.4f}",
+    }
+
+
+def run_module(
+    module: str, arguments: list[str], *, quiet: bool = False, environment: Mapping[str, str] | None = None
+) -> str:
+    """Run a module of this package that needs torch in a process of its own.
+
+    Args:
+        module: Its name, as after `python -m`.
+        arguments: Its arguments.
+        quiet: Keep its standard output from the terminal.
+        environment: Its environment; this process's own when left out.
+
+    Returns:
+        Its standard output when `quiet`, otherwise nothing.
+
+    Raises:
+        SystemExit: It ended with another exit code than 0; it has said why on standard error.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    output = subprocess.PIPE if quiet else None
+    done = subprocess.run(command, stdout=output, text=True, check=False, env=environment and dict(environment))
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    return done.stdout or ""

@@ -1,0 +1,131 @@
+"""The device of a stage: choice, dtype, synchronisation, caches, what it says of its memory.
+
+The one place that knows what differs between devices' programming interfaces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from sana_wm.errors import UsageError
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """What the device reports of this process, in bytes; `None` where it cannot say.
+
+    Attributes:
+        current_bytes: Live tensors.
+        driver_bytes: Live tensors, pool cache and, on MPS, MPSGraph scratch: what the system sees.
+        peak_bytes: Highest `current_bytes` since the last reset (CUDA only).
+    """
+
+    current_bytes: int | None
+    driver_bytes: int | None
+    peak_bytes: int | None
+
+
+def select_device(name: str) -> torch.device:
+    """The torch device for a manifest's `device`: `auto` takes mps, then cuda, then cpu.
+
+    Raises:
+        UsageError: The named device is not there.
+    """
+    present = {
+        "mps": torch.backends.mps.is_available(),
+        "cuda": torch.cuda.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, there in present.items() if there))
+    if not present.get(name, False):
+        raise UsageError(
+            f"device {name} is not available",
+            got=", ".join(kind for kind, there in present.items() if there),
+            expected=name,
+            next_step='Set "device": "auto", or install a torch build for this device.',
+        )
+    return torch.device(name)
+
+
+def select_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype for a manifest's `dtype`: `auto` is bfloat16 on accelerators and float32 on the CPU."""
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the device. On MPS this is also the only thing that drops MPSGraph scratch (pytorch #145374)."""
+    if device.type == "mps":
+        torch.mps.synchronize()
+    elif device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def drop_scratch(device: torch.device) -> None:
+    """Between the blocks of a network: on MPS let MPSGraph's scratch go, elsewhere do not wait for anything."""
+    if device.type == "mps":
+        torch.mps.synchronize()
+
+
+def empty_cache(device: torch.device) -> None:
+    """Give cached blocks back to the system, cuBLAS's workspaces with them: they count as allocated memory."""
+    if device.type == "mps":
+        torch.mps.empty_cache()
+    elif device.type == "cuda":
+        torch._C._cuda_clearCublasWorkspaces()  # pyright: ignore[reportPrivateUsage]
+        torch.cuda.empty_cache()
+
+
+def reset_peak(device: torch.device) -> None:
+    """Start a new peak measurement where the device keeps one."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def device_memory(device: torch.device) -> DeviceMemory:
+    """What the device reports of this process now. A CPU reports nothing: its memory is the process's own."""
+    if device.type == "mps":
+        return DeviceMemory(torch.mps.current_allocated_memory(), torch.mps.driver_allocated_memory(), None)
+    if device.type == "cuda":
+        return DeviceMemory(
+            torch.cuda.memory_allocated(device),
+            torch.cuda.memory_reserved(device),
+            torch.cuda.max_memory_allocated(device),
+        )
+    return DeviceMemory(None, None, None)
+
+
+def limit_memory(device: torch.device, cap_bytes: int) -> None:
+    """Make CUDA refuse allocations above the cap, so that they fail inside Python first.
+
+    On MPS the same limit comes from the two watermark variables, which the allocator reads at its first use: the
+    launcher sets them before the stage starts (`sana_wm.launcher.process.mps_watermarks`).
+    """
+    if device.type == "cuda":
+        total_bytes = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, cap_bytes / total_bytes), device)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch says with this error that an allocation did not fit (MPS has no class of its own for it)."""
+    text = str(error)
+    signs = ("out of memory", "Invalid buffer size", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in signs)
+
+
+def memory_budget_bytes(device: torch.device, cap_bytes: int) -> int:
+    """Memory that a stage may plan with: the cap, or what the device can give if that is less.
+
+    On MPS that is Metal's recommended working set, on CUDA the card, on the CPU the machine's memory: never what
+    happens to be free, because the same run must be cut the same way each time to end in the same bits.
+    """
+    if device.type == "mps":
+        return min(cap_bytes, torch.mps.recommended_max_memory())
+    if device.type == "cuda":
+        return min(cap_bytes, torch.cuda.get_device_properties(device).total_memory)
+    return min(cap_bytes, psutil.virtual_memory().total)

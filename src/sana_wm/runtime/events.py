@@ -1,0 +1,44 @@
+"""What a stage tells its parent while it runs: JSON lines in `events/STAGE.jsonl`."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sana_wm.runtime.device import device_memory
+
+DEVICE_SAMPLE_EVERY_S = 0.5
+
+
+class EventWriter:
+    """Appends one JSON object per line; a reader that meets half a line waits for the rest."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("w", encoding="utf-8", buffering=1)
+        self._lock = threading.Lock()
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Write one event with its wall-clock time."""
+        line = json.dumps({"time_s": round(time.time(), 3), "event": event, **fields}) + "\n"
+        with self._lock:
+            self._file.write(line)
+
+    def report_device_memory(self, device: torch.device) -> None:
+        """Report the device's memory twice a second from now on; a CPU has none of its own.
+
+        The parent cannot see it otherwise: the system's figures do not show Metal or CUDA memory of another process.
+        """
+        if device.type != "cpu":
+            threading.Thread(target=self._sample_device, args=(device,), daemon=True).start()
+
+    def _sample_device(self, device: torch.device) -> None:
+        while True:
+            memory = device_memory(device)
+            self.emit("memory", device_bytes=memory.driver_bytes, current_bytes=memory.current_bytes)
+            time.sleep(DEVICE_SAMPLE_EVERY_S)

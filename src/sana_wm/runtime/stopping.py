@@ -1,0 +1,49 @@
+"""How a stage learns that it should stop: a signal, or the death of its parent.
+
+The stage looks at the flag between steps, saves, and leaves with exit code 130; nothing is interrupted half-way.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+from sana_wm.errors import InterruptedRunError
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class StopFlag:
+    """Set once, by whoever is first; `reason` says by whom."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def listen(self, liveness_fd: int | None) -> None:
+        """Watch for stop signals, and for the end of the parent's pipe.
+
+        Args:
+            liveness_fd: Read end of a pipe whose write end only the parent holds: it ends when the parent does,
+                however that happens.
+        """
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._on_signal)
+        if liveness_fd is not None:
+            threading.Thread(target=self._await_parent, args=(liveness_fd,), daemon=True).start()
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self.reason = self.reason or f"signal {signal.Signals(number).name}"
+
+    def _await_parent(self, liveness_fd: int) -> None:
+        os.read(liveness_fd, 1)
+        self.reason = self.reason or "its parent is gone"
+
+    def check(self) -> None:
+        """Leave if asked to; called where everything worth keeping is saved.
+
+        Raises:
+            InterruptedRunError: The stage was asked to stop.
+        """
+        if self.reason is not None:
+            raise InterruptedRunError(f"stopped: {self.reason}", next_step="Go on with: sana-wm resume RUN_DIR")

@@ -1,0 +1,1 @@
+"""The child: one stage per process, `python -m sana_wm.stages STAGE RUN_DIR`."""

@@ -1,0 +1,99 @@
+"""`python -m sana_wm.stages STAGE RUN_DIR`: one stage in a process of its own; its exit code says how it went."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from sana_wm.errors import MemoryCapError, SanaWMError
+from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.runtime.device import (
+    is_out_of_memory,
+    limit_memory,
+    memory_budget_bytes,
+    select_device,
+    select_dtype,
+)
+from sana_wm.runtime.events import EventWriter
+from sana_wm.runtime.phases import PhaseLog
+from sana_wm.runtime.stopping import StopFlag
+from sana_wm.stages.context import StageContext
+from sana_wm.weights.manifest_layout import identify_weights, locate_weights
+
+
+def main() -> int:
+    """Run the stage named on the command line; returns its exit code (docs/exit-codes.md)."""
+    parser = argparse.ArgumentParser(prog="python -m sana_wm.stages", description=__doc__)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--liveness-fd", type=int, help="read end of a pipe that ends with the parent")
+    arguments = parser.parse_args()
+    stage = cast("Stage", arguments.stage)
+    run = RunDirectory(arguments.run_dir.resolve())
+    stop = StopFlag()
+    stop.listen(arguments.liveness_fd)
+    events = EventWriter(run.events_file(stage))
+    try:
+        run_stage(stage, run, events, stop)
+    except SanaWMError as error:
+        return report(events, error)
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+            raise
+        return report(
+            events,
+            MemoryCapError(
+                f"stage {stage} ran out of memory",
+                got=(str(error).splitlines() or ["MemoryError"])[0],
+                next_step="Lower video.num_frames, or raise memory.cap_gib if the machine has more.",
+            ),
+        )
+    return 0
+
+
+def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFlag) -> None:
+    """Set up what a stage needs and run it."""
+    manifest = run.read_manifest()
+    device = select_device(manifest.device)
+    cap_bytes = int(manifest.memory.cap_gib * 1024**3)
+    limit_memory(device, cap_bytes)
+    # Bit-identical resume needs kernels that add in the same order every time.
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    # Left on, it would write every new buffer twice. (A property that the module adds to itself.)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    layout = locate_weights(manifest)
+    context = StageContext(
+        stage=stage,
+        run=run,
+        manifest=manifest,
+        device=device,
+        dtype=select_dtype(manifest.dtype, device),
+        events=events,
+        stop=stop,
+        phases=PhaseLog(device, events),
+        layout=layout,
+        weights=identify_weights(layout, stage),
+        budget_bytes=memory_budget_bytes(device, cap_bytes),
+    )
+    events.report_device_memory(device)
+    events.emit("stage_start", stage=stage, device=str(device), dtype=str(context.dtype))
+    run_phases = cast("Callable[[StageContext], None]", import_module(f"sana_wm.stages.{stage}").run)
+    with torch.inference_mode():
+        run_phases(context)
+
+
+def report(events: EventWriter, error: SanaWMError) -> int:
+    """Leave an error in the events, for the parent, and in the log, for people."""
+    events.emit("error", kind=type(error).__name__, message=str(error), exit_code=error.exit_code)
+    sys.stderr.write(f"{type(error).__name__}: {error}\n")
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

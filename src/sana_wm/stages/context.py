@@ -1,0 +1,136 @@
+"""What every stage works with: the run, its manifest, the device, events, the stop flag."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sana_wm import __version__
+from sana_wm.durable import remove_tree, sha256_of
+from sana_wm.handoff.receipts import Receipt, WeightFile, describe_outputs, stage_settings, write_receipt
+from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.manifest.model import RunManifest
+from sana_wm.runtime.checkpoints import Checkpoints
+from sana_wm.runtime.events import EventWriter
+from sana_wm.runtime.phases import PhaseLog
+from sana_wm.runtime.stopping import StopFlag
+from sana_wm.weights.layout import WeightLayout
+
+LATENT_CHANNELS = 128
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """Everything a stage is given; it adds nothing global.
+
+    `budget_bytes` is the memory that the stage may plan with, taken before anything is loaded.
+    """
+
+    stage: Stage
+    run: RunDirectory
+    manifest: RunManifest
+    device: torch.device
+    dtype: torch.dtype
+    events: EventWriter
+    stop: StopFlag
+    phases: PhaseLog
+    layout: WeightLayout
+    weights: tuple[WeightFile, ...]
+    budget_bytes: int
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def latents_shape(self) -> tuple[int, int, int, int, int]:
+        """(1, 128, F, h, w) of this run's latents."""
+        manifest = self.manifest
+        return (1, LATENT_CHANNELS, manifest.latent_num_frames, manifest.latent_height, manifest.latent_width)
+
+    def owner(self, stage: Stage) -> dict[str, str]:
+        """Metadata of a stage's latents: who made them, under which settings."""
+        return {"stage": stage, "settings_sha256": _digest(stage_settings(self.manifest, stage))}
+
+    def reusable(self, part: str, prefixes: tuple[str, ...] = ("",), source: Path | None = None) -> dict[str, str]:
+        """Metadata of what this stage keeps for its next start: valid for the same work in the same place only.
+
+        Args:
+            part: What it is.
+            prefixes: The settings that it depends on, by prefix; all when left out.
+            source: The file of an earlier stage that it was made from.
+        """
+        settings = stage_settings(self.manifest, self.stage)
+        chosen = {
+            name: value for name, value in settings.items() if name.removeprefix("sha256 of ").startswith(prefixes)
+        }
+        return {
+            "stage": self.stage,
+            "part": part,
+            "settings_sha256": _digest(chosen),
+            "weights_sha256": _digest([file.model_dump() for file in self.weights]),
+            "source_sha256": sha256_of(source) if source is not None else "",
+            "computed_by": _digest([self.device.type, str(self.dtype), self.versions()]),
+        }
+
+    def checkpoints(self, source: Path | None = None) -> Checkpoints:
+        """This stage's checkpoints, of a work that begins from the file `source`."""
+        return Checkpoints(self.run.checkpoint_folder(self.stage), self.reusable("checkpoint", source=source))
+
+    @staticmethod
+    def versions() -> dict[str, str]:
+        """Versions of what computes."""
+        libraries = {name: version(name) for name in ("torch", "diffusers", "transformers")}
+        return {"python": platform.python_version(), "sana_wm": __version__, **libraries}
+
+    def report_step(self, step: int, total: int, **fields: Any) -> None:
+        """Tell the parent that `step` of `total` is done."""
+        self.events.emit("step", step=step, total=total, **fields)
+
+    def finish(
+        self,
+        *,
+        inputs: Mapping[str, str],
+        outputs: tuple[Path, ...],
+        plan: Mapping[str, Any],
+    ) -> None:
+        """Write the receipt: the last thing a stage does.
+
+        Args:
+            inputs: SHA-256 of what earlier stages left, by path within the run directory.
+            outputs: Files of this stage, already durable.
+            plan: What the engine chose, as JSON.
+        """
+        now = datetime.now(UTC)
+        write_receipt(
+            self.run,
+            Receipt(
+                stage=self.stage,
+                package_version=__version__,
+                versions=self.versions(),
+                device=str(self.device),
+                dtype=str(self.dtype).removeprefix("torch."),
+                settings=stage_settings(self.manifest, self.stage),
+                weights=self.weights,
+                inputs=dict(inputs),
+                outputs=describe_outputs(self.run, outputs),
+                plan=dict(plan),
+                phases=tuple(self.phases.records),
+                started_at=self.started_at.isoformat(timespec="seconds"),
+                finished_at=now.isoformat(timespec="seconds"),
+                seconds=round((now - self.started_at).total_seconds(), 3),
+            ),
+        )
+        # What was saved on the way has no use any more, and would be gigabytes for a long run.
+        remove_tree(self.run.checkpoint_folder(self.stage))
+        self.events.emit("done")
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

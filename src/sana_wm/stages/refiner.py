@@ -1,0 +1,158 @@
+"""The refiner: text encoder, connectors, transformer; one after another."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from sana_wm.durable import sha256_of
+from sana_wm.models.loading import load_connectors, load_gemma3, load_tokenizer, stored_bytes
+from sana_wm.models.refiner.loading import build_refiner_transformer, open_refiner_engine, stream_gemma3
+from sana_wm.models.refiner.plan import RefinerPlan, measure_refiner, plan_refiner
+from sana_wm.models.refiner.refine import SIGMAS, refine_autoregressive, refine_single_shot
+from sana_wm.models.refiner.state import RefinerState
+from sana_wm.models.refiner.text import PromptEncoding, connect, encode_levels, tokenize_prompt
+from sana_wm.runtime.checkpoints import Checkpoints
+from sana_wm.runtime.latents import load_if_ours, load_latents, save_tensors
+from sana_wm.runtime.phases import Phase
+from sana_wm.runtime.sentinels import check_latents
+from sana_wm.stages.context import StageContext
+
+#: What the resident text encoder needs beside its weights for 1024 tokens, with room to spare.
+TEXT_WORK_BYTES = 1536 * 1024**2
+
+
+def run(context: StageContext) -> None:
+    """Refine the Stage 1 latents and leave `latents/refined.safetensors` with its receipt."""
+    latents = load_latents(context.run.stage1_file, context.owner("stage1"), context.latents_shape)
+    encoding = _encode_prompt(context)
+    with context.phases.phase("transformer") as phase:
+        refined, plan = _refine(context, phase, latents, encoding)
+    save_tensors(context.run.refined_file, {"latents": refined}, context.owner("refiner"))
+    stage1_name = context.run.stage1_file.relative_to(context.run.path).as_posix()
+    context.finish(
+        inputs={stage1_name: sha256_of(context.run.stage1_file)},
+        outputs=(context.run.refiner_text_file, context.run.refined_file),
+        plan=plan,
+    )
+
+
+def _encode_prompt(context: StageContext) -> PromptEncoding:
+    """The prompt as the transformer reads it; from the run directory when it is there."""
+    owner = context.reusable("text", ("input.prompt", "device", "dtype"))
+    if tensors := load_if_ours(context.run.refiner_text_file, owner):
+        return PromptEncoding(tensors["prompt_embeds"], tensors["prompt_attention_mask"])
+    with context.phases.phase("text_encoder") as phase:
+        packed, attention_mask = _encode_text(context, phase)
+    with context.phases.phase("connectors") as phase:
+        encoding = _connect(context, phase, packed, attention_mask)
+    save_tensors(
+        context.run.refiner_text_file,
+        {"prompt_embeds": encoding.prompt_embeds, "prompt_attention_mask": encoding.prompt_attention_mask},
+        owner,
+    )
+    context.stop.check()
+    return encoding
+
+
+def _encode_text(context: StageContext, phase: Phase) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gemma-3's packed hidden states and the attention mask, from resident or streamed weights: the same bits."""
+    component = context.layout.refiner_text_encoder
+    prompt = context.manifest.input.prompt
+    assert prompt is not None  # a run's manifest always holds the prompt's text
+    input_ids, attention_mask = tokenize_prompt(load_tokenizer(context.layout.refiner_tokenizer), prompt)
+    with contextlib.ExitStack() as stack:
+        if stored_bytes(component, context.dtype) + TEXT_WORK_BYTES <= context.budget_bytes:
+            text_encoder = load_gemma3(context.layout, context.device, context.dtype)[1]
+        else:
+            text_encoder = stack.enter_context(stream_gemma3(component, device=context.device, dtype=context.dtype))
+        phase.hold(text_encoder)
+        return encode_levels(text_encoder, input_ids, attention_mask, context.device), attention_mask
+
+
+def _connect(context: StageContext, phase: Phase, packed: torch.Tensor, attention_mask: torch.Tensor) -> PromptEncoding:
+    connectors = phase.hold(load_connectors(context.layout, context.device, context.dtype))
+    return connect(connectors, packed, attention_mask)
+
+
+def _refine(
+    context: StageContext, phase: Phase, latents: torch.Tensor, encoding: PromptEncoding
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    settings = context.manifest.refiner
+    plan = _plan(context, encoding)
+    progress = _Progress(context, context.checkpoints(context.run.stage1_file), latents.shape[2])
+    common: dict[str, Any] = {
+        "fps": context.manifest.video.fps,
+        "sink_size": settings.sink_size,
+        "generator": torch.Generator("cpu").manual_seed(settings.seed),
+        "resume_from": progress.resume_state(),
+    }
+    prompt = (encoding.prompt_embeds, encoding.prompt_attention_mask)
+    with open_refiner_engine(
+        context.layout.refiner_transformer,
+        device=context.device,
+        dtype=context.dtype,
+        resident_blocks=plan.resident_blocks,
+    ) as engine:
+        phase.hold(engine.transformer)
+        if settings.mode == "single_shot":
+            refined = refine_single_shot(engine, latents, *prompt, on_step=progress.save, **common)
+        else:
+            refined = refine_autoregressive(
+                engine,
+                latents,
+                *prompt,
+                block_size=settings.block_size,
+                kv_max_frames=settings.kv_max_frames,
+                on_block=progress.save,
+                **common,
+            )
+    progress.checkpoints.wait()
+    return refined, {"refiner_mode": settings.mode, **asdict(plan)}
+
+
+def _plan(context: StageContext, encoding: PromptEncoding) -> RefinerPlan:
+    """Resident or streamed weights, by the memory budget."""
+    settings = context.manifest.refiner
+    sizes = measure_refiner(
+        build_refiner_transformer(context.layout.refiner_transformer),
+        context.latents_shape,
+        mode=settings.mode,
+        dtype=context.dtype,
+        sink_size=settings.sink_size,
+        block_size=settings.block_size,
+        kv_max_frames=settings.kv_max_frames,
+        text_tokens=encoding.prompt_embeds.shape[1],
+    )
+    return plan_refiner(sizes, context.budget_bytes)
+
+
+class _Progress:
+    """Saves and reports after every block (or step), and leaves when asked to."""
+
+    def __init__(self, context: StageContext, checkpoints: Checkpoints, latent_num_frames: int) -> None:
+        settings = context.manifest.refiner
+        self.context, self.checkpoints = context, checkpoints
+        blocks = -(-(latent_num_frames - settings.sink_size) // settings.block_size)
+        self.total = len(SIGMAS) - 1 if settings.mode == "single_shot" else blocks
+
+    def resume_state(self) -> RefinerState | None:
+        """Where an earlier start of this run got to."""
+        newest = self.checkpoints.load_newest()
+        return None if newest is None else RefinerState.from_tensors(newest[1])
+
+    def save(self, state: RefinerState) -> None:
+        """Check, save, report; then leave if asked to."""
+        context = self.context
+        where = f"refiner step {state.next_block} of {self.total}"
+        check_latents(
+            state.latents, context.manifest.sanity, where=where, evidence=context.run.evidence_file("refiner")
+        )
+        self.checkpoints.save(state.next_block, state.to_tensors(with_window=False))
+        context.report_step(state.next_block, self.total)
+        if context.stop.reason is not None:
+            self.checkpoints.wait()
+        context.stop.check()

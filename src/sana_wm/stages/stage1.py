@@ -1,0 +1,188 @@
+"""Stage 1: text encoder, VAE encoder, transformer; one after another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from sana_wm.camera.conditioning import condition_camera
+from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, read_intrinsics, resize_and_center_crop
+from sana_wm.durable import durable_file, sha256_of
+from sana_wm.errors import HandoffError
+from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
+from sana_wm.models.loading import load_gemma2, load_stage1_transformer, load_vae
+from sana_wm.models.stage1.engine import Stage1Engine
+from sana_wm.models.stage1.preview import LatentPreview
+from sana_wm.models.stage1.sampler import Schedule, build_schedule, euler_step
+from sana_wm.models.stage1.text import encode_prompts
+from sana_wm.models.vae.first_frame import encode_first_frame
+from sana_wm.patches.catalogue import load_catalogue, require
+from sana_wm.runtime.device import synchronize
+from sana_wm.runtime.latents import load_if_ours, save_tensors
+from sana_wm.runtime.phases import Phase
+from sana_wm.runtime.sentinels import check_latents
+from sana_wm.stages.context import StageContext
+from sana_wm.video.picture import open_picture
+
+#: What the prompt embeddings, first-frame latents and camera tensors depend on; not the seed, not the steps.
+CONDITIONING_FIELDS = ("input.", "camera.", "video.", "device", "dtype")
+CAMERA_TENSORS = ("raymap", "chunk_plucker", "P", "P_inv", "absmap")
+
+
+def run(context: StageContext) -> None:
+    """Make Stage 1 latents from the manifest's inputs and leave them with their receipt."""
+    require(*load_catalogue())  # those of the later stages too: a mismatch shall not show after hours
+    _check_inputs_unchanged(context)
+    conditioning = _make_conditioning(context)
+    with context.phases.phase("transformer") as phase:
+        latents, plan = _denoise(context, phase, conditioning)
+    save_tensors(context.run.stage1_file, {"latents": latents}, context.owner("stage1"))
+    context.finish(inputs={}, outputs=(context.run.conditioning_file, context.run.stage1_file), plan=plan)
+
+
+def _check_inputs_unchanged(context: StageContext) -> None:
+    for field, file in context.manifest.inputs.items():
+        if field == "input.prompt_file":
+            continue  # its text stands in the run's manifest
+        digest = sha256_of(Path(file.path))
+        if digest != file.sha256:
+            raise HandoffError(
+                f"{field} changed since the run began: {file.path}",
+                got=f"SHA-256 {digest}",
+                expected=file.sha256,
+                next_step="Put the file back, or start a new run with run-pipeline.",
+            )
+
+
+def _make_conditioning(context: StageContext) -> dict[str, torch.Tensor]:
+    """Everything Stage 1 is given besides noise; from the run directory when it is there."""
+    owner = context.reusable("conditioning", CONDITIONING_FIELDS)
+    if (kept := load_if_ours(context.run.conditioning_file, owner)) is not None:
+        return kept
+    with context.phases.phase("text_encoder") as phase:
+        conditioning = _encode_text(context, phase)
+    with context.phases.phase("vae_encoder") as phase:
+        conditioning |= _encode_picture(context, phase)
+    conditioning |= _condition_camera(context)
+    save_tensors(context.run.conditioning_file, conditioning, owner)
+    context.stop.check()
+    return conditioning
+
+
+def _encode_text(context: StageContext, phase: Phase) -> dict[str, torch.Tensor]:
+    tokenizer, text_encoder = load_gemma2(context.layout, context.device, context.dtype)
+    phase.hold(text_encoder)
+    prompt = context.manifest.input.prompt
+    assert prompt is not None  # a run's manifest always holds the prompt's text
+    embeds, mask = encode_prompts(tokenizer, text_encoder, prompt, context.manifest.input.negative_prompt)
+    return {"prompt_embeds": embeds.to("cpu"), "prompt_attention_mask": mask.to("cpu")}
+
+
+def _encode_picture(context: StageContext, phase: Phase) -> dict[str, torch.Tensor]:
+    vae = phase.hold(load_vae(context.layout, context.device, context.dtype, part="encoder"))
+    pixels = torch.from_numpy(np.asarray(_crop_picture(context), dtype=np.float32) / 255.0 * 2.0 - 1.0)
+    return {"first_latent": encode_first_frame(vae, pixels.permute(2, 0, 1)[None]).float().to("cpu")}
+
+
+def _crop_picture(context: StageContext) -> Image.Image:
+    """The first frame at the video's size."""
+    video = context.manifest.video
+    picture = open_picture(Path(context.manifest.input.image))
+    return resize_and_center_crop(picture, height=video.height, width=video.width)
+
+
+def _condition_camera(context: StageContext) -> dict[str, torch.Tensor]:
+    manifest = context.manifest
+    video = manifest.video
+    trajectory = load_trajectory(manifest.camera).first(video.num_frames)
+    intrinsics = read_intrinsics(intrinsics_source(manifest.camera), video.num_frames)
+    picture = open_picture(Path(manifest.input.image))
+    geometry = crop_geometry(picture.size, height=video.height, width=video.width)
+    camera = condition_camera(
+        trajectory.c2w, crop_intrinsics(intrinsics, geometry), height=video.height, width=video.width
+    )
+    return {name: torch.from_numpy(getattr(camera, name)) for name in CAMERA_TENSORS}
+
+
+def _denoise(
+    context: StageContext, phase: Phase, conditioning: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    settings = context.manifest.stage1
+    transformer = phase.hold(load_stage1_transformer(context.layout, context.device, context.dtype))
+    weights_bytes = sum(parameter.nbytes for parameter in transformer.parameters())
+    engine = Stage1Engine(
+        transformer,
+        camera_rescale=settings.camera_rescale,
+        working_set_bytes=context.budget_bytes - weights_bytes,
+        attention_dtype=context.dtype,
+    )
+    prompts = slice(None) if settings.guidance_scale > 1 else slice(1, None)  # the negative prompt stands first
+    prepared = engine.prepare(
+        conditioning["prompt_embeds"][prompts],
+        conditioning["prompt_attention_mask"][prompts],
+        {name: conditioning[name] for name in CAMERA_TENSORS},
+    )
+    schedule = build_schedule(settings.num_inference_steps, settings.flow_shift)
+    checkpoints = context.checkpoints()
+    done, latents = _start(context, checkpoints.load_newest(), conditioning["first_latent"])
+    preview = _Preview(context, conditioning["first_latent"])
+    for step in range(done, schedule.num_inference_steps):
+        velocity = engine.velocity(latents, schedule.timesteps[step], prepared, settings.guidance_scale)
+        shown = preview.save(step + 1, latents, velocity, schedule.sigmas[step])
+        latents = euler_step(latents, velocity, schedule, step)
+        synchronize(context.device)
+        context.report_step(step + 1, schedule.num_inference_steps, preview=shown)
+        stopping = context.stop.reason is not None
+        if stopping or (step + 1) % settings.checkpoint_every == 0 or step + 1 == schedule.num_inference_steps:
+            _check(context, latents, step + 1, schedule)
+            checkpoints.save(step + 1, {"latents": latents})
+        if stopping:
+            checkpoints.wait()
+            context.stop.check()
+    checkpoints.wait()
+    return latents.to("cpu"), {"weights_bytes": weights_bytes, **prepared.plan.as_json()}
+
+
+class _Preview:
+    """Saves a picture of the predicted clean video every `stage1.preview_every` steps."""
+
+    def __init__(self, context: StageContext, first_latent: torch.Tensor) -> None:
+        self._context = context
+        self._every = context.manifest.stage1.preview_every
+        self._renderer = LatentPreview(first_latent, _crop_picture(context)) if self._every else None
+
+    def save(self, step: int, latents: torch.Tensor, velocity: torch.Tensor, sigma: float) -> str | None:
+        """The picture's path if one is due after this step; latents and velocity are those before it."""
+        if self._renderer is None or step % self._every:
+            return None
+        path = self._context.run.preview_file(step)
+        clean = latents.clone()
+        clean[:, :, 1:] -= sigma * velocity[:, :, 1:]
+        with durable_file(path) as partial:
+            self._renderer.render(clean).save(partial)
+        return str(path)
+
+
+def _start(
+    context: StageContext, checkpoint: tuple[int, dict[str, torch.Tensor]] | None, first_latent: torch.Tensor
+) -> tuple[int, torch.Tensor]:
+    """Steps done and latents (1, 128, F, h, w) float32 on the device: from a checkpoint, or noise behind the picture.
+
+    The noise is drawn on the CPU, in float32, in one draw: a seed means the same video on every device.
+    """
+    if checkpoint is not None:
+        done, tensors = checkpoint
+        return done, tensors["latents"].to(context.device)
+    generator = torch.Generator("cpu").manual_seed(context.manifest.stage1.seed)
+    latents = torch.randn(context.latents_shape, generator=generator, dtype=torch.float32)
+    latents[:, :, :1] = first_latent
+    return 0, latents.to(context.device)
+
+
+def _check(context: StageContext, latents: torch.Tensor, step: int, schedule: Schedule) -> None:
+    where = f"step {step} of {schedule.num_inference_steps}"
+    check_latents(latents, context.manifest.sanity, where=where, evidence=context.run.evidence_file("stage1"))

@@ -1,0 +1,249 @@
+"""VAE decode: latents in as they are read, frames out into ffmpeg as they become final."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sana_wm import __version__
+from sana_wm.camera.motion import read_motion
+from sana_wm.durable import remove_tree, sha256_of
+from sana_wm.errors import SanityError, StageFailedError
+from sana_wm.handoff.camera_path import load_trajectory
+from sana_wm.manifest.model import Manifest
+from sana_wm.models.loading import load_vae
+from sana_wm.models.vae.decode_plan import FASTEST, DecodePlan, plan_decode, reach_latent_frames
+from sana_wm.models.vae.streaming_decoder import StreamingDecoder
+from sana_wm.runtime.latents import load_latents
+from sana_wm.runtime.phases import Phase
+from sana_wm.stages.context import StageContext
+from sana_wm.video.contact_sheet import ContactSheet
+from sana_wm.video.frame_folder import FrameFolder
+from sana_wm.video.overlay import Overlay
+from sana_wm.video.reader import read_frames
+from sana_wm.video.sanity import FrameStatistics, SanityLimits, judge_frames, measure_frame
+from sana_wm.video.segments import SegmentedEncoder, concatenate, finished_segments
+
+FRAMES_PER_SEGMENT = 32
+FRAMES_PER_LATENT = 8
+#: More memory than this buys no time: on CUDA as measured (reports/bench/decode.md); on MPS small steps mean one shape,
+#: and so one compiled graph, per layer.
+WORTHWHILE_BYTES = {"cuda": 4 * 1024**3, "mps": 2 * 1024**3}
+
+
+@dataclass(frozen=True)
+class ShownFrames:
+    """Which of the decoded frames are shown: `count` of them, from `first` on."""
+
+    first: int
+    count: int
+
+
+def run(context: StageContext) -> None:
+    """Decode the latents of the stage before and leave `video.mp4` and `contact_sheet.png` with their receipt."""
+    source = "refiner" if context.manifest.refiner.enabled else "stage1"
+    path = context.run.refined_file if source == "refiner" else context.run.stage1_file
+    latents = load_latents(path, context.owner(source), context.latents_shape)
+    shown = shown_frames(context.manifest)
+    metadata = _video_metadata(context)
+    segment_metadata = {**metadata, **context.reusable("segment", source=path)}
+    with context.phases.phase("vae_decoder") as phase:
+        plan = _decode(context, phase, latents, shown, segment_metadata)
+    segments = sorted(context.run.checkpoint_folder("vae_decode").glob("*.mp4"))
+    concatenate(segments, context.run.video_file, metadata=metadata)
+    _read_back(context, shown)
+    context.finish(
+        inputs={path.relative_to(context.run.path).as_posix(): sha256_of(path)},
+        outputs=(context.run.video_file, context.run.contact_sheet_file),
+        plan=plan,
+    )
+
+
+def shown_frames(manifest: Manifest) -> ShownFrames:
+    """All frames, without the first of a refined video when the manifest drops it: it is the untouched input."""
+    dropped = int(manifest.refiner.enabled and manifest.vae_decode.drop_sink_frame)
+    return ShownFrames(dropped, manifest.video.num_frames - dropped)
+
+
+def _video_metadata(context: StageContext) -> dict[str, str]:
+    manifest = context.manifest
+    return {
+        "name": manifest.name,
+        "manifest_sha256": sha256_of(context.run.manifest_file),
+        "seed": str(manifest.stage1.seed),
+        "package_version": __version__,
+    }
+
+
+def _decode(
+    context: StageContext, phase: Phase, latents: torch.Tensor, shown: ShownFrames, metadata: dict[str, str]
+) -> dict[str, Any]:
+    """Decode what no finished segment of an earlier start holds."""
+    manifest = context.manifest
+    vae = phase.hold(load_vae(context.layout, context.device, context.dtype, part="decoder"))
+    plan = plan_decode(
+        vae.config,
+        manifest.latent_height,
+        manifest.latent_width,
+        context.dtype,
+        context.budget_bytes,
+        implementation=FASTEST[context.device.type],
+        worthwhile_bytes=WORTHWHILE_BYTES.get(context.device.type),
+    )
+    finished = finished_segments(context.run.checkpoint_folder("vae_decode"), FRAMES_PER_SEGMENT, metadata)
+    done = len(finished) * FRAMES_PER_SEGMENT
+    if done < shown.count:
+        start = first_latent_for(shown.first + done, reach_latent_frames(vae.config), plan)
+        decoder = StreamingDecoder(vae, plan)
+        frames = _skip(
+            decoder.decode(latents[0, :, start:].transpose(0, 1).split(plan.steps[0])),
+            shown.first + done - FRAMES_PER_LATENT * start,
+        )
+        seconds = _write_frames(context, frames, _encoder(context, len(finished), metadata), shown, done)
+        return {**plan.as_json(), "frames_decoded": shown.count - done, "seconds": seconds}
+    return plan.as_json()
+
+
+def first_latent_for(frame: int, reach_latents: int, plan: DecodePlan) -> int:
+    """The latent frame at which to begin so that all decoded frames from `frame` on have the bits of a whole decode.
+
+    Early enough for them to see all that they would have seen, and on a piece boundary of the whole decode.
+    """
+    start = max(0, (frame - 1) // FRAMES_PER_LATENT - reach_latents)
+    return start - start % plan.steps[0]
+
+
+def _skip(pieces: Iterator[torch.Tensor], count: int) -> Iterator[NDArray[np.uint8]]:
+    """Frames as uint8 (n, H, W, 3) on the CPU, without the first `count`."""
+    for piece in pieces:
+        kept = piece[min(count, len(piece)) :]
+        count -= len(piece) - len(kept)
+        if len(kept):
+            yield kept.to("cpu").numpy()
+
+
+def _encoder(context: StageContext, first_segment: int, metadata: dict[str, str]) -> SegmentedEncoder:
+    video = context.manifest.video
+    return SegmentedEncoder(
+        context.run.checkpoint_folder("vae_decode"),
+        frames_per_segment=FRAMES_PER_SEGMENT,
+        first_segment=first_segment,
+        width=video.width,
+        height=video.height,
+        fps=video.fps,
+        codec=video.codec,
+        crf=video.crf,
+        preset=video.preset,
+        pixel_format=video.pixel_format,
+        metadata=metadata,
+    )
+
+
+def _write_frames(
+    context: StageContext,
+    pieces: Iterator[NDArray[np.uint8]],
+    encoder: SegmentedEncoder,
+    shown: ShownFrames,
+    done: int,
+) -> dict[str, float]:
+    """Check, draw into and encode frames as they come; `done` of the shown ones are encoded already.
+
+    Returns:
+        Seconds spent on decoding, on checks and drawing, and on waiting for ffmpeg.
+    """
+    video = context.manifest.video
+    overlay = _overlay(context.manifest, shown) if video.overlay else None
+    folder = FrameFolder(Path(video.frames_dir), first_frame=done) if video.frames_dir else None
+    statistics: list[FrameStatistics] = []
+    first = done
+    seconds = {"decode": 0.0, "check_and_draw": 0.0, "encode": 0.0}
+    mark = time.perf_counter()
+
+    def account(part: str) -> None:
+        nonlocal mark
+        seconds[part] += time.perf_counter() - mark
+        mark = time.perf_counter()
+
+    with encoder:
+        for frames in pieces:
+            account("decode")
+            statistics += [measure_frame(frame) for frame in frames]
+            _judge(context, statistics, first)
+            if overlay is not None:
+                overlay.draw(frames, done)
+            if folder is not None:
+                folder.put(frames)
+            account("check_and_draw")
+            encoder.put(frames)
+            account("encode")
+            done += len(frames)
+            context.report_step(done, shown.count)
+            context.stop.check()
+    account("encode")
+    return {part: round(spent, 3) for part, spent in seconds.items()}
+
+
+def _overlay(manifest: Manifest, shown: ShownFrames) -> Overlay:
+    trajectory = load_trajectory(manifest.camera).first(manifest.video.num_frames)
+    motion = read_motion(trajectory.without_first(shown.first))
+    return Overlay(motion.keys, motion.yaw, motion.pitch, width=manifest.video.width, height=manifest.video.height)
+
+
+def _judge(context: StageContext, statistics: list[FrameStatistics], first_frame: int) -> None:
+    """Stop at the first broken frame; the segments so far are kept as evidence and never used again.
+
+    Raises:
+        SanityError: A frame is black, constant, saturated or without detail.
+    """
+    limits = context.manifest.sanity
+    findings = judge_frames(
+        statistics,
+        SanityLimits(
+            black_mean=limits.black_mean,
+            constant_std=limits.constant_std,
+            saturated_share=limits.saturated_share,
+            laplacian_share=limits.laplacian_share,
+        ),
+    )
+    if not findings:
+        return
+    evidence = context.run.evidence_file("vae_decode").with_suffix("")
+    remove_tree(evidence)
+    evidence.parent.mkdir(parents=True, exist_ok=True)
+    context.run.checkpoint_folder("vae_decode").rename(evidence)
+    moved = [
+        replace(finding, first_frame=finding.first_frame + first_frame, last_frame=finding.last_frame + first_frame)
+        for finding in findings
+    ]
+    raise SanityError(
+        "decoded video looks broken",
+        got="; ".join(map(str, moved)),
+        expected="pictures (limits under sanity in the manifest)",
+        next_step=f"What was encoded is kept in {evidence}; see docs/troubleshooting.md.",
+    )
+
+
+def _read_back(context: StageContext, shown: ShownFrames) -> None:
+    """Read the finished video as a player would: count its frames and make the contact sheet of them.
+
+    Raises:
+        StageFailedError: The video does not hold the frames that were written.
+    """
+    sheet = ContactSheet(num_frames=shown.count, fps=context.manifest.video.fps)
+    for frame in read_frames(context.run.video_file):
+        sheet.put(frame[None])
+    if sheet.next_frame != shown.count:
+        raise StageFailedError(
+            f"{context.run.video_file} does not hold the frames that were written",
+            got=f"{sheet.next_frame} frames",
+            expected=f"{shown.count} frames",
+            next_step="Check the disk, then resume the run.",
+        )
+    sheet.write(context.run.contact_sheet_file)

@@ -1,0 +1,109 @@
+"""`doctor` through the command line: what it prints and how it exits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sana_wm.launcher import diagnosis
+from sana_wm.launcher.numerics_gate import MachineKey, NumericsGate, cache_folder
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+class Diagnostics:
+    """Stands for the processes of the diagnostics, which take a minute: what each reports, and what was asked."""
+
+    def __init__(self) -> None:
+        self.codes = {"numerics": 0, "mps_lint": 0}
+        self.device = "cpu"
+        self.asked: list[tuple[str, bool]] = []
+
+    def run_module(self, module: str, arguments: list[str], *, quiet: bool, environment: object) -> str:
+        name = module.removeprefix("sana_wm.diagnostics.")
+        self.asked.append((name, quiet))
+        report: Any = {"device": self.device, "failed": [], "checks": []} if name == "numerics" else []
+        Path(arguments[arguments.index("--json") + 1]).write_text(json.dumps(report))
+        if self.codes[name]:
+            raise SystemExit(self.codes[name])
+        return ""
+
+
+@pytest.fixture
+def diagnostics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Diagnostics:
+    stand_in = Diagnostics()
+    monkeypatch.setattr(diagnosis, "run_module", stand_in.run_module)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return stand_in
+
+
+def test_without_options_it_says_what_is_installed_and_what_else_it_can_do(
+    sana_wm: Cli, diagnostics: Diagnostics
+) -> None:
+    code, out, _ = sana_wm("doctor")
+    assert code == 0
+    for word in ("python", "torch", "diffusers", "transformers", "ffmpeg", "free disk", "--numerics", "--mps-lint"):
+        assert word in out
+    assert "MISSING" not in out
+    assert not diagnostics.asked
+
+
+def test_json_holds_the_same(sana_wm: Cli) -> None:
+    code, out, _ = sana_wm("doctor", "--json")
+    assert code == 0
+    answer = json.loads(out)
+    assert answer["ok"]
+    assert answer["installation"]["versions"]["torch"]
+    assert answer["installation"]["free_disk_gib"] > 0
+    assert Path(answer["installation"]["ffmpeg"]).exists()
+
+
+def test_what_is_missing_is_named_and_exits_7(sana_wm: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    import imageio_ffmpeg
+
+    def find_none() -> str:
+        raise RuntimeError("no ffmpeg exe could be found")
+
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", find_none)
+    code, out, _ = sana_wm("doctor")
+    assert code == 7
+    assert any(line.split() == ["ffmpeg", "MISSING"] for line in out.splitlines())
+    code, out, _ = sana_wm("doctor", "--json")
+    assert code == 7
+    assert json.loads(out)["installation"]["missing"] == ["ffmpeg"]
+
+
+@pytest.mark.parametrize(("numerics", "mps_lint", "expected"), [(0, 0, 0), (7, 0, 7), (0, 7, 7), (7, 7, 7)], ids=str)
+def test_both_diagnostics_run_and_either_decides(
+    sana_wm: Cli, diagnostics: Diagnostics, numerics: int, mps_lint: int, expected: int
+) -> None:
+    diagnostics.codes = {"numerics": numerics, "mps_lint": mps_lint}
+    code, _, _ = sana_wm("doctor", "--numerics", "--mps-lint")
+    assert code == expected
+    assert diagnostics.asked == [("numerics", False), ("mps_lint", False)]
+
+
+def test_json_keeps_the_tables_off_standard_output(sana_wm: Cli, diagnostics: Diagnostics) -> None:
+    diagnostics.codes["mps_lint"] = 7
+    code, out, _ = sana_wm("doctor", "--mps-lint", "--json")
+    assert code == 7
+    assert json.loads(out) == {"ok": False, "mps_lint": []}
+    assert diagnostics.asked == [("mps_lint", True)]
+
+
+def test_what_doctor_measured_is_what_the_next_run_goes_by(
+    sana_wm: Cli, diagnostics: Diagnostics, tmp_path: Path
+) -> None:
+    diagnostics.device = "cuda"
+    assert sana_wm("doctor", "--numerics")[0] == 0
+
+    def never() -> str:
+        raise AssertionError("the self-test ran again")
+
+    folder = cache_folder({"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)})
+    NumericsGate(folder, MachineKey.of_this_machine(), say=print, run_self_test=never).check("auto", ())

@@ -1,0 +1,3 @@
+"""Has a bug."""
+
+raise ZeroDivisionError("a bug in the stage")

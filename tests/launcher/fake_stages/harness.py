@@ -1,0 +1,53 @@
+"""What the fake stages share: the arguments of a stage, events, a receipt. Each fake is a real process."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from sana_wm.handoff.receipts import Receipt, describe_outputs, stage_settings, write_receipt
+from sana_wm.handoff.run_directory import STAGES, RunDirectory
+
+STAGE = next(stage for stage in STAGES if stage == sys.argv[1])
+RUN = RunDirectory(Path(sys.argv[2]))
+LIVENESS_FD = int(sys.argv[sys.argv.index("--liveness-fd") + 1])
+
+
+def emit(event: str, **fields: object) -> None:
+    path = RUN.events_file(STAGE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps({"time_s": time.time(), "event": event, **fields}) + "\n")
+
+
+def finish() -> None:
+    """Leave what the real stage would leave, with content that names the stage."""
+    _, *outputs, _ = RUN.belongings(STAGE)
+    for path in outputs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{STAGE} made {path.name}")
+    inputs = {}
+    if STAGE != "stage1":
+        name = "latents/stage1.safetensors" if STAGE == "refiner" else "latents/refined.safetensors"
+        inputs = {key: file.sha256 for key, file in describe_outputs(RUN, (RUN.path / name,)).items()}
+    write_receipt(
+        RUN,
+        Receipt(
+            stage=STAGE,
+            package_version="0",
+            versions={},
+            device="cpu",
+            dtype="float32",
+            settings=stage_settings(RUN.read_manifest(), STAGE),
+            weights=(),
+            inputs=inputs,
+            outputs=describe_outputs(RUN, tuple(outputs)),
+            plan={},
+            phases=(),
+            started_at="",
+            finished_at="",
+            seconds=0.0,
+        ),
+    )

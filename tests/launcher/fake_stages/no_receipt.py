@@ -1,0 +1,1 @@
+"""Ends with exit code 0 and nothing to show for it."""

@@ -1,0 +1,171 @@
+"""Stages stopped in the middle of their work: what was done is kept, and the result has the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sana_wm.cli.progress_view import STOPPING
+from sana_wm.handoff.run_directory import RunDirectory, Stage
+
+
+def command_line(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", "sana_wm", *map(str, arguments)], stderr=subprocess.PIPE, text=True)
+
+
+def start_stage(run: RunDirectory, stage: Stage) -> subprocess.Popen[str]:
+    run.events_file(stage).unlink(missing_ok=True)
+    command = [sys.executable, "-m", "sana_wm.stages", stage, str(run.path)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def events_of(run: RunDirectory, stage: Stage) -> list[dict[str, object]]:
+    path = run.events_file(stage)
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def wait_for_step(run: RunDirectory, stage: Stage, step: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if any(event["event"] == "step" and int(str(event["step"])) >= step for event in events_of(run, stage)):
+            return
+        time.sleep(0.01)
+    pytest.fail(f"{stage} never reached step {step}")
+
+
+@pytest.fixture
+def undisturbed(finished_run: Path) -> RunDirectory:
+    return RunDirectory(finished_run)
+
+
+def test_every_stage_goes_on_after_a_kill_and_makes_the_same_bytes(undisturbed: RunDirectory, tmp_path: Path) -> None:
+    """Each stage is killed -9 on a copy of the run from which its own results were taken away."""
+    points: list[tuple[Stage, int]] = [("stage1", 4), ("refiner", 2), ("vae_decode", 36)]
+    for stage, step in points:
+        run = RunDirectory(tmp_path / stage)
+        shutil.copytree(undisturbed.path, run.path)
+        run.clear_stage(stage)
+        process = start_stage(run, stage)
+        wait_for_step(run, stage, step)
+        process.kill()
+        process.communicate()
+        assert not run.receipt_file(stage).exists()
+        assert any(run.checkpoint_folder(stage).iterdir())
+        process = start_stage(run, stage)
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+        steps = [event["step"] for event in events_of(run, stage) if event["event"] == "step"]
+        assert int(str(steps[0])) > 1, "it began again instead of going on"
+        output = {"stage1": "stage1_file", "refiner": "refined_file", "vae_decode": "video_file"}[stage]
+        assert getattr(run, output).read_bytes() == getattr(undisturbed, output).read_bytes()
+        shutil.rmtree(run.path)
+
+
+def test_a_run_interrupted_after_stage1_says_how_to_go_on_and_resume_makes_the_same_bytes(
+    undisturbed: RunDirectory, tmp_path: Path
+) -> None:
+    folder = undisturbed.path.parent
+    shutil.copy(folder / "picture.png", tmp_path)
+    shutil.copy(folder / "manifest.json", tmp_path)
+    process = command_line("run-pipeline", tmp_path / "manifest.json")
+    run = RunDirectory(tmp_path / "run")
+    wait_for_step(run, "refiner", 1)
+    (stage,) = psutil.Process(process.pid).children()
+    stage.suspend()  # so that however slow this machine is, the refiner is asked before it is done
+    os.kill(process.pid, signal.SIGINT)
+    assert process.stderr is not None
+    said = next(line for line in process.stderr if STOPPING in line)
+    assert said.startswith("refiner: ")
+    stage.resume()
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert f"sana-wm resume {run.path}" in err
+    resumed = command_line("resume", run.path)
+    _, err = resumed.communicate()
+    assert resumed.returncode == 0, err
+    assert "stage1     skip done, and its receipt matches" in err
+    assert "refiner    run  not finished yet; goes on from its checkpoint" in err
+    assert run.stage1_file.read_bytes() == undisturbed.stage1_file.read_bytes()
+    assert run.refined_file.read_bytes() == undisturbed.refined_file.read_bytes()
+
+
+def test_a_changed_input_file_is_refused_by_the_stage(undisturbed: RunDirectory, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(undisturbed.path, run.path)
+    data = json.loads(run.manifest_file.read_text())
+    data["inputs"]["input.image"]["sha256"] = "0" * 64
+    run.manifest_file.write_text(json.dumps(data))
+    process = start_stage(run, "stage1")
+    _, err = process.communicate()
+    assert process.returncode == 4
+    assert "input.image changed since the run began" in err
+
+
+def test_previews_are_left_beside_the_run(undisturbed: RunDirectory) -> None:
+    assert sorted(path.name for path in (undisturbed.path / "previews").iterdir()) == ["0004.png", "0008.png"]
+    shown = [event.get("preview") for event in events_of(undisturbed, "stage1") if event["event"] == "step"]
+    assert str(undisturbed.preview_file(8)) in shown
+
+
+@pytest.mark.parametrize(
+    ("stage", "limits", "said"),
+    [
+        ("stage1", {"latent_std_max": 0.1}, "latents look broken at step 2 of 8: latent frames"),
+        ("vae_decode", {"constant_std": 1000.0}, "decoded video looks broken"),
+    ],
+)
+def test_a_result_that_looks_broken_stops_the_stage_and_is_kept(
+    undisturbed: RunDirectory, tmp_path: Path, stage: Stage, limits: dict[str, float], said: str
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(undisturbed.path, run.path)
+    run.clear_stage(stage)
+    data = json.loads(run.manifest_file.read_text())
+    data["sanity"] |= limits
+    run.manifest_file.write_text(json.dumps(data))
+    process = start_stage(run, stage)
+    _, err = process.communicate()
+    assert process.returncode == 8
+    assert said in err
+    assert any((run.path / "evidence").iterdir())
+    assert not run.receipt_file(stage).exists()
+
+
+def test_refining_with_another_seed_skips_the_text_encoder(undisturbed: RunDirectory, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(undisturbed.path, run.path)
+    run.clear_stage("refiner")
+    data = json.loads(run.manifest_file.read_text())
+    data["refiner"]["seed"] = 7
+    run.manifest_file.write_text(json.dumps(data))
+    process = start_stage(run, "refiner")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    phases = [event["phase"] for event in events_of(run, "refiner") if event["event"] == "phase_start"]
+    assert phases == ["transformer"]
+    assert run.refined_file.read_bytes() != undisturbed.refined_file.read_bytes()
+
+
+def test_a_damaged_kept_part_is_made_again(undisturbed: RunDirectory, tmp_path: Path) -> None:
+    """One flipped bit in the refiner's text: never used, and the result is that of the undamaged run."""
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(undisturbed.path, run.path)
+    run.clear_stage("refiner")
+    data = bytearray(run.refiner_text_file.read_bytes())
+    data[-3] ^= 1
+    run.refiner_text_file.write_bytes(data)
+    process = start_stage(run, "refiner")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert run.refined_file.read_bytes() == undisturbed.refined_file.read_bytes()
+    assert run.refiner_text_file.read_bytes() == undisturbed.refiner_text_file.read_bytes()
