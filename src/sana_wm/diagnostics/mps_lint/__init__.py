@@ -1,0 +1,1 @@
+"""The MPS check: fake tensors on a fake `mps` device."""

@@ -1,0 +1,147 @@
+"""Our engines, called as the stages call them, at the sizes that make the largest tensors: no memory budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sana_wm.diagnostics.mps_lint.fake_device import DEVICE
+from sana_wm.diagnostics.mps_lint.targets import networks, stock
+from sana_wm.diagnostics.mps_lint.targets.target import Size, Target, Trial, on_device
+from sana_wm.models.refiner.refine import SIGMAS
+from sana_wm.models.refiner.text import connect, encode_levels
+from sana_wm.models.refiner.transformer import RefinerEngine
+from sana_wm.models.stage1.engine import Stage1Engine
+from sana_wm.models.stage1.sampler import build_schedule, euler_step
+from sana_wm.models.vae.decode_plan import plan_decode
+from sana_wm.models.vae.first_frame import encode_first_frame
+from sana_wm.models.vae.streaming_decoder import StreamingDecoder
+
+AMPLE_BYTES = 1024**4
+
+
+def build_stage1(size: Size) -> Trial:
+    """What does not change between steps, then one guided step."""
+    transformer = networks.stage1_transformer(size)
+    config: Any = transformer.config
+    frames, height, width = size.latent_num_frames, size.latent_height, size.latent_width
+    tokens = networks.STAGE1_PROMPT_TOKENS
+    prompt_embeds = torch.zeros(2, 1, tokens, config.caption_channels)
+    schedule = build_schedule(num_inference_steps=60, flow_shift=9.8)
+    matrices = torch.eye(4).expand(frames * height * width, 4, 4)
+    camera = {
+        "chunk_plucker": torch.zeros(config.chunk_plucker_channels, frames, height, width),
+        "P": matrices,
+        "P_inv": matrices,
+    }
+
+    def run() -> object:
+        engine = Stage1Engine(transformer, camera_rescale="pr379", attention_dtype=torch.bfloat16)
+        conditioning = engine.prepare(prompt_embeds, _mask(2, tokens), camera)
+        latents = on_device(1, config.in_channels, frames, height, width, dtype=torch.float32)
+        velocity = engine.velocity(latents, schedule.timesteps[0], conditioning, guidance_scale=5.0)
+        return euler_step(latents, velocity, schedule, 0)
+
+    return Trial((transformer,), run)
+
+
+def build_refiner(size: Size) -> Trial:
+    """The sink, a full history block by block, and one pass of a block against the whole window."""
+    transformer = networks.video_refiner_transformer(size)
+
+    def run() -> object:
+        engine = _refiner_engine(transformer)
+        shape = (1, int(transformer.config["in_channels"]), stock.BLOCK_FRAMES, size.latent_height, size.latent_width)
+        window = engine.new_window(shape, stock.SINK_FRAMES, stock.HISTORY_FRAMES, stock.BLOCK_FRAMES)
+        sink = engine.rotary_table(range(stock.SINK_FRAMES), shape, stock.FPS)
+        engine.capture_sink(torch.zeros(shape)[:, :, : stock.SINK_FRAMES], sink, window)
+        table = engine.rotary_table(range(stock.SINK_FRAMES, stock.SINK_FRAMES + stock.BLOCK_FRAMES), shape, stock.FPS)
+        for _ in range(-(-stock.HISTORY_FRAMES // stock.BLOCK_FRAMES)):
+            engine.capture_history(torch.zeros(shape), table, sink, window)
+        return engine.predict_velocity(torch.zeros(shape), SIGMAS[0], table, sink, window)
+
+    return Trial((transformer,), run)
+
+
+def build_refiner_single_shot(size: Size) -> Trial:
+    """The sink, and one pass of all other frames at once."""
+    transformer = networks.video_refiner_transformer(size)
+
+    def run() -> object:
+        engine = _refiner_engine(transformer)
+        frames = size.latent_num_frames
+        shape = (1, int(transformer.config["in_channels"]), frames, size.latent_height, size.latent_width)
+        latents = torch.zeros(shape)
+        window = engine.new_window(shape, stock.SINK_FRAMES, 0, frames - stock.SINK_FRAMES)
+        sink = engine.rotary_table(range(stock.SINK_FRAMES), shape, stock.FPS)
+        table = engine.rotary_table(range(stock.SINK_FRAMES, frames), shape, stock.FPS)
+        engine.capture_sink(latents[:, :, : stock.SINK_FRAMES], sink, window)
+        return engine.predict_velocity(latents[:, :, stock.SINK_FRAMES :], SIGMAS[0], table, sink, window)
+
+    return Trial((transformer,), run)
+
+
+def _refiner_engine(transformer: Any) -> RefinerEngine:
+    engine = RefinerEngine(transformer)
+    tokens = networks.REFINER_PROMPT_TOKENS
+    engine.set_prompt(torch.zeros(1, tokens, int(transformer.config["caption_channels"])), _mask(1, tokens))
+    return engine
+
+
+def build_connectors(_: Size) -> Trial:
+    """All 49 hidden states of a prompt."""
+    connectors = networks.video_text_connectors()
+    config: Any = connectors.config
+    tokens = networks.REFINER_PROMPT_TOKENS
+    packed = on_device(1, tokens, config.caption_channels * config.text_proj_in_factor)
+    return Trial((connectors,), lambda: connect(connectors, packed, _mask(1, tokens)))
+
+
+def build_gemma3(_: Size) -> Trial:
+    """A padded prompt, all hidden states packed."""
+    encoder = networks.tiny_gemma3()
+    mask = _mask(1, networks.REFINER_PROMPT_TOKENS)
+    return Trial((encoder,), lambda: encode_levels(encoder, mask, mask, DEVICE))
+
+
+def build_vae_encode(size: Size) -> Trial:
+    """One frame."""
+    vae = networks.vae("encoder")
+    picture = torch.zeros(1, 3, size.latent_height * 32, size.latent_width * 32)
+    return Trial((vae,), lambda: encode_first_frame(vae, picture))
+
+
+def build_vae_decode(size: Size) -> Trial:
+    """The whole video as a stream, in the largest steps that a plan takes."""
+    vae = networks.vae("decoder")
+    config: Any = vae.config
+    plan = plan_decode(config, size.latent_height, size.latent_width, vae.dtype, AMPLE_BYTES)
+    latents = torch.zeros(size.latent_num_frames, config.latent_channels, size.latent_height, size.latent_width)
+
+    def run() -> None:
+        for _ in StreamingDecoder(vae, plan).decode([latents]):
+            pass
+
+    return Trial((vae,), run)
+
+
+def _mask(batch: int, tokens: int) -> Tensor:
+    """A prompt that fills half of its places, padded on the left."""
+    mask = torch.zeros(batch, tokens, dtype=torch.int64)
+    mask[:, tokens // 2 :] = 1
+    return mask
+
+
+TARGETS = (
+    Target("stage1", "sana_wm", build_stage1, has_frames=True),
+    Target("refiner", "sana_wm", build_refiner),
+    Target("refiner_single_shot", "sana_wm", build_refiner_single_shot, has_frames=True),
+    Target("connectors", "sana_wm", build_connectors),
+    # transformers' class unchanged, called as `sana_wm.models.stage1.text` calls it.
+    Target("gemma2", "sana_wm", stock.build_gemma2),
+    Target("gemma3", "sana_wm", build_gemma3),
+    Target("vae_encode", "sana_wm", build_vae_encode),
+    Target("vae_decode", "sana_wm", build_vae_decode, has_frames=True),
+)

@@ -1,0 +1,1 @@
+"""The numerics self-test: what this machine's device computes, held against its CPU."""
