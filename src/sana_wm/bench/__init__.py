@@ -1,0 +1,1 @@
+"""Benchmarks on full-size random weights: ours and stock in one process."""
