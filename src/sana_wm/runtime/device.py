@@ -5,12 +5,14 @@ The one place that knows what differs between devices' programming interfaces.
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 
 import psutil
 import torch
 
 from sana_wm.errors import UsageError
+from sana_wm.planning.device import Device
 
 
 @dataclass(frozen=True)
@@ -118,14 +120,15 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in signs)
 
 
-def memory_budget_bytes(device: torch.device, cap_bytes: int) -> int:
-    """Memory that a stage may plan with: the cap, or what the device can give if that is less.
+def describe_device(device: torch.device) -> Device:
+    """The device as planning sees it.
 
-    On MPS that is Metal's recommended working set, on CUDA the card, on the CPU the machine's memory: never what
-    happens to be free, because the same run must be cut the same way each time to end in the same bits.
+    Its memory is Metal's recommended working set, the CUDA card's, or the machine's: never what happens to be free,
+    because the same run must be cut the same way each time to end in the same bits.
     """
     if device.type == "mps":
-        return min(cap_bytes, torch.mps.recommended_max_memory())
+        return Device("mps", platform.processor(), torch.mps.recommended_max_memory(), torch.__version__)
     if device.type == "cuda":
-        return min(cap_bytes, torch.cuda.get_device_properties(device).total_memory)
-    return min(cap_bytes, psutil.virtual_memory().total)
+        card = torch.cuda.get_device_properties(device)
+        return Device("cuda", card.name, card.total_memory, torch.__version__)
+    return Device("cpu", platform.machine(), psutil.virtual_memory().total, torch.__version__)

@@ -13,10 +13,11 @@ import torch
 
 from sana_wm.errors import MemoryCapError, SanaWMError
 from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.planning.forecast import RunForecaster
 from sana_wm.runtime.device import (
+    describe_device,
     is_out_of_memory,
     limit_memory,
-    memory_budget_bytes,
     select_device,
     select_dtype,
 )
@@ -68,6 +69,7 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
     # Left on, it would write every new buffer twice. (A property that the module adds to itself.)
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     layout = locate_weights(manifest)
+    forecaster = RunForecaster(manifest, layout, describe_device(device))
     context = StageContext(
         stage=stage,
         run=run,
@@ -79,7 +81,8 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
         phases=PhaseLog(device, events),
         layout=layout,
         weights=identify_weights(layout, stage),
-        budget_bytes=memory_budget_bytes(device, cap_bytes),
+        forecaster=forecaster,
+        budget_bytes=forecaster.budget_bytes(cap_bytes),
     )
     events.report_device_memory(device)
     events.emit("stage_start", stage=stage, device=str(device), dtype=str(context.dtype))

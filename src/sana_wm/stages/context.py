@@ -19,6 +19,7 @@ from sana_wm.durable import remove_tree, sha256_of
 from sana_wm.handoff.receipts import Receipt, WeightFile, describe_outputs, stage_settings, write_receipt
 from sana_wm.handoff.run_directory import RunDirectory, Stage
 from sana_wm.manifest.model import RunManifest
+from sana_wm.planning.forecast import RunForecaster
 from sana_wm.runtime.checkpoints import Checkpoints
 from sana_wm.runtime.events import EventWriter
 from sana_wm.runtime.phases import PhaseLog
@@ -32,7 +33,8 @@ LATENT_CHANNELS = 128
 class StageContext:
     """Everything a stage is given; it adds nothing global.
 
-    `budget_bytes` is the memory that the stage may plan with, taken before anything is loaded.
+    `budget_bytes` is the memory that the stage may plan with; `forecaster` says how it works within it, by the very
+    functions of `sana-wm plan`.
     """
 
     stage: Stage
@@ -45,6 +47,7 @@ class StageContext:
     phases: PhaseLog
     layout: WeightLayout
     weights: tuple[WeightFile, ...]
+    forecaster: RunForecaster
     budget_bytes: int
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sana_wm.errors import WeightsError
-from sana_wm.models.attention import AttentionBudget, kernel_rules
+from sana_wm.models.attention import AttentionBudget
 from sana_wm.models.stage1.block import Stage1Block
 from sana_wm.models.stage1.conditioning import (
     Stage1Conditioning,
@@ -28,8 +28,9 @@ from sana_wm.models.stage1.conditioning import (
     tensor_bytes,
 )
 from sana_wm.models.stage1.modulation import modulate
-from sana_wm.models.stage1.plan import Stage1Plan, StepShape, choose_plan
 from sana_wm.patches.catalogue import require
+from sana_wm.planning.kernels import kernel_rules
+from sana_wm.planning.stage1 import Stage1Plan, StepShape, choose_plan, step_shape
 from sana_wm.runtime.device import drop_scratch
 
 CameraRescale = Literal["pr379", "diffusers", "none"]
@@ -209,21 +210,14 @@ class Stage1Engine:
         return final.linear(normed).float().permute(1, 3, 0, 2).unflatten(-1, conditioning.grid[1:]).contiguous()
 
     def _step_shape(self, grid: tuple[int, int, int], prompts: int, conditioning_bytes: int) -> StepShape:
-        config = self.transformer.config
         parameter = next(self.transformer.parameters())
-        attention_dtype = self.attention_dtype or parameter.dtype
-        head_dim = int(config["linear_head_dim"])
-        rules = kernel_rules(parameter.device.type, torch.__version__)
-        return StepShape(
-            frames=grid[0],
-            spatial=grid[1] * grid[2],
-            batch=prompts,
-            channels=int(config["hidden_size"]),
-            heads=int(config["hidden_size"]) // head_dim,
-            widening=int(2 * config["mlp_ratio"]),
+        return step_shape(
+            self.transformer.config,
+            grid,
+            prompts=prompts,
             element_bytes=parameter.element_size(),
-            attention_element_bytes=attention_dtype.itemsize,
-            attention_head_dim=rules.kernel_head_dim(head_dim) or head_dim,
+            attention_element_bytes=(self.attention_dtype or parameter.dtype).itemsize,
+            rules=kernel_rules(parameter.device.type, torch.__version__),
             conditioning_bytes=conditioning_bytes,
         )
 
