@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "templates": set(),
     "configs": set(),
     "handoff": {"errors", "durable", "manifest", "camera"},
-    "weights": {"errors", "manifest", "handoff", "configs"},
+    "weights": {"errors", "durable", "manifest", "handoff", "configs"},
     "runtime": {"errors", "durable", "manifest", "handoff"},
     "models": {"errors", "patches", "runtime", "weights"},
     "patches": {"errors"},
