@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,8 @@ from sana_wm.weights.layout import StageName
 from sana_wm.weights.places import WeightPlaces
 from sana_wm.weights.record import read_record
 
-State = Literal["here", "incomplete", "missing"]
+#: `optional`: none of them is here, and none is one that must be: some repositories keep the tokenizer elsewhere.
+State = Literal["here", "incomplete", "missing", "optional"]
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,14 @@ def _list_repository(
     record = read_record(folder)
     recorded = {} if record is None else record.files
     layout = places.layout()
-    shards = {path for stage in stages for part in layout.of_stage(stage) for path in part.shards}
+    components = {part.name: part for stage in stages for part in layout.of_stage(stage)}
+    required = {path for part in components.values() for path in (part.config, *part.shards) if path}
     for entry in repository.needed_files(stages):
-        alone = repository.model_copy(update={"files": (entry,)})
-        ours = {
-            places.path_of(repository, name): file for name, file in recorded.items() if is_needed(alone, name, stages)
-        }
+        names = [name for name in recorded if fnmatchcase(name, entry.pattern)]
+        ours = {places.path_of(repository, name): recorded[name] for name in names}
         present = _files_of(places, repository, entry)
         here = {path: path.stat().st_size for path in present if path.suffix != ".part"}
-        expected = {path for path in shards if path.match(str(places.path_of(repository, entry.pattern)))}
+        expected = {path for path in required if path.match(str(places.path_of(repository, entry.pattern)))}
         is_lacking = any(here.get(path) != file.size_bytes for path, file in ours.items()) or not expected <= set(here)
         is_estimate = not ours or is_lacking
         yield InventoryRow(
@@ -78,7 +79,7 @@ def _list_repository(
             is_estimate=is_estimate,
             here_bytes=sum(here.values()),
             partial_bytes=sum(path.stat().st_size for path in present if path.suffix == ".part"),
-            state="missing" if not here else "incomplete" if is_lacking else "here",
+            state="incomplete" if here and is_lacking else "here" if here else "missing" if expected else "optional",
         )
 
 
