@@ -107,9 +107,11 @@ class Handler(BaseHTTPRequestHandler):
         root = self.hub.repositories.get(repo_id)
         if root is None:
             return self._answer(401, b"{}", {"X-Error-Code": "RepoNotFound"})
+        if what == "auth-check":
+            return self._answer(200, b"{}", {})
         siblings = [describe_file(root, path) for path in sorted(root.rglob("*")) if path.is_file()]
         content = {"id": repo_id, "modelId": repo_id, "sha": COMMIT, "siblings": siblings, "tags": []}
-        return self._answer(200, b"{}" if what == "auth-check" else json.dumps(content).encode(), {})
+        return self._answer(200, json.dumps(content).encode(), {})
 
     def _send_file(self, path: Path, name: str) -> None:
         if not path.is_file():
@@ -136,7 +138,8 @@ class Handler(BaseHTTPRequestHandler):
             end = start + self.hub.cut_after_bytes
         while start + entry.sent_bytes < end:
             self.hub.pause()
-            chunk = content[start + entry.sent_bytes : end][:CHUNK_BYTES]
+            position = start + entry.sent_bytes
+            chunk = content[position : min(position + CHUNK_BYTES, end)]
             self.wfile.write(chunk)
             entry.sent_bytes += len(chunk)
         if end < len(content):

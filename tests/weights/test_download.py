@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -324,6 +326,25 @@ def test_the_command_downloads_lists_and_verifies(command: Any, local_hub: Any, 
     assert verified.returncode == 0, verified.stderr
     assert "ok " in verified.stdout
     assert "BAD" not in verified.stdout
+
+
+def test_on_a_terminal_bars_show_the_file_and_all_files(local_hub: Any, tmp_path: Path):
+    ours, theirs = pty.openpty()
+    line = [sys.executable, "-m", "sana_wm", "weights", "download", "--stages", "vae_decode"]
+    environment = environment_for(local_hub, tmp_path) | {"TERM": "xterm", "COLUMNS": "150"}
+    with (tmp_path / "model.json").open("w") as output:
+        process = subprocess.Popen(line, cwd=tmp_path, env=environment, stderr=theirs, stdout=output)
+    os.close(theirs)
+    screen = b""
+    with contextlib.suppress(OSError):  # what reading says once the other side is closed
+        while piece := os.read(ours, 4096):
+            screen += piece
+    os.close(ours)
+    assert process.wait() == 0
+    text = screen.decode()
+    assert "fetching vae/diffusion_pytorch_model.safetensors" in text
+    assert "all files" in text
+    assert "everything that vae_decode reads is here, and whole" in text
 
 
 def test_offline_with_something_missing_is_an_error_of_the_weights(command: Any):

@@ -143,9 +143,7 @@ def _choose_places(manifest: Path | None, folder: Path | None, layout: LayoutNam
 def _parse_stages(text: str) -> tuple[StageName, ...]:
     asked = [name.strip() for name in text.split(",")]
     if unknown := sorted(set(asked) - set(STAGE_COMPONENTS)):
-        raise UsageError(
-            "--stages names an unknown stage", got=", ".join(unknown), expected=", ".join(STAGE_COMPONENTS)
-        )
+        raise UsageError("--stages names an unknown stage", got=", ".join(unknown), expected=ALL_STAGES)
     return tuple(stage for stage in STAGE_COMPONENTS if stage in asked)
 
 
