@@ -199,6 +199,7 @@ def test_two_downloads_of_one_file_do_not_mix(hub: Any, client: Client, content:
     def pause() -> None:
         begun.set()
         go_on.wait(10)
+        go_on.set()
 
     hub.pause = pause
     first = threading.Thread(target=client.fetch, args=(tmp_path / "copy",))

@@ -201,7 +201,7 @@ def read_weight_map(index: Path) -> dict[str, str]:
     return cast("dict[str, str]", weight_map)
 
 
-REPAIR = "Download this file again: sana-wm weights download --replace (docs/weights.md)."
+REPAIR = "Fetch it again: sana-wm weights download --replace, with your --manifest or --to (docs/weights.md)."
 
 
 def _is_plain_weight_map(weight_map: dict[object, object]) -> bool:
