@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import pty
@@ -8,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +19,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from sana_wm.errors import DownloadError
+from sana_wm.models.refiner.stored_weights import index_weights
 from sana_wm.weights import download as download_module
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.download import DownloadPlan, plan_download, run_download
 from sana_wm.weights.facts import model_facts
 from sana_wm.weights.hub import Hub
-from sana_wm.weights.layout import REFINER_RULES, STAGE_COMPONENTS, StageName
+from sana_wm.weights.layout import REFINER_RULES, STAGE_COMPONENTS, StageName, resolve_layout
 from sana_wm.weights.places import WeightPlaces, places_in
 from sana_wm.weights.record import read_record
 
@@ -142,7 +145,10 @@ def test_shards_that_nothing_reads_are_left_out_and_counted(
     size = (remote["Efficient-Large-Model/SANA-WM_bidirectional"] / AUDIO_SHARD).stat().st_size
     assert plan.skipped_bytes == size > 10_000
     assert AUDIO_SHARD not in fetched(local_hub)
-    assert check_layout(machine.places.layout(), ("refiner",)) == []
+    layout = machine.places.layout()
+    assert check_layout(layout, ("refiner",)) == []
+    whole = resolve_layout("original", remote["Efficient-Large-Model/SANA-WM_bidirectional"], tmp_path)
+    assert index_weights(layout.refiner_transformer).keys() == index_weights(whole.refiner_transformer).keys()
 
 
 def test_only_what_the_stages_read_comes(local_hub: Any, machine: Machine):
@@ -249,6 +255,18 @@ def test_too_little_room_stops_it_before_the_first_byte(machine: Machine, local_
     assert "--to" in str(caught.value)
     assert local_hub.sent == []
     assert not machine.places.root.exists()
+
+
+def test_every_volume_needs_room_of_its_own(machine: Machine, monkeypatch: pytest.MonkeyPatch):
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as other:
+        if Path(other).stat().st_dev == machine.places.root.parent.parent.stat().st_dev:
+            pytest.skip("there is only one volume here")
+        machine.places = dataclasses.replace(machine.places, gemma_root=Path(other))
+        monkeypatch.setattr(download_module, "RESERVE_BYTES", 10**18)
+        with pytest.raises(DownloadError) as caught:
+            machine.plan(("stage1",))
+        assert [problem.what for problem in caught.value.problems] == ["too little free space on this volume"] * 2
+        assert other in {problem.field for problem in caught.value.problems}
 
 
 def test_room_is_counted_for_what_is_missing_only(machine: Machine, monkeypatch: pytest.MonkeyPatch):

@@ -157,7 +157,7 @@ class Patience:
             raise DownloadError([explain(error, self._repo_id, self._name)]) from error
         wait_s = max(asked_s, 0 if self._failures == 1 else 2 ** (self._failures - 2))
         if wait_s:
-            self._hub.say(f"{self._name or self._repo_id}: {_first_line(error)}; next attempt in {wait_s} s")
+            self._hub.say(f"{self._name or self._repo_id}: {_reason(error)}; next attempt in {wait_s} s")
         self._hub.sleep(wait_s)
 
 
@@ -166,7 +166,7 @@ def explain(error: Exception, repo_id: str, name: str | None = None) -> Problem:
     where = f"{repo_id}/{name}" if name else repo_id
     page = f"https://huggingface.co/{repo_id}"
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-    got = f"HTTP {status}" if status else _first_line(error)
+    got = _reason(error)
     match error:
         case OfflineModeIsEnabled():
             what, got = "offline mode forbids asking the hub", "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set"
@@ -202,6 +202,9 @@ def _retry_after_s(error: Exception) -> int:
     return int(value) if value.isdigit() else 0
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """A short reason without addresses: those of the hub's storage are signed, and logs are shown around."""
+    if isinstance(error, HfHubHTTPError):
+        return f"HTTP {error.response.status_code}"
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
