@@ -43,6 +43,7 @@ class LocalHub:
         reset: Break off with a TCP reset instead of an orderly end.
         ranges: Whether Range is honoured.
         corrupt: Names whose first byte is served wrong.
+        listing: Changes the list of files before it is sent.
         sent: Every answer with a file's bytes.
         requests: Every request line.
     """
@@ -54,6 +55,7 @@ class LocalHub:
     reset: bool = False
     ranges: bool = True
     corrupt: set[str] = field(default_factory=set)
+    listing: Callable[[list[dict[str, Any]]], None] = lambda siblings: None
     sent: list[Sent] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     pause: Callable[[], None] = lambda: None
@@ -110,6 +112,7 @@ class Handler(BaseHTTPRequestHandler):
         if what == "auth-check":
             return self._answer(200, b"{}", {})
         siblings = [describe_file(root, path) for path in sorted(root.rglob("*")) if path.is_file()]
+        self.hub.listing(siblings)
         content = {"id": repo_id, "modelId": repo_id, "sha": COMMIT, "siblings": siblings, "tags": []}
         return self._answer(200, json.dumps(content).encode(), {})
 

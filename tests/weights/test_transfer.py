@@ -192,6 +192,20 @@ def test_a_hub_that_is_not_there_is_given_up_with_advice(tmp_path: Path):
     assert client.waits == [0, 1, 2, 4, 8]
 
 
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda files: files[0].update(rfilename="vae/../../elsewhere"), "leads out of its repository"),
+        (lambda files: (files[0].pop("lfs"), files[0].pop("blobId")), "gives no hash"),
+    ],
+    ids=["name", "hash"],
+)
+def test_a_mirror_that_cannot_be_trusted_is_refused(hub: Any, client: Client, tmp_path: Path, change: Any, what: str):
+    hub.listing = change
+    with pytest.raises(DownloadError, match=what):
+        client.open()
+
+
 def test_two_downloads_of_one_file_do_not_mix(hub: Any, client: Client, content: bytes, tmp_path: Path):
     begun, go_on = threading.Event(), threading.Event()
 

@@ -93,6 +93,8 @@ class Hub:
             RemoteFile(entry.rfilename, entry.size or 0, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
             for entry in info.siblings or ()
         )
+        if problems := [problem for file in files for problem in _distrust(repo_id, file)]:
+            raise DownloadError(problems)
         return RemoteRepository(repo_id, info.sha or "main", files)
 
     def _patiently(self, repo_id: str, ask: Callable[[], T]) -> T:
@@ -193,6 +195,15 @@ def explain(error: Exception, repo_id: str, name: str | None = None) -> Problem:
             what = "the hub fails" if status else "the connection to the hub fails"
             step = f"Look at the network and https://status.huggingface.co. {GO_ON}"
     return Problem(where, what, got, next_step=step)
+
+
+def _distrust(repo_id: str, file: RemoteFile) -> Iterator[Problem]:
+    """What the public hub never says, but a mirror could."""
+    step = "HF_ENDPOINT points to a mirror that does not speak the hub's language: use another."
+    if any(part in ("", ".", "..") for part in file.name.split("/")):
+        yield Problem(repo_id, "a file's name leads out of its repository", got=file.name, next_step=step)
+    if file.sha256 is None and file.git_sha1 is None:
+        yield Problem(f"{repo_id}/{file.name}", "the hub gives no hash for this file", next_step=step)
 
 
 def _retry_after_s(error: Exception) -> int:

@@ -155,7 +155,7 @@ def _hash_open(file: BinaryIO, remote: RemoteFile, view: TransferView) -> Digest
 
 def _verify(digests: Digests, remote: RemoteFile, part: Path) -> None:
     got, expected = digests.compared
-    if expected is not None and got != expected:
+    if got != expected:
         part.unlink()
         raise DownloadError(
             [
