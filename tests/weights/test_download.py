@@ -346,6 +346,18 @@ def test_the_command_downloads_lists_and_verifies(command: Any, local_hub: Any, 
     assert "BAD" not in verified.stdout
 
 
+def test_a_manifest_gets_what_it_names_where_it_names_it(command: Any, write_manifest: Any, tmp_path: Path):
+    model = {"layout": "original", "root": "here", "gemma_root": "there", "refiner_root": "volume/refiner"}
+    manifest = write_manifest(model=model)
+    done = command("download", "--manifest", str(manifest), "--json")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "volume" / "refiner" / "connectors" / "config.json").is_file()
+    assert not (tmp_path / "here" / "refiner").exists()
+    verified = command("verify", "--manifest", str(manifest), "--json")
+    assert verified.returncode == 0, verified.stderr
+    assert {file["sha256"] for file in json.loads(verified.stdout)["files"]} == {"right"}
+
+
 def test_on_a_terminal_bars_show_the_file_and_all_files(local_hub: Any, tmp_path: Path):
     ours, theirs = pty.openpty()
     line = [sys.executable, "-m", "sana_wm", "weights", "download", "--stages", "vae_decode"]

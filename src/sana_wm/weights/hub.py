@@ -189,7 +189,8 @@ def explain(error: Exception, repo_id: str, name: str | None = None) -> Problem:
                 "Log in anew: `hf auth login`, or correct HF_TOKEN; the token needs the right to read this repository."
             )
         case _ if status == 429:
-            what, got = "the hub asks for fewer requests", f"HTTP 429, wait {_retry_after_s(error)} s"
+            asked_s = _retry_after_s(error)
+            what, got = "the hub asks for fewer requests", f"{got}, wait {asked_s} s" if asked_s else got
             step = f"Wait, or log in for a higher limit: `hf auth login`. {GO_ON}"
         case _:
             what = "the hub fails" if status else "the connection to the hub fails"

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
-from sana_wm.weights.facts import FilePattern, Repository
+from sana_wm.weights.facts import Repository
 from sana_wm.weights.layout import StageName
 from sana_wm.weights.places import WeightPlaces
 from sana_wm.weights.record import read_record
@@ -65,9 +65,10 @@ def _list_repository(
     for entry in repository.needed_files(stages):
         names = [name for name in recorded if fnmatchcase(name, entry.pattern)]
         ours = {places.path_of(repository, name): recorded[name] for name in names}
-        present = _files_of(places, repository, entry)
+        pattern = places.path_of(repository, entry.pattern)
+        present = _files_of(pattern)
         here = {path: path.stat().st_size for path in present if path.suffix != ".part"}
-        expected = {path for path in required if path.match(str(places.path_of(repository, entry.pattern)))}
+        expected = {path for path in required if path.parent == pattern.parent and fnmatchcase(path.name, pattern.name)}
         is_lacking = any(here.get(path) != file.size_bytes for path, file in ours.items()) or not expected <= set(here)
         is_estimate = not ours or is_lacking
         yield InventoryRow(
@@ -83,7 +84,6 @@ def _list_repository(
         )
 
 
-def _files_of(places: WeightPlaces, repository: Repository, entry: FilePattern) -> list[Path]:
-    pattern = places.path_of(repository, entry.pattern)
+def _files_of(pattern: Path) -> list[Path]:
     partial = pattern.parent.glob(f"{pattern.name}.*.part")
     return [path for path in {*pattern.parent.glob(pattern.name), *partial} if path.is_file()]
