@@ -12,13 +12,15 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sana_wm.errors import ManifestError, Problem
-from sana_wm.manifest.model import Manifest
+from sana_wm.manifest.model import ESTIMATE, Manifest
+from sana_wm.manifest.schema import SCHEMA_KEY
 
-#: Fields that name a file or folder; `camera.intrinsics` does when it is a string.
+#: Fields that name a file or folder; `camera.intrinsics` does when it is another string than `ESTIMATE`.
 PATH_FIELDS = (
     ("model", "root"),
     ("model", "gemma_root"),
     ("model", "refiner_root"),
+    ("model", "depth_pro_root"),
     ("input", "image"),
     ("input", "prompt_file"),
     ("camera", "poses"),
@@ -47,6 +49,7 @@ def load_manifest(path: Path, environ: Mapping[str, str]) -> Manifest:
         ManifestError: With all problems of the file at once.
     """
     raw = _read_json(path)
+    raw.pop(SCHEMA_KEY, None)  # for editors
     problems: list[Problem] = []
     expanded = _map_strings(raw, "", lambda text, field: _expand_variables(text, field, environ, problems))
     if problems:
@@ -136,6 +139,8 @@ def _absolutize(data: Json, base: Path) -> None:
         for key in section:
             holder = cast("Json", holder).get(key) if isinstance(holder, dict) else None
         if isinstance(holder, dict) and isinstance(text := cast("Json", holder).get(name), str) and text:
+            if (name, text) == ("intrinsics", ESTIMATE):
+                continue
             try:
                 holder[name] = str((base / Path(text).expanduser()).absolute())
             except RuntimeError as error:  # "~nobody": no such home
