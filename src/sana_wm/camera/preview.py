@@ -20,7 +20,7 @@ Array = NDArray[np.float32]
 BACKDROP_REACH, MIN_BACKDROP = 3.0, 10.0
 #: Where the picture does not reach: lines each 15 degrees on the backdrop and each scene unit on the ground.
 LINE_STEP_DEG, LINE_STEP_UNITS, FADED_UNITS = 15.0, 1.0, 12.0
-BACKDROP_COLOUR, GROUND_COLOUR, LINE_COLOUR = (44, 48, 58), (60, 56, 50), (128, 132, 140)
+BACKDROP_COLOUR, GROUND_COLOUR, LINE_COLOUR = np.array([(44, 48, 58), (60, 56, 50), (128, 132, 140)], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -115,15 +115,15 @@ def _sample(padded: Array, row: Array, column: Array) -> NDArray[np.uint8]:
     return (upper * (1 - down) + lower * down + np.float32(0.5)).astype(np.uint8)
 
 
-def _lines(X: Array, Y: Array, Z: Array, on_ground: NDArray[np.bool_], distance: Array) -> NDArray[np.uint8]:
+def _lines(x: Array, y: Array, z: Array, on_ground: NDArray[np.bool_], distance: Array) -> NDArray[np.uint8]:
     """Colours (n, 3) of points that the picture does not show."""
-    meridian = np.degrees(np.arctan2(X, Z)) / LINE_STEP_DEG
-    parallel = np.degrees(np.arctan2(Y, np.hypot(X, Z))) / LINE_STEP_DEG
-    across = np.where(on_ground, X / LINE_STEP_UNITS, meridian)
-    along = np.where(on_ground, Z / LINE_STEP_UNITS, parallel)
+    meridian = np.degrees(np.arctan2(x, z)) / LINE_STEP_DEG
+    parallel = np.degrees(np.arctan2(y, np.hypot(x, z))) / LINE_STEP_DEG
+    across = np.where(on_ground, x / LINE_STEP_UNITS, meridian)
+    along = np.where(on_ground, z / LINE_STEP_UNITS, parallel)
     half_width = np.where(on_ground, 0.01 + 0.003 * distance, 0.015)
     nearest = np.minimum(np.abs(across - np.rint(across)), np.abs(along - np.rint(along)))
     far = np.where(on_ground, np.maximum(0, 1 - distance / FADED_UNITS), 1)  # thin lines far off would only flicker
     strength = np.where(nearest < half_width, far, 0)[:, None]
-    plain = np.where(on_ground[:, None], np.float32(GROUND_COLOUR), np.float32(BACKDROP_COLOUR))
-    return (plain + strength * (np.float32(LINE_COLOUR) - plain)).astype(np.uint8)
+    plain = np.where(on_ground[:, None], GROUND_COLOUR, BACKDROP_COLOUR)
+    return (plain + strength * (LINE_COLOUR - plain)).astype(np.uint8)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -27,9 +28,10 @@ def load_depth_pro(root: Path) -> DepthProForDepthEstimation:
     Raises:
         WeightsError: It has no field-of-view head, or not all of its weights.
     """
-    model, report = DepthProForDepthEstimation.from_pretrained(
+    loaded = DepthProForDepthEstimation.from_pretrained(
         root, dtype=torch.float32, local_files_only=True, output_loading_info=True
     )
+    model, report = cast("tuple[DepthProForDepthEstimation, dict[str, Any]]", loaded)
     if not model.use_fov_model or report["missing_keys"]:
         missing = sorted(report["missing_keys"])[:3]
         raise WeightsError(
@@ -64,7 +66,8 @@ def field_of_view_deg(model: DepthProForDepthEstimation, pixels: torch.Tensor) -
         model: From `load_depth_pro`.
         pixels: (3, H, W) in [0, 1].
     """
-    side = SQUARE_PATCHES * model.config.patch_size
+    assert model.fov_model is not None  # `load_depth_pro` sees to it
+    side = SQUARE_PATCHES * cast("int", model.config.patch_size)
     # Normalized first, then scaled without antialiasing, whatever the proportions: as the image processor does.
     square = F.interpolate((pixels[None] - 0.5) / 0.5, size=(side, side), mode="bilinear", align_corners=False)
     features = model.depth_pro(pixel_values=square).features[0]
