@@ -35,7 +35,7 @@ def common(
 
 
 # Imported for what they register; below `app`, which they need.
-from sana_wm.cli import bench, camera, demo, doctor, manifest, patches, run, weights  # noqa: E402
+from sana_wm.cli import bench, camera, demo, doctor, init_manifest, manifest, patches, run, weights  # noqa: E402
 
 __all__ = [
     "app",
@@ -44,6 +44,7 @@ __all__ = [
     "camera_app",
     "demo",
     "doctor",
+    "init_manifest",
     "manifest",
     "patches",
     "patches_app",

@@ -66,7 +66,7 @@ def explain(
     field_of_view = view.lens and view.lens.field_of_view_deg(view.video)
     warnings = _warnings(view, field_of_view)
     if png is not None:
-        _refuse_to_overwrite(png, force=force)
+        refuse_to_overwrite(png, force=force)
         _write_plot(png, view, shown, segments, field_of_view)
     if as_json:
         report = {
@@ -111,7 +111,7 @@ def export(
     trajectory = motion.trajectory() if motion is not None else load_trajectory(_load(manifest_path).camera)
     if out.suffix != ".npy":
         raise UsageError("poses are written as .npy", got=out.name, expected="a name ending in .npy")
-    _refuse_to_overwrite(out, force=force)
+    refuse_to_overwrite(out, force=force)
     with durable_file(out) as part:
         np.save(part, trajectory.c2w)
     typer.echo(f"{out}: {len(trajectory)} poses")
@@ -140,7 +140,7 @@ def convert(
     converted = convert_action(
         motion.action,
         source=motion.dialect,
-        target=_known_dialect(to, "--to"),
+        target=known_dialect(to, "--to"),
         translation_speed=motion.translation_speed,
         rotation_speed_deg=motion.rotation_speed_deg,
     )
@@ -169,7 +169,7 @@ def preview(
 
     motion = _motion(action, dialect, translation_speed, rotation_speed_deg)
     view = _view(manifest_path, motion, picture, fov_deg)
-    _refuse_to_overwrite(out, force=force)
+    refuse_to_overwrite(out, force=force)
     scene = Scene(backdrop or fitting_backdrop(view.trajectory), camera_height or None)
     num_frames = write_preview(view, scene, out)
     typer.echo(f"{out}: {num_frames} frames; a guess at the motion, not at the video")
@@ -181,14 +181,15 @@ def _motion(
     from sana_wm.launcher.camera_view import Motion
 
     if action is not None:
-        known = _known_dialect(dialect or "pr379", "--dialect")
+        known = known_dialect(dialect or "pr379", "--dialect")
         return Motion(action, known, translation_speed or 0.05, rotation_speed_deg or 1.2)
     if (dialect, translation_speed, rotation_speed_deg) != (None, None, None):
         raise UsageError("--dialect and speeds belong to --action", expected="a MANIFEST alone: it holds its own")
     return None
 
 
-def _known_dialect(name: str, option: str) -> Literal["pr379", "smoothed"]:
+def known_dialect(name: str, option: str) -> Literal["pr379", "smoothed"]:
+    """A dialect's name, or an error that names the option which should have held one."""
     if name not in ("pr379", "smoothed"):
         raise UsageError(f"{option} names no dialect", got=repr(name), expected="pr379 or smoothed")
     return name
@@ -218,7 +219,8 @@ def _view(manifest_path: Path | None, motion: Motion | None, picture: Path | Non
     return view_of_manifest(_load(manifest_path))
 
 
-def _refuse_to_overwrite(path: Path, *, force: bool) -> None:
+def refuse_to_overwrite(path: Path, *, force: bool) -> None:
+    """Refuse a file that is there, unless the user asked for it to be replaced."""
     if path.exists() and not force:
         raise UsageError(f"{path} is there already", expected="a new file", next_step="Choose another, or add --force.")
 

@@ -51,7 +51,7 @@ def load_manifest(path: Path, environ: Mapping[str, str]) -> Manifest:
     raw = _read_json(path)
     raw.pop(SCHEMA_KEY, None)  # for editors
     problems: list[Problem] = []
-    expanded = _map_strings(raw, "", lambda text, field: _expand_variables(text, field, environ, problems))
+    expanded = map_strings(raw, "", lambda text, field: _expand_variables(text, field, environ, problems))
     if problems:
         raise ManifestError(problems)
     _absolutize(expanded, path.resolve().parent)
@@ -100,15 +100,21 @@ def _read_json(path: Path) -> Json:
     return cast("Json", data)
 
 
-def _map_strings(value: Any, field: str, change: Callable[[str, str], str]) -> Any:
+def escape_variables(text: str) -> str:
+    """The spelling that `load_manifest` reads as `text`, whatever `${…}` it holds."""
+    return _VARIABLE.sub(r"$\g<0>", text)
+
+
+def map_strings(value: Any, field: str, change: Callable[[str, str], str]) -> Any:
+    """Parsed JSON with every string changed; `change` is given the string and its field, as `input.prompt`."""
     if isinstance(value, str):
         return change(value, field)
     if isinstance(value, dict):
         items = cast("Json", value).items()
-        return {key: _map_strings(item, f"{field}.{key}" if field else key, change) for key, item in items}
+        return {key: map_strings(item, f"{field}.{key}" if field else key, change) for key, item in items}
     if isinstance(value, list):
         items = cast("list[Any]", value)
-        return [_map_strings(item, f"{field}.{index}", change) for index, item in enumerate(items)]
+        return [map_strings(item, f"{field}.{index}", change) for index, item in enumerate(items)]
     return value
 
 
