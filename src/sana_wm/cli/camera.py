@@ -226,15 +226,11 @@ def refuse_to_overwrite(path: Path, *, force: bool) -> None:
 
 
 def _warnings(view: CameraView, field_of_view: tuple[float, float] | None) -> list[str]:
-    from sana_wm.camera.field_of_view import PLAUSIBLE_DEG, is_plausible
+    from sana_wm.camera.field_of_view import doubt_about
 
     warnings: list[str] = []
-    if field_of_view is not None and not is_plausible(field_of_view[0]):
-        low, high = PLAUSIBLE_DEG
-        warnings.append(
-            f"the field of view is {field_of_view[0]:.1f} degrees across, outside {low:g} to {high:g}: "
-            "are the intrinsics in pixels of the input image?"
-        )
+    if field_of_view is not None and (doubt := doubt_about(field_of_view[0])):
+        warnings.append(f"{doubt}: are the intrinsics in pixels of the input image?")
     if view.wanted_num_frames is not None and view.wanted_num_frames > len(view.trajectory):
         warnings.append(
             f"video.num_frames is {view.wanted_num_frames}, and the path has {len(view.trajectory)} poses only"

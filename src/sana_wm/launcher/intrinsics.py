@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from sana_wm.camera.exif import FocalLength, read_focal_length
-from sana_wm.camera.field_of_view import PLAUSIBLE_DEG, field_of_view_deg, is_plausible
+from sana_wm.camera.field_of_view import PLAUSIBLE_DEG, doubt_about, field_of_view_deg
 from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics
 from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError, UsageError, WeightsError
@@ -54,12 +54,12 @@ def estimate_intrinsics(manifest: Manifest) -> IntrinsicsEstimate:
         focal = _ask_depth_pro(path, Path(manifest.model.depth_pro_root))
     intrinsics = (focal.fx, focal.fy, picture.width / 2, picture.height / 2)
     horizontal_deg = video_field_of_view_deg(manifest, intrinsics, picture.size)[0]
-    if not is_plausible(horizontal_deg):
+    if doubt := doubt_about(horizontal_deg):
         low, high = PLAUSIBLE_DEG
         raise UsageError(
-            f"the estimated field of view is not plausible ({focal.source})",
-            got=f"{horizontal_deg:.1f} degrees across the video",
-            expected=f"{low:g} to {high:g}",
+            f"the estimated intrinsics are not plausible ({focal.source})",
+            got=doubt,
+            expected=f"{low:g} to {high:g} degrees",
             next_step="Give camera.intrinsics as [fx, fy, cx, cy] in pixels of the picture.",
         )
     return IntrinsicsEstimate(
@@ -75,6 +75,14 @@ def settle_intrinsics(manifest: Manifest, estimate: IntrinsicsEstimate) -> Manif
     """The manifest with what was estimated in place of the wish to estimate."""
     camera = manifest.camera.model_copy(update={"intrinsics": estimate.intrinsics})
     return manifest.model_copy(update={"camera": camera})
+
+
+def describe_estimate(estimate: IntrinsicsEstimate) -> str:
+    """The value, its source and its uncertainty in one line."""
+    return (
+        f"the video's field of view is {estimate.field_of_view_deg:.1f} degrees across, from {estimate.source}; "
+        f"focal length give or take {estimate.uncertainty_share:.0%}: {estimate.basis}"
+    )
 
 
 def video_field_of_view_deg(

@@ -6,14 +6,18 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from sana_wm.camera.field_of_view import doubt_about
+from sana_wm.camera.intrinsics import read_intrinsics
 from sana_wm.errors import IncompleteWeightsError, ManifestError, Problem, UsageError, WeightsError
+from sana_wm.handoff.camera_path import intrinsics_source
 from sana_wm.handoff.receipts import WeightFile
 from sana_wm.handoff.run_directory import STAGES, Stage
 from sana_wm.launcher.inputs import check_inputs, hash_inputs, read_prompt
-from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics
+from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics, video_field_of_view_deg
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import ESTIMATE, IntrinsicsEstimate, Manifest, RunManifest
 from sana_wm.video.encoder import check_codec
+from sana_wm.video.picture import open_picture
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
 
@@ -109,12 +113,20 @@ def _existing_part(folder: Path) -> Path:
     return next(part for part in (folder, *folder.parents) if part.exists())
 
 
-def list_warnings(manifest: Manifest) -> list[str]:
-    """What runs but deserves a word."""
+def list_warnings(manifest: RunManifest) -> list[str]:
+    """What runs but deserves a word, of a manifest that was checked."""
+    warnings: list[str] = []
     size = (manifest.video.height, manifest.video.width)
-    if size == TRAINED_SIZE:
-        return []
-    return [f"video: the model was trained at {TRAINED_SIZE[0]}x{TRAINED_SIZE[1]}, not at {size[0]}x{size[1]}"]
+    if size != TRAINED_SIZE:
+        warnings.append(
+            f"video: the model was trained at {TRAINED_SIZE[0]}x{TRAINED_SIZE[1]}, not at {size[0]}x{size[1]}"
+        )
+    first = read_intrinsics(intrinsics_source(manifest.camera), manifest.video.num_frames)[0]
+    picture_size = open_picture(Path(manifest.input.image)).size
+    across_deg = video_field_of_view_deg(manifest, tuple(first.tolist()), picture_size)[0]
+    if doubt := doubt_about(across_deg):
+        warnings.append(f"camera.intrinsics: {doubt}; they are in pixels of the input image")
+    return warnings
 
 
 def check_manifest(manifest: Manifest) -> RunManifest:
