@@ -171,3 +171,15 @@ def test_a_video_of_another_program_is_refused(sana_wm: Cli, tmp_path: Path) -> 
     assert code == 2
     assert "carries no manifest" in err
     assert sana_wm("init-manifest", "--from", tmp_path / "nowhere.mp4", "-o", tmp_path / "m.json")[0] == 4
+
+
+def test_a_run_directory_is_where_the_user_stands_not_where_the_manifest_lies(
+    sana_wm: Cli, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "manifests").mkdir()
+    out = tmp_path / "manifests" / "m.json"
+    arguments = ("--prompt", "p", "--fov-deg", "70", "--output-dir", "runs/a", "-o", out)
+    assert sana_wm("init-manifest", picture, *arguments)[0] == 0
+    roots = {"SANA_WM_MODEL_ROOT": "/weights", "SANA_GEMMA_2_2B_IT_ROOT": "/gemma"}
+    assert load_manifest(out, roots).output_dir == str(tmp_path / "runs" / "a")

@@ -62,12 +62,13 @@ def render_preview(
     poses = np.linalg.inv(trajectory.c2w[0].astype(np.float64)) @ trajectory.c2w.astype(np.float64)
     first = np.asarray(intrinsics[0], dtype=np.float32)
     padded = np.pad(picture, ((0, 1), (0, 1), (0, 0)), mode="edge").astype(np.float32)
+    planes = np.ascontiguousarray(padded.transpose(2, 0, 1))
     for pose, (fx, fy, cx, cy) in zip(poses.astype(np.float32), intrinsics.astype(np.float32), strict=True):
         x = (np.arange(width, dtype=np.float32) + np.float32(0.5) - cx) / fx
         y = (np.arange(height, dtype=np.float32) + np.float32(0.5) - cy) / fy
         rays = [pose[axis, 0] * x + (pose[axis, 1] * y + pose[axis, 2])[:, None] for axis in range(3)]
         points, on_ground, distance = _meet(rays, pose[:3, 3], scene)
-        yield _colour(points, on_ground, distance, padded, first, scale)
+        yield _colour(points, on_ground, distance, planes, first, scale)
 
 
 def _meet(rays: list[Array], origin: Array, scene: Scene) -> tuple[list[Array], NDArray[np.bool_], Array]:
@@ -87,7 +88,7 @@ def _meet(rays: list[Array], origin: Array, scene: Scene) -> tuple[list[Array], 
 
 
 def _colour(
-    points: list[Array], on_ground: NDArray[np.bool_], distance: Array, padded: Array, intrinsics: Array, scale: int
+    points: list[Array], on_ground: NDArray[np.bool_], distance: Array, planes: Array, intrinsics: Array, scale: int
 ) -> NDArray[np.uint8]:
     """What scene points look like: the picture where the first camera saw them, else lines to see the motion by."""
     fx, fy, cx, cy = intrinsics
@@ -95,24 +96,28 @@ def _colour(
     with np.errstate(divide="ignore", invalid="ignore"):
         column = (fx * X / Z + cx) * scale - np.float32(0.5)
         row = (fy * Y / Z + cy) * scale - np.float32(0.5)
-    bottom, right = padded.shape[0] - 2, padded.shape[1] - 2
+    bottom, right = planes.shape[1] - 2, planes.shape[2] - 2
     seen = (Z > 0) & (column >= -0.5) & (column <= right + 0.5) & (row >= -0.5) & (row <= bottom + 0.5)
     frame = np.empty((*seen.shape, 3), dtype=np.uint8)
-    frame[seen] = _sample(padded, row[seen].clip(0, bottom), column[seen].clip(0, right))
+    frame[seen] = _sample(planes, row[seen].clip(0, bottom), column[seen].clip(0, right))
     unseen = ~seen
     if unseen.any():
         frame[unseen] = _lines(X[unseen], Y[unseen], Z[unseen], on_ground[unseen], distance[unseen])
     return frame
 
 
-def _sample(padded: Array, row: Array, column: Array) -> NDArray[np.uint8]:
-    """Bilinear, (n, 3)."""
+def _sample(planes: Array, row: Array, column: Array) -> NDArray[np.uint8]:
+    """Bilinear, (n, 3), of (3, H, W): colours first, because numpy is slow where the last axis has three elements."""
     top, left = row.astype(np.int32), column.astype(np.int32)
-    down, across = (row - top)[:, None], (column - left)[:, None]
-    flat, start = padded.reshape(-1, 3), top * padded.shape[1] + left
-    upper = flat[start] * (1 - across) + flat[start + 1] * across
-    lower = flat[start + padded.shape[1]] * (1 - across) + flat[start + padded.shape[1] + 1] * across
-    return (upper * (1 - down) + lower * down + np.float32(0.5)).astype(np.uint8)
+    down, across = row - top, column - left
+    width = planes.shape[2]
+    flat, start = planes.reshape(3, -1), top * width + left
+    upper_left, upper_right, lower_left, lower_right = (
+        flat.take(start + step, axis=1) for step in (0, 1, width, width + 1)
+    )
+    upper = upper_left + (upper_right - upper_left) * across
+    lower = lower_left + (lower_right - lower_left) * across
+    return (upper + (lower - upper) * down + np.float32(0.5)).astype(np.uint8).T
 
 
 def _lines(x: Array, y: Array, z: Array, on_ground: NDArray[np.bool_], distance: Array) -> NDArray[np.uint8]:

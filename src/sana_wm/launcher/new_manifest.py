@@ -124,7 +124,7 @@ def draft_manifest(wishes: Wishes, folder: Path, environ: Mapping[str, str]) -> 
         "video": {"num_frames": _num_frames(preset, available, notes), "height": 704, "width": 1280, "fps": 16},
         "stage1": {**preset.stage1, "guidance_scale": 5.0, "seed": 42},
         "refiner": {"enabled": True, "seed": 42},
-        "output_dir": str(wishes.output_dir) if wishes.output_dir else f"runs/{name}",
+        "output_dir": _written(wishes.output_dir, folder) if wishes.output_dir else f"runs/{name}",
     }
     return data, notes
 
