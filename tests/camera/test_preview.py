@@ -39,11 +39,11 @@ def test_the_first_frame_is_the_picture() -> None:
 
 
 def test_a_spot_on_the_ground_moves_as_geometry_says() -> None:
-    """1.6 units below and z ahead it stands at row cy + f * 1.6 / z; after a step of 1 at z - 1."""
+    """1.6 units below and z ahead it stands at row cy + f * 1.6 / z; after 4 more at z - 4."""
     z = 130 * 1.6 / 20  # row 64 is 20 below the horizon
-    frames = render(picture_with((80, 64)), action_trajectory("w-20"))
+    frames = render(picture_with((80, 64)), action_trajectory("w-80"))
     assert spot(frames[0]) == pytest.approx((80, 64), abs=0.5)
-    assert spot(frames[20]) == pytest.approx((80, 44 + 130 * 1.6 / (z - 1)), abs=0.7)
+    assert spot(frames[80]) == pytest.approx((80, 44 + 130 * 1.6 / (z - 4)), abs=0.7)
 
 
 @pytest.mark.parametrize(("action", "shift"), [("l-10", (-1, 0)), ("j-10", (1, 0)), ("i-5", (0, 1)), ("d-10", (-1, 0))])

@@ -101,19 +101,14 @@ def export(
     force: Force = False,
 ) -> None:
     """Write a camera path as poses, (F, 4, 4) float32 camera-to-world, OpenCV axes: what camera.poses takes."""
-    import numpy as np
-
-    from sana_wm.durable import durable_file
     from sana_wm.handoff.camera_path import load_trajectory
+    from sana_wm.launcher.camera_view import write_poses
 
     motion = _motion(action, dialect, translation_speed, rotation_speed_deg)
     _choose_one(manifest_path, motion)
     trajectory = motion.trajectory() if motion is not None else load_trajectory(_load(manifest_path).camera)
-    if out.suffix != ".npy":
-        raise UsageError("poses are written as .npy", got=out.name, expected="a name ending in .npy")
     refuse_to_overwrite(out, force=force)
-    with durable_file(out) as part:
-        np.save(part, trajectory.c2w)
+    write_poses(trajectory, out)
     typer.echo(f"{out}: {len(trajectory)} poses")
 
 
@@ -245,8 +240,8 @@ def _write_plot(
     segments: tuple[SegmentFacts, ...],
     field_of_view: tuple[float, float] | None,
 ) -> None:
-    from sana_wm.camera.plot import draw_path, save_path_plot
-    from sana_wm.durable import durable_file
+    from sana_wm.camera.plot import as_png, draw_path
+    from sana_wm.launcher.camera_view import write_plot
 
     figure = draw_path(
         shown,
@@ -255,5 +250,4 @@ def _write_plot(
         labels=[(one.first_frame, one.spelling) for one in segments],
         field_of_view_deg=field_of_view and field_of_view[0],
     )
-    with durable_file(png) as part:
-        save_path_plot(figure, part)
+    write_plot(as_png(figure), png)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,8 +49,7 @@ def init_manifest(
     force: Annotated[bool, typer.Option("--force", help="Overwrite.")] = False,
 ) -> None:
     """Write a manifest that runs: from IMAGE and a prompt, or from what made a video."""
-    from sana_wm.durable import write_durably
-    from sana_wm.launcher.new_manifest import Wishes, draft_manifest
+    from sana_wm.launcher.new_manifest import Wishes, draft_manifest, write_manifest
 
     refuse_to_overwrite(out, force=force)
     given = {
@@ -85,7 +83,7 @@ def init_manifest(
             output_dir=output_dir,
         )
         data, notes = draft_manifest(wishes, out.parent, os.environ)
-    write_durably(out, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    write_manifest(data, out)
     for note in notes:
         typer.echo(printable(f"note: {note}"), err=True)
     typer.echo(printable(f"{out} is written; next: sana-wm validate-manifest {out}"))

@@ -16,6 +16,7 @@ from sana_wm.camera.field_of_view import field_of_view_deg, focal_length_px
 from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, read_intrinsics, resize_and_center_crop
 from sana_wm.camera.preview import Scene, render_preview
 from sana_wm.camera.trajectory import Trajectory
+from sana_wm.durable import durable_file, write_durably
 from sana_wm.errors import UsageError
 from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
 from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics
@@ -196,3 +197,20 @@ def write_preview(view: CameraView, scene: Scene, out: Path) -> int:
         for frame in frames:
             encoder.put(frame[None])
     return len(path)
+
+
+def write_poses(trajectory: Trajectory, out: Path) -> None:
+    """Write poses as `camera.poses` takes them.
+
+    Raises:
+        UsageError: The name has another suffix.
+    """
+    if out.suffix != ".npy":
+        raise UsageError("poses are written as .npy", got=out.name, expected="a name ending in .npy")
+    with durable_file(out) as part:
+        np.save(part, trajectory.c2w)
+
+
+def write_plot(png: bytes, out: Path) -> None:
+    """Write a plot of a camera path, whole or not at all."""
+    write_durably(out, png)

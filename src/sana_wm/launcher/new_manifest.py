@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from sana_wm.camera.dialects import action_trajectory
 from sana_wm.camera.exif import read_focal_length
 from sana_wm.camera.field_of_view import focal_length_px
 from sana_wm.camera.trajectory import check_num_frames, load_poses, valid_num_frames_near
-from sana_wm.durable import sha256_of
+from sana_wm.durable import sha256_of, write_durably
 from sana_wm.errors import HandoffError, ManifestError, UsageError
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.camera_view import open_first_frame
@@ -127,6 +128,11 @@ def draft_manifest(wishes: Wishes, folder: Path, environ: Mapping[str, str]) -> 
         "output_dir": _written(wishes.output_dir, folder) if wishes.output_dir else f"runs/{name}",
     }
     return data, notes
+
+
+def write_manifest(data: Json, out: Path) -> None:
+    """Write a manifest's file, whole or not at all."""
+    write_durably(out, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
 def manifest_of_run(source: Path) -> RunManifest:
