@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +18,7 @@ from sana_wm.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sana_wm.cli.progress_json import JsonProgress
     from sana_wm.handoff.run_directory import RunDirectory, Stage
     from sana_wm.launcher.decisions import StageDecision
     from sana_wm.manifest.model import RunManifest
@@ -27,6 +30,12 @@ StartFrom = Annotated[
 AcceptNumerics = Annotated[
     list[str] | None,
     typer.Option("--accept-numerics", metavar="RULE", help="Run although this numerics check fails; may be repeated."),
+]
+JsonLines = Annotated[
+    bool, typer.Option("--json-progress", help="Progress as one JSON object a line on standard output.")
+]
+JsonLinesTo = Annotated[
+    int | None, typer.Option("--json-progress-fd", metavar="FD", help="The same, on this open file descriptor.")
 ]
 
 
@@ -42,6 +51,8 @@ def run_pipeline(
     ] = None,
     accept_numerics: AcceptNumerics = None,
     as_json: AsJson = False,
+    json_progress: JsonLines = False,
+    json_progress_fd: JsonLinesTo = None,
 ) -> None:
     """Run a manifest: Stage 1, refiner and VAE decode, each in a process of its own."""
     from sana_wm.handoff.run_directory import RunDirectory
@@ -49,6 +60,7 @@ def run_pipeline(
     from sana_wm.launcher.run import compare, owning, prepare
     from sana_wm.manifest.loading import load_manifest
 
+    lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     parsed = load_manifest(manifest_path, os.environ)
     if frames_dir is not None:
         video = parsed.video.model_copy(update={"frames_dir": str(frames_dir.absolute())})
@@ -67,7 +79,7 @@ def run_pipeline(
     with owning(run) as lock:
         for path in prepare(run, manifest, force=force):
             typer.echo(f"deleted {path}", err=True)
-        _execute(run, manifest, None, lock, as_json=as_json)
+        _execute(run, manifest, None, lock, lines, as_json=as_json)
 
 
 @app.command("resume")
@@ -77,11 +89,14 @@ def resume(
     dry_run: DryRun = False,
     accept_numerics: AcceptNumerics = None,
     as_json: AsJson = False,
+    json_progress: JsonLines = False,
+    json_progress_fd: JsonLinesTo = None,
 ) -> None:
     """Go on with a run: skip what is done and matches its receipt, run the rest."""
     from sana_wm.handoff.run_directory import STAGES, RunDirectory, stage_named
     from sana_wm.launcher.run import owning
 
+    lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     stage = stage_named(start_from) if start_from is not None else None
     if start_from is not None and stage is None:
         raise UsageError("--from names no stage", got=repr(start_from), expected=", ".join(STAGES))
@@ -92,7 +107,7 @@ def resume(
         return
     _check_numerics(manifest, accept_numerics)
     with owning(run) as lock:
-        _execute(run, manifest, stage, lock, as_json=as_json)
+        _execute(run, manifest, stage, lock, lines, as_json=as_json)
 
 
 def _check_numerics(manifest: RunManifest, accepted: list[str] | None) -> None:
@@ -110,26 +125,53 @@ def _decide(run: RunDirectory, manifest: RunManifest, start_from: Stage | None) 
     return decide(run, manifest, current_weights(manifest), start_from)
 
 
-def _execute(run: RunDirectory, manifest: RunManifest, start_from: Stage | None, lock: int, *, as_json: bool) -> None:
+def _open_json_progress(wanted: bool, descriptor: int | None, *, as_json: bool) -> JsonProgress | None:
+    from sana_wm.cli.progress_json import STANDARD_OUTPUT, JsonProgress
+
+    if descriptor is None and not wanted:
+        return None
+    target = STANDARD_OUTPUT if descriptor is None else descriptor
+    if as_json and target == STANDARD_OUTPUT:
+        raise UsageError(
+            "--json and --json-progress both write to standard output",
+            next_step="Leave --json out (the last line of --json-progress says the same), or add --json-progress-fd.",
+        )
+    return JsonProgress(target)
+
+
+def _execute(
+    run: RunDirectory,
+    manifest: RunManifest,
+    start_from: Stage | None,
+    lock: int,
+    lines: JsonProgress | None,
+    *,
+    as_json: bool,
+) -> None:
     from sana_wm.cli.progress_view import make_view
+    from sana_wm.launcher.history import expected_seconds, find_past_runs
     from sana_wm.launcher.run import execute
+    from sana_wm.launcher.run_progress import RunProgress
+    from sana_wm.launcher.run_record import RunStart
 
     decisions = _decide(run, manifest, start_from)
     _print_decisions(decisions, as_json=False, to_stderr=True)
-    view = make_view(int(manifest.memory.cap_gib * 1024**3))
-    with view:
+    start = RunStart.of(decisions, expected_seconds(find_past_runs(run, manifest)), time.time())
+    view = make_view(sys.stderr)
+    progress = RunProgress(run, manifest, start, [view, lines] if lines else [view])
+    with view, progress.reporting():
         execute(
             run,
             manifest,
             decisions,
             environment=os.environ,
-            view=view,
+            view=progress,
             start_over=start_from is not None,
             lock=lock,
         )
     if as_json:
         typer.echo(json.dumps({"video": str(run.video_file), "metrics": str(run.metrics_file)}, indent=2))
-    else:
+    elif lines is None or not lines.on_standard_output:
         typer.echo(f"video: {run.video_file}")
 
 

@@ -6,17 +6,16 @@ The one place that starts Python processes (ffmpeg is started by `sana_wm.video`
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sana_wm.errors import MemoryNotReleasedError
+from sana_wm.handoff.events import EventReader
 from sana_wm.handoff.run_directory import RunDirectory, Stage
 from sana_wm.launcher.probes import session_members
 
@@ -103,26 +102,6 @@ class StageProcess:
     def close(self) -> None:
         """Let go of the pipe."""
         os.close(self._write_end)
-
-
-class EventReader:
-    """Reads the events that a stage appends; half a line stays for the next time."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-
-    def read(self) -> list[dict[str, Any]]:
-        """The events since the last call."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                content = file.read()
-        except FileNotFoundError:
-            return []
-        whole, newline, _ = content.rpartition(b"\n")
-        self._offset += len(whole) + len(newline)
-        return [json.loads(line) for line in whole.splitlines() if line]
 
 
 def stage_command(stage: Stage, run: RunDirectory) -> list[str]:
