@@ -15,7 +15,6 @@ from sana_wm.camera.trajectory import Trajectory
 Array = NDArray[np.float64]
 
 
-
 @dataclass(frozen=True)
 class PathFacts:
     """Of a path of F poses shown at a frame rate.
