@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 Event = dict[str, Any]
+#: Enough of a file to know it again.
+HEAD_BYTES = 64
 
 
 class EventReader:
@@ -21,7 +22,7 @@ class EventReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
-        self._inode: int | None = None
+        self._head = b""
         self.made_anew = False
 
     def read(self) -> list[Event]:
@@ -32,7 +33,7 @@ class EventReader:
         self.made_anew = False
         try:
             with self._path.open("rb") as file:
-                self._rewind_if_new(file.fileno())
+                self._rewind_if_new(file)
                 file.seek(self._offset)
                 content = file.read()
         except FileNotFoundError:
@@ -41,10 +42,12 @@ class EventReader:
         self._offset += len(whole) + len(newline)
         return [event for line in whole.splitlines() if (event := _parse(line)) is not None]
 
-    def _rewind_if_new(self, descriptor: int) -> None:
-        status = os.fstat(descriptor)
-        if status.st_ino != self._inode or status.st_size < self._offset:
-            self._offset, self._inode, self.made_anew = 0, status.st_ino, True
+    def _rewind_if_new(self, file: IO[bytes]) -> None:
+        """Know another file by how it begins: the first event's time. A deleted file's inode is soon another's."""
+        head = file.read(HEAD_BYTES)
+        if not head.startswith(self._head) or not self._head:
+            self._offset, self.made_anew = 0, bool(head)
+        self._head = head
 
 
 def read_events(path: Path) -> list[Event]:
