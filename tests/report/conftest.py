@@ -52,8 +52,9 @@ def fill(run: RunDirectory, manifest: RunManifest) -> None:
         if stage not in events:
             events[stage] = [{"time_s": now_s + 8, "event": "stage_start"}]
             now_s += 10
-        if phase == "connectors":
+        if phase == "connectors":  # the second start: it writes its events anew, and keeps the text
             now_s += 9 * 3600
+            events[stage] = [{"time_s": now_s - 2, "event": "stage_start"}]
         events[stage].append({"time_s": now_s, "event": "phase_start", "phase": phase})
         for look in np.arange(0.0, seconds, 5.0):
             ramp = min(1.0, 0.2 + look / 40)

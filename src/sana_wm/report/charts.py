@@ -55,7 +55,9 @@ def draw_times(runs: Sequence[RunTimes], shape: Shape) -> Figure:
                     seconds = times.get((stage, phase), 0.0)
                     panel.barh(row, seconds / unit_s, left=left, color=PHASE_COLOURS[phase], height=0.75)
                     left += seconds / unit_s
-                panel.text(left, row, f" {left * unit_s:.1f} s", va="center", fontsize=8)
+                panel.text(
+                    left, row, f" {left * unit_s:.1f} s" if unit_s == 1 else f" {left:.1f} min", va="center", fontsize=8
+                )
             panel.set_yticks(range(len(runs)), [name for name, _ in runs])
             panel.set_title(stage, loc="left")
             panel.margins(x=0.12)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from sana_wm.durable import durable_file
+from sana_wm.handoff.run_directory import STAGES
 from sana_wm.report.theme import BLUE, GREY, INK, ORANGE, PHASE_COLOURS, RED, WIDTH_INCHES, Shape, chart_style
 from sana_wm.report.timeline import Timeline
 
@@ -72,7 +73,11 @@ def _length_s(timeline: Timeline) -> float:
 
 
 def _draw_curve(axes: Axes, timeline: Timeline, name: str, unit_s: float) -> bool:
-    """Draw one figure over time, with gaps where it is not known; returns whether it ever is."""
+    """Draw one figure over time, with holes where it is not known and a dot at each stage's peak, a big one at the run's.
+
+    Returns:
+        Whether it is ever known.
+    """
     label, colour = FIGURES[name]
     peak = timeline.peak(name)
     if peak is None:
@@ -83,9 +88,12 @@ def _draw_curve(axes: Axes, timeline: Timeline, name: str, unit_s: float) -> boo
     starts = {timeline.on_axis(pause.end_s) / unit_s for pause in timeline.pauses}
     x, y = _broken(x, y, starts)
     peak_bytes: int = getattr(peak, name)
+    for stage in STAGES:
+        if (highest := timeline.peak(name, stage)) is not None:
+            at = (timeline.on_axis(highest.time_s) / unit_s, getattr(highest, name) / GIB)
+            axes.plot(*at, "o", color=colour, markersize=7 if highest is peak else 4, clip_on=False)
     where = timeline.phase_at(peak.time_s) or peak.stage
     axes.plot(x, y, color=colour, linewidth=1.6, label=f"{label}: peak {_gib(peak_bytes)}, {where}")
-    axes.plot(timeline.on_axis(peak.time_s) / unit_s, peak_bytes / GIB, "o", color=colour, markersize=7, clip_on=False)
     return True
 
 
@@ -123,7 +131,7 @@ def _draw_phases(axes: Axes, timeline: Timeline, unit_s: float) -> None:
 
 
 def _draw_stages(axes: Axes, timeline: Timeline, unit_s: float, least_s: float) -> None:
-    """A tint for every second stage, and its name where there is room."""
+    """A tint for the stage in the middle, and the name of each where there is room."""
     runs: list[tuple[str, float, float]] = []
     looks = [(reading.stage, reading.time_s, reading.time_s) for reading in timeline.readings]
     looks += [(span.stage, span.begin_s, span.end_s) for span in timeline.phases]
@@ -134,9 +142,9 @@ def _draw_stages(axes: Axes, timeline: Timeline, unit_s: float, least_s: float) 
             runs[-1] = (stage, runs[-1][1], max(runs[-1][2], end_s))
         else:
             runs.append((stage, begin_s, end_s))
-    for index, (stage, begin_s, end_s) in enumerate(runs):
+    for stage, begin_s, end_s in runs:
         begin, end = timeline.on_axis(begin_s), timeline.on_axis(end_s)
-        if index % 2:
+        if stage == STAGES[1]:
             axes.axvspan(begin / unit_s, end / unit_s, color=GREY, alpha=0.15, linewidth=0)
         if end - begin >= least_s:
             axes.text(

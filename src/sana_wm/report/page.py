@@ -79,7 +79,8 @@ def format_bytes(count: int | None) -> str:
     """`26.1 GiB`, `310 MiB`, or that it is not known."""
     if count is None:
         return "not known"
-    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / 1024**2:.1f} MiB" if count else "0"
+    sizes = ((GIB, "GiB"), (1024**2, "MiB"), (1024, "KiB"))
+    return next((f"{count / size:.1f} {unit}" for size, unit in sizes if count >= size), f"{count}")
 
 
 def format_seconds(seconds: float | None) -> str:
