@@ -47,7 +47,7 @@ def test_plain_lines_come_with_each_phase_each_end_and_every_ten_seconds(half_wa
     for at_s, step in ((100.0, 4), (101.0, 5), (109.0, 6), (110.5, 7), (111.0, 14), (112.0, 14)):
         now[0] = at_s
         view("progress", replace(half_way, step=step))
-    view("stopping", half_way)
+    view("stopping", replace(half_way, note="stopping: its step ends first"))
     view("stage_ended", replace(half_way, stages=(StageSnapshot("stage1", "done", 650.0), *half_way.stages[1:])))
     lines = stream.getvalue().splitlines()
     assert [line.split("transformer ")[1].split(",")[0] for line in lines[:3]] == ["4/14", "7/14", "14/14"]

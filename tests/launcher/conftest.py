@@ -11,7 +11,7 @@ import pytest
 
 from sana_wm.handoff.events import Event
 from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
-from sana_wm.launcher.history import seconds_of_run
+from sana_wm.launcher.past_runs import seconds_of_run
 from sana_wm.launcher.progress import StageProgress, replay
 
 FOLDER = Path(__file__).parent / "recorded_runs"

@@ -54,7 +54,7 @@ def test_the_memory_log_is_read_with_what_the_system_could_not_say(tmp_path: Pat
     path = tmp_path / "memory.jsonl"
     lines = [
         {"time_s": 2.0, "stage": "refiner", "process_bytes": 5, "device_bytes": None, "available_bytes": 9},
-        {"time_s": 1.0, "stage": "stage1", "process_bytes": None, "device_bytes": 7, "swap_used_bytes": 0, "new": 1},
+        {"time_s": 1.0, "stage": "stage1", "process_bytes": None, "device_bytes": 7, "swap_growth_bytes": 0, "new": 1},
         {"stage": "stage1"},
         {"time_s": "soon", "stage": "stage1"},
     ]

@@ -108,7 +108,7 @@ def test_a_running_run_is_followed_from_stage_to_stage(run: RunDirectory, owner:
     run.events_file("refiner").unlink()
     emit(run, "refiner", "phase_start", phase="transformer")
     emit(run, "refiner", "step", step=2, total=8)
-    with run.memory_log_file.open("w") as file:
+    with run.memory_file.open("w") as file:
         file.write(json.dumps({"time_s": 1.0, "stage": "refiner", "process_bytes": 2**30, "device_bytes": None}) + "\n")
     second = reader.look()
     assert (second.phase, second.step, second.total) == ("transformer", 2, 8)

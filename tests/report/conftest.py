@@ -65,7 +65,7 @@ def fill(run: RunDirectory, manifest: RunManifest) -> None:
                     "process_bytes": int(ramp * process_gib * GIB),
                     "device_bytes": int(ramp * device_gib * GIB) if look else None,
                     "available_bytes": 80 * GIB,
-                    "swap_used_bytes": 0,
+                    "swap_growth_bytes": 0,
                 }
             )
         now_s += seconds
@@ -73,7 +73,7 @@ def fill(run: RunDirectory, manifest: RunManifest) -> None:
     for stage, rows in events.items():
         rows.append({"time_s": rows[-1]["time_s"] + 2, "event": "done"})
         write_lines(run.events_file(stage), rows)
-    write_lines(run.memory_log_file, memory)
+    write_lines(run.memory_file, memory)
     _write_results(run, manifest)
     _write_receipts(run, manifest)
     covered = sum(rows[-1]["time_s"] - rows[0]["time_s"] for rows in events.values())

@@ -89,6 +89,7 @@ def test_everything_of_the_run_is_said(page: Elements) -> None:
     assert words.count("Every output, input and setting matches the receipt.") == 3
     assert "process: peak 44.0 GiB, refiner transformer" in words
     assert "refiner 44.0 GiB 40.0 GiB 0 0" in words
+    assert "at least 80.0 GiB left, its swap grew by at most 0" in words
     assert "1 earlier one of the same work" in words
     assert "every frame is finite and within 0.02 to 20.0" in words
     assert "torch 2.14.1" in words
@@ -152,7 +153,7 @@ def test_a_page_is_written_of_whatever_is_left_and_says_what_is_missing(
         "refined.safetensors cannot be read",
         "no receipt: the stage is not done",
         "This run has left no memory log",
-        "57 frames",
+        "the camera path has 9 poses; got 57",
     ):
         assert said in words
 

@@ -19,7 +19,6 @@ from sana_wm.launcher.snapshot import RunSnapshot, StageSnapshot
 GIB = 1024**3
 PLAIN_LINE_EVERY_S = 10.0
 BAR_CELLS = 24
-STOPPING = "stopping: its step ends and is saved first; Ctrl-C again ends it at once"
 #: One cell wide in every terminal, and in ASCII: a log may be read anywhere.
 MARKS = {"done": "+", "skipped": "=", "running": ">", "to come": ".", "off": "-"}
 
@@ -69,8 +68,8 @@ class PlainView:
             case "stage_ended":
                 ended = [one for one in snapshot.stages if one.state == "done"][-1]
                 self._write(f"{ended.stage}: {describe_stage(ended, snapshot)}")
-            case "stopping":
-                self._write(f"{snapshot.stage}: {STOPPING}")
+            case "stopping" | "shrinking":
+                self._write(printable(f"{snapshot.stage}: {snapshot.note}"))
             case "progress":
                 state = (snapshot.stage, snapshot.phase, snapshot.total is not None and snapshot.step == snapshot.total)
                 if state != self._said or self._clock() - self._said_at_s >= PLAIN_LINE_EVERY_S:
@@ -102,8 +101,6 @@ class LiveView:
 
     def __call__(self, event: ProgressEvent, snapshot: RunSnapshot) -> None:
         """Draw the run again."""
-        if event == "stopping":
-            self._live.console.print(Text(f"{snapshot.stage}: {STOPPING}"))
         self._live.update(Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in describe_run(snapshot))))
 
 
@@ -116,6 +113,8 @@ def describe_run(snapshot: RunSnapshot) -> list[str]:
         share = min(1.0, memory.used_bytes / memory.cap_bytes)
         bar = "#" * round(share * BAR_CELLS)
         lines.append(f"memory        [{bar:.<{BAR_CELLS}}] {_memory(snapshot)}")
+    if snapshot.note is not None:
+        lines.append(f"note          {snapshot.note}")
     if snapshot.preview is not None:
         lines.append(f"preview       {snapshot.preview}")
     if snapshot.video is not None:

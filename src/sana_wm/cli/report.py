@@ -26,7 +26,7 @@ def report(
 ) -> None:
     """Write one HTML file with the video, memory, times and checks of a run, and memory.png beside it."""
     from sana_wm.handoff.run_directory import RunDirectory
-    from sana_wm.launcher.history import find_past_runs
+    from sana_wm.launcher.past_runs import find_past_runs
     from sana_wm.report.facts import gather_facts
     from sana_wm.report.memory_plot import save_memory_plot
     from sana_wm.report.page import write_report

@@ -149,7 +149,7 @@ def _execute(
     as_json: bool,
 ) -> None:
     from sana_wm.cli.progress_view import make_view
-    from sana_wm.launcher.history import expected_seconds, find_past_runs
+    from sana_wm.launcher.past_runs import expected_seconds, find_past_runs
     from sana_wm.launcher.run import execute
     from sana_wm.launcher.run_progress import RunProgress
     from sana_wm.launcher.run_record import RunStart

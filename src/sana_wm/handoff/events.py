@@ -65,7 +65,7 @@ class MemoryReading:
         process_bytes: What the system charges to the stage and its children.
         device_bytes: What the stage reports of its device.
         available_bytes: What the whole machine could still give.
-        swap_used_bytes: Swap in use, of the whole machine.
+        swap_growth_bytes: The machine's swap in use now above what it was when the stage began.
     """
 
     time_s: float
@@ -73,7 +73,7 @@ class MemoryReading:
     process_bytes: int | None = None
     device_bytes: int | None = None
     available_bytes: int | None = None
-    swap_used_bytes: int | None = None
+    swap_growth_bytes: int | None = None
 
     @classmethod
     def from_event(cls, event: Event) -> MemoryReading | None:
@@ -81,7 +81,7 @@ class MemoryReading:
         time_s, stage = event.get("time_s"), event.get("stage")
         if not isinstance(time_s, int | float) or not isinstance(stage, str):
             return None
-        names = ("process_bytes", "device_bytes", "available_bytes", "swap_used_bytes")
+        names = ("process_bytes", "device_bytes", "available_bytes", "swap_growth_bytes")
         return cls(float(time_s), stage, **{name: _count(event.get(name)) for name in names})
 
 

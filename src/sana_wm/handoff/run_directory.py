@@ -103,8 +103,8 @@ class RunDirectory:
         return self.path / "events" / "end.json"
 
     @property
-    def memory_log_file(self) -> Path:
-        """JSON lines of the memory in use, of all stages and starts."""
+    def memory_file(self) -> Path:
+        """What the governor saw, a line a second, over all starts of the run."""
         return self.path / "events" / "memory.jsonl"
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from typing import Literal, Protocol
 
 from sana_wm.errors import InterruptedRunError, SanaWMError
@@ -16,7 +17,9 @@ from sana_wm.launcher.run_record import EndState, RunEnd, RunStart
 from sana_wm.launcher.snapshot import MemoryUse, RunError, RunSnapshot, RunState, StageSnapshot, StageState
 from sana_wm.manifest.model import RunManifest
 
-ProgressEvent = Literal["run_started", "stage_started", "progress", "stopping", "stage_ended", "run_ended"]
+ProgressEvent = Literal["run_started", "stage_started", "progress", "shrinking", "stopping", "stage_ended", "run_ended"]
+
+STOPPING = "stopping: its step ends and is saved first; Ctrl-C again ends it at once"
 
 
 class Listener(Protocol):
@@ -51,6 +54,7 @@ class RunProgress:
         self._seen: dict[Stage, StageProgress] = {}
         self._state: RunState = "running"
         self._error: RunError | None = None
+        self._note: str | None = None
 
     @contextlib.contextmanager
     def reporting(self) -> Generator[None]:
@@ -72,7 +76,7 @@ class RunProgress:
 
     def stage_started(self, progress: StageProgress) -> None:
         """A stage begins."""
-        self._seen[progress.stage] = progress
+        self._seen[progress.stage], self._note = progress, None
         self._tell("stage_started")
 
     def updated(self, progress: StageProgress) -> None:
@@ -83,8 +87,14 @@ class RunProgress:
     def stage_asked_to_stop(self, progress: StageProgress) -> None:
         """A stage was asked to save and leave."""
         self._seen[progress.stage] = progress
-        self._state = "stopping"
+        self._state, self._note = "stopping", STOPPING
         self._tell("stopping")
+
+    def stage_asked_to_shrink(self, progress: StageProgress, why: str) -> None:
+        """A stage was asked to take less memory and to save."""
+        self._seen[progress.stage] = progress
+        self._note = f"{why}: asked to take less memory and to save"
+        self._tell("shrinking")
 
     def stage_ended(self, progress: StageProgress, seconds: float) -> None:
         """A stage is done, after `seconds`."""
@@ -99,15 +109,11 @@ class RunProgress:
 
     def snapshot(self) -> RunSnapshot:
         """Where the run is now."""
-        return take_snapshot(
-            self._run,
-            self._manifest,
-            self._start,
-            self._seen,
-            self._state,
-            now_s=self._clock(),
-            error=self._error,
+        now_s = self._clock()
+        look = take_snapshot(
+            self._run, self._manifest, self._start, self._seen, self._state, now_s=now_s, error=self._error
         )
+        return replace(look, note=self._note)
 
     def _tell(self, event: ProgressEvent) -> None:
         if self._listeners:

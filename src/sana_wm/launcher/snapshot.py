@@ -77,6 +77,7 @@ class RunSnapshot:
         phase_remaining_s: Until the last step of this phase.
         memory: Of the running stage.
         preview: Path of the last preview picture.
+        note: What the running stage was last asked for, and why.
         error: Why the run ended early.
         video: Path of the result, once finished.
     """
@@ -97,6 +98,7 @@ class RunSnapshot:
     phase_remaining_s: float | None
     memory: MemoryUse
     preview: str | None
+    note: str | None = None
     error: RunError | None = None
     video: str | None = None
 

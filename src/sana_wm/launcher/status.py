@@ -37,7 +37,7 @@ class StatusReader:
         self._manifest: RunManifest = run.read_manifest()
         self._readers = {stage: EventReader(run.events_file(stage)) for stage in STAGES}
         self._events: dict[Stage, list[Event]] = {stage: [] for stage in STAGES}
-        self._memory_reader = EventReader(run.memory_log_file)
+        self._memory_reader = EventReader(run.memory_file)
         self._memory: MemoryReading | None = None
 
     def look(self) -> RunSnapshot:

@@ -73,7 +73,7 @@ def _length_s(timeline: Timeline) -> float:
 
 
 def _draw_curve(axes: Axes, timeline: Timeline, name: str, unit_s: float) -> bool:
-    """Draw one figure over time, with holes where it is not known and a dot at each stage's peak, a big one at the run's.
+    """Draw one figure over time, holes where it is not known, a dot at each stage's peak, a big one at the run's.
 
     Returns:
         Whether it is ever known.

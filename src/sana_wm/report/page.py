@@ -105,13 +105,13 @@ def _charts(name: str, description: str, draw: Callable[[Shape], Figure]) -> Mar
     return Markup("").join(drawings)
 
 
-def _camera(facts: RunFacts) -> Markup | str:
+def _camera(facts: RunFacts) -> Markup:
     """The camera path as a chart, or why there is none."""
     video, camera = facts.manifest.video, facts.manifest.camera
     try:
         trajectory = load_trajectory(camera).first(video.num_frames)
     except SanaWMError as error:  # a poses file may have moved since
-        return str(error)
+        return Markup('<p class="bad">{}</p>').format(error)
     return _charts(
         "camera",
         "Camera path from above and from the side",

@@ -73,6 +73,16 @@ class Timeline:
         ]
         return max(candidates, key=lambda reading: getattr(reading, figure), default=None)
 
+    @property
+    def least_available_bytes(self) -> int | None:
+        """The least that the whole machine had left; `None` where it never said."""
+        return min((one.available_bytes for one in self.readings if one.available_bytes is not None), default=None)
+
+    @property
+    def most_swap_growth_bytes(self) -> int | None:
+        """The most that the machine's swap grew during a stage; `None` where it never said."""
+        return max((one.swap_growth_bytes for one in self.readings if one.swap_growth_bytes is not None), default=None)
+
     def phase_at(self, time_s: float) -> str | None:
         """Stage and phase that ran then, in words; `None` where no phase did."""
         for span in self.phases:
@@ -83,7 +93,7 @@ class Timeline:
 
 def read_timeline(run: RunDirectory, cap_bytes: int) -> Timeline:
     """Put a run directory's memory log and events on one axis; what is missing is left out."""
-    readings = read_memory_log(run.memory_log_file)
+    readings = read_memory_log(run.memory_file)
     phases = [span for stage in STAGES for span in phase_spans(stage, read_events(run.events_file(stage)))]
     phases.sort(key=lambda span: span.begin_s)
     times = sorted(

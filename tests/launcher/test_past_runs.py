@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.history import PastRun, expected_seconds, find_past_runs
+from sana_wm.launcher.past_runs import PastRun, expected_seconds, find_past_runs
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import RunManifest
 
