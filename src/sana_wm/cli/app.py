@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from sana_wm import __version__
-
 app = typer.Typer(
     name="sana-wm",
     help="Run SANA-WM, a camera-controlled world model: image, prompt and camera path in, MP4 out.",
@@ -21,13 +19,17 @@ app.add_typer(patches_app, name="patches")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"sana-wm {__version__}")
+        from sana_wm.cli.version import describe_versions
+
+        typer.echo(describe_versions())
         raise typer.Exit
 
 
 @app.callback()
 def common(
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the versions that a bug report needs."
+    ),
 ) -> None:
     """Options that stand before a command."""
 
