@@ -34,7 +34,7 @@ format: install
 
 # A site under build/site; fails on a broken link.
 docs: install
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) dist build
