@@ -35,7 +35,10 @@ def test_a_name_from_a_manifest_cannot_steer_the_terminal(half_way: RunSnapshot)
 
 
 def test_the_end_is_told_with_its_reason_or_its_result(half_way: RunSnapshot) -> None:
-    failed = replace(half_way, state="failed", remaining_s=None, error=RunError("over the cap", 5))
+    stopped = replace(half_way.stages[1], state="stopped")
+    stages = (half_way.stages[0], stopped, half_way.stages[2])
+    failed = replace(half_way, state="failed", remaining_s=None, stages=stages, error=RunError("over the cap", 5))
+    assert describe_run(failed)[2].startswith("! refiner     stopped after 1 m 15 s in transformer 4/14")
     assert describe_run(failed)[0] == "demo: failed, 12 m 05 s elapsed"
     assert describe_run(failed)[-1] == "error         over the cap"
     assert describe_run(replace(half_way, state="finished", video="/v.mp4"))[-1] == "video         /v.mp4"
@@ -65,8 +68,10 @@ def test_a_terminal_gets_the_live_view_and_a_closed_one_does_not_end_the_run(hal
         assert isinstance(view, LiveView)
         with view:
             view("progress", half_way)
-        assert select.select([master], [], [], 5)[0]
-        assert "vae_decode" in os.read(master, 65536).decode()
+        drawn = b""
+        while b"vae_decode" not in drawn:
+            assert select.select([master], [], [], 5)[0], drawn
+            drawn += os.read(master, 65536)
     os.close(master)
     reader, writer = os.pipe()
     os.close(reader)

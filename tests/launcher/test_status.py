@@ -129,6 +129,7 @@ def test_a_run_whose_owner_was_killed_is_stopped(run: RunDirectory, owner: subpr
     owner.wait()
     look = StatusReader(run).look()
     assert (look.state, look.stage, look.phase) == ("stopped", "refiner", "transformer")
+    assert [one.state for one in look.stages] == ["skipped", "stopped", "to come"]
     assert look.remaining_s is None
 
 

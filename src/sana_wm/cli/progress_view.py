@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import IO, Protocol, Self
 
@@ -20,7 +21,7 @@ GIB = 1024**3
 PLAIN_LINE_EVERY_S = 10.0
 BAR_CELLS = 24
 #: One cell wide in every terminal, and in ASCII: a log may be read anywhere.
-MARKS = {"done": "+", "skipped": "=", "running": ">", "to come": ".", "off": "-"}
+MARKS = {"done": "+", "skipped": "=", "running": ">", "stopped": "!", "to come": ".", "off": "-"}
 
 
 class ProgressView(Protocol):
@@ -100,7 +101,8 @@ class LiveView:
         self._live.__exit__(kind, error, trace)
 
     def __call__(self, event: ProgressEvent, snapshot: RunSnapshot) -> None:
-        """Draw the run again."""
+        """Draw the run again; its end without what the command itself says then."""
+        snapshot = replace(snapshot, error=None, video=None)
         self._live.update(Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in describe_run(snapshot))))
 
 
@@ -150,6 +152,8 @@ def describe_stage(one: StageSnapshot, snapshot: RunSnapshot) -> str:
             return f"to come{about}"
         case "running":
             return _describe_running(snapshot)
+        case "stopped":
+            return f"stopped after {format_seconds(one.seconds or 0.0)} in {_describe_running(snapshot)}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -155,7 +155,9 @@ def take_snapshot(
         elapsed_s=now_s - start.started_at_s,
         remaining_s=left and left.remaining_s,
         not_counted=left.not_counted if left else (),
-        stages=tuple(_stage_snapshot(stage, start, seen.get(stage), now_s) for stage in start.actions),
+        stages=tuple(
+            _stage_snapshot(stage, start, seen.get(stage), now_s, under_way=under_way) for stage in start.actions
+        ),
         stage=current and current.stage,
         phase=current and current.phase,
         step=current.step if current and current.total else None,
@@ -174,12 +176,15 @@ def take_snapshot(
     )
 
 
-def _stage_snapshot(stage: Stage, start: RunStart, progress: StageProgress | None, now_s: float) -> StageSnapshot:
+def _stage_snapshot(
+    stage: Stage, start: RunStart, progress: StageProgress | None, now_s: float, *, under_way: bool
+) -> StageSnapshot:
     expected_s = start.expected_of(stage)
     if progress is not None:
         elapsed_s = sum(progress.spent_s.values())
         if progress.ended:
             return StageSnapshot(stage, "done", elapsed_s, expected_s)
-        return StageSnapshot(stage, "running", elapsed_s + now_s - progress.phase_started_at_s, expected_s)
+        elapsed_s += now_s - progress.phase_started_at_s
+        return StageSnapshot(stage, "running" if under_way else "stopped", elapsed_s, expected_s)
     states: dict[Action, StageState] = {"run": "to come", "skip": "skipped", "off": "off"}
     return StageSnapshot(stage, states[start.actions[stage]], None, expected_s)

@@ -10,7 +10,7 @@ from sana_wm.handoff.run_directory import Stage
 #: Version of the JSON; a new key keeps it, a changed or dropped one does not.
 SNAPSHOT_VERSION = 1
 
-StageState = Literal["off", "skipped", "done", "running", "to come"]
+StageState = Literal["off", "skipped", "done", "running", "stopped", "to come"]
 RunState = Literal["running", "stopping", "finished", "failed", "interrupted", "stopped"]
 
 
@@ -20,7 +20,7 @@ class StageSnapshot:
 
     Attributes:
         stage: Its name.
-        state: `off`: the manifest has none. `skipped`: done by an earlier start.
+        state: `off`: the manifest has none. `skipped`: done by an earlier start. `stopped`: begun, and ended early.
         seconds: What it took, or has taken so far; `None` before it starts.
         expected_seconds: What it was expected to take as a whole, `None` where nothing is known.
     """
