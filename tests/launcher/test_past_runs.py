@@ -73,6 +73,9 @@ def test_a_run_whose_events_were_overwritten_by_a_later_start_is_no_history(
 ) -> None:
     run = leave(tmp_path / "run", "quiet", run_manifest())
     assert len(find_past_runs(run, run_manifest())) == 1
+    whole = run.events_file("stage1").read_text()
+    run.events_file("stage1").write_text(whole.rsplit("\n", 2)[0] + "\n")  # without its `done`
+    assert find_past_runs(run, run_manifest()) == []
     begun = {"time_s": recorded["loaded"].started_at_s, "event": "stage_start"}
     run.events_file("stage1").write_text(json.dumps(begun) + "\n")
     assert find_past_runs(run, run_manifest()) == []

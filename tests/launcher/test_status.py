@@ -97,7 +97,7 @@ def states(run: RunDirectory) -> list[str]:
 
 
 def test_a_running_run_is_followed_from_stage_to_stage(run: RunDirectory, owner: subprocess.Popen[str]) -> None:
-    emit(run, "refiner", "done")  # of an earlier start
+    emit(run, "refiner", "phase_start", phase="transformer")  # of an earlier start
     time.sleep(0.01)
     begin(run)
     reader = StatusReader(run)
