@@ -99,9 +99,10 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str
     manifest["stage1"] = {"num_inference_steps": 8, "checkpoint_every": 2, "preview_every": 4}
     manifest["refiner"] = {"block_size": 1}
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    command = [sys.executable, "-m", "sana_wm", "run-pipeline", str(folder / "manifest.json")]
+    command = [sys.executable, "-m", "sana_wm", "run-pipeline", str(folder / "manifest.json"), "--json-progress"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    (folder / "progress.jsonl").write_text(done.stdout)
     return folder / "run"
 
 

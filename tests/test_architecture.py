@@ -45,6 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "diagnostics": {"errors", "runtime", "weights", "models", "patches", "planning"},
     "bench": {"errors", "runtime", "weights", "models", "planning"},
+    "report": {"errors", "durable", "manifest", "camera", "handoff"},
     "launcher": {"errors", "durable", "manifest", "camera", "video", "handoff", "weights", "planning"},
     "cli": {
         "errors",
@@ -55,6 +56,7 @@ ALLOWED: dict[str, set[str]] = {
         "weights",
         "planning",
         "launcher",
+        "report",
         "patches",
         "configs",
     },
@@ -69,6 +71,7 @@ WITHOUT_TORCH = (
     "video",
     "handoff",
     "planning",
+    "report",
     "launcher",
     "cli",
 )

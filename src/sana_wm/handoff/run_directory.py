@@ -64,11 +64,6 @@ class RunDirectory:
         return self.path / "metrics.json"
 
     @property
-    def memory_file(self) -> Path:
-        """What the governor saw, a line a second, over all starts of the run."""
-        return self.path / "events" / "memory.jsonl"
-
-    @property
     def lock_file(self) -> Path:
         """Held by the one process that owns the directory."""
         return self.path / ".lock"
@@ -96,6 +91,31 @@ class RunDirectory:
     def events_file(self, stage: Stage) -> Path:
         """JSON lines of the stage's last start."""
         return self.path / "events" / f"{stage}.jsonl"
+
+    @property
+    def start_file(self) -> Path:
+        """What the last start meant to do, and how long it was expected to take."""
+        return self.path / "events" / "start.json"
+
+    @property
+    def end_file(self) -> Path:
+        """How the last start ended, if it could still say so."""
+        return self.path / "events" / "end.json"
+
+    @property
+    def memory_file(self) -> Path:
+        """What the governor saw, a line a second, over all starts of the run."""
+        return self.path / "events" / "memory.jsonl"
+
+    @property
+    def memory_plot_file(self) -> Path:
+        """The memory log as a picture."""
+        return self.path / "memory.png"
+
+    @property
+    def report_file(self) -> Path:
+        """The whole run on one page, for people."""
+        return self.path / "report.html"
 
     def belongings(self, stage: Stage) -> tuple[Path, ...]:
         """What a stage leaves, receipt first: it must not outlive what it vouches for.

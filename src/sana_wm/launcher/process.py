@@ -6,7 +6,6 @@ The one place that starts Python processes (ffmpeg is started by `sana_wm.video`
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import signal
@@ -14,10 +13,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sana_wm.errors import MemoryNotReleasedError
+from sana_wm.handoff.events import EventReader
 from sana_wm.handoff.run_directory import RunDirectory, Stage
 from sana_wm.launcher.probes.process import session_members
 
@@ -111,26 +110,6 @@ class StageProcess:
     def close(self) -> None:
         """Let go of the pipe."""
         os.close(self._write_end)
-
-
-class EventReader:
-    """Reads the events that a stage appends; half a line stays for the next time."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-
-    def read(self) -> list[dict[str, Any]]:
-        """The events since the last call."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                content = file.read()
-        except FileNotFoundError:
-            return []
-        whole, newline, _ = content.rpartition(b"\n")
-        self._offset += len(whole) + len(newline)
-        return [json.loads(line) for line in whole.splitlines() if line]
 
 
 def stage_command(stage: Stage, run: RunDirectory) -> list[str]:
