@@ -88,7 +88,9 @@ def test_preview_of_an_action_needs_a_picture_and_its_view(sana_wm: Cli, picture
     arguments = ("camera", "preview", "--action", "w-8", "-o", tmp_path / "preview.mp4")
     assert "a preview needs a picture" in sana_wm(*arguments)[2]
     assert "Give --fov-deg" in sana_wm(*arguments, "--image", picture)[2]
-    assert sana_wm(*arguments, "--image", picture, "--fov-deg", "70")[0] == 0
+    arguments = (*arguments, "--image", picture, "--fov-deg", "70")
+    assert "the camera path leaves the scene" in sana_wm(*arguments, "--backdrop", "0.3")[2]
+    assert sana_wm(*arguments)[0] == 0
 
 
 @pytest.mark.parametrize(
