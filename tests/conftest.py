@@ -99,6 +99,26 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str
     return folder / "run"
 
 
+@pytest.fixture(scope="session")
+def edit_run_manifest() -> Callable[..., None]:
+    """Change a run directory's own manifest as this package would have written it, `section__field=value`."""
+
+    def edit(run_dir: Path, **changes: Any) -> None:
+        from sana_wm.handoff.sealed import read_sealed, write_sealed
+
+        path = run_dir / "manifest.json"
+        data = json.loads(read_sealed(path, next_step=""))
+        for dotted, value in changes.items():
+            *sections, name = dotted.split("__")
+            holder = data
+            for section in sections:
+                holder = holder[section]
+            holder[name] = value
+        write_sealed(path, json.dumps(data, indent=2))
+
+    return edit
+
+
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     """A small picture with some structure."""

@@ -26,13 +26,14 @@ from sana_wm.errors import (
     StageFailedError,
     WeightsError,
 )
-from sana_wm.handoff.receipts import read_receipt
+from sana_wm.handoff.receipts import RESULTS_VERSION, WeightFile, read_receipt, write_receipt
 from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
 from sana_wm.launcher import supervisor
 from sana_wm.launcher.decisions import decide
+from sana_wm.launcher.lock import owning
 from sana_wm.launcher.preflight import resolve_manifest
 from sana_wm.launcher.progress import StageProgress
-from sana_wm.launcher.run import execute, owning, prepare
+from sana_wm.launcher.run import check_receipts, execute, prepare
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import RunManifest
 
@@ -211,18 +212,61 @@ def test_another_manifest_is_refused_and_force_deletes_only_what_changes(
     assert actions(run, other) == ["skip", "run", "run"]
 
 
-def test_force_takes_over_a_directory_whose_manifest_is_damaged(run: RunDirectory, resolved: RunManifest) -> None:
+def test_force_takes_over_a_directory_whose_manifest_is_damaged_and_keeps_what_its_receipts_vouch_for(
+    run: RunDirectory, resolved: RunManifest, write_manifest: Callable[..., Path]
+) -> None:
     go(run, resolved)
+    other = resolve_manifest(load_manifest(write_manifest(refiner__seed=7), {}))
     run.manifest_file.write_text("{")
     with pytest.raises(HandoffError, match="is damaged"):
         prepare(run, resolved, force=False)
     prepare(run, resolved, force=True)
-    assert actions(run, resolved) == ["run"] * 3
+    assert actions(run, resolved) == ["skip"] * 3
+    run.manifest_file.write_text("{")
+    prepare(run, other, force=True)
+    assert actions(run, other) == ["skip", "run", "run"]
+
+
+def test_a_run_does_not_go_on_under_the_manifest_of_another(
+    run: RunDirectory, resolved: RunManifest, write_manifest: Callable[..., Path]
+) -> None:
+    go(run, resolved)
+    check_receipts(run, resolved)
+    run.write_manifest(resolve_manifest(load_manifest(write_manifest(refiner__seed=7), {})))
+    with pytest.raises(HandoffError, match=r"ran under; got refiner\.seed: 42 -> 7") as caught:
+        check_receipts(run, run.read_manifest())
+    assert caught.value.exit_code == 4
+
+
+def test_other_versions_are_named_and_keep_what_is_done_unless_results_change_on_purpose(
+    run: RunDirectory, resolved: RunManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rule of docs/runs.md."""
+    go(run, resolved)
+    receipt = read_receipt(run, "stage1")
+    assert receipt is not None
+    write_receipt(run, receipt.model_copy(update={"versions": {"torch": "1.0"}}))
+    (kept, *_) = decide(run, resolved, [])
+    assert kept.action == "skip"
+    assert "kept although versions changed: torch 1.0 -> " in kept.reason
+    monkeypatch.setitem(RESULTS_VERSION, "stage1", 2)
+    (again, *_) = decide(run, resolved, [])
+    assert again.action == "run"
+    assert "version changed: sana-wm 0 made it" in again.reason
+
+
+def test_a_setting_that_a_later_release_added_counts_as_its_default(run: RunDirectory, resolved: RunManifest) -> None:
+    go(run, resolved)
+    receipt = read_receipt(run, "refiner")
+    assert receipt is not None
+    older = {name: value for name, value in receipt.settings.items() if name != "refiner.sink_size"}
+    write_receipt(run, receipt.model_copy(update={"settings": older}))
+    assert actions(run, resolved)[1] == "skip"
+    changed = resolved.model_copy(update={"refiner": resolved.refiner.model_copy(update={"sink_size": 2})})
+    assert decide(run, changed, [])[1].reason == "manifest field changed: refiner.sink_size: 1 -> 2"
 
 
 def test_other_weights_are_a_reason_to_run_and_absent_ones_are_not(run: RunDirectory, resolved: RunManifest) -> None:
-    from sana_wm.handoff.receipts import WeightFile, write_receipt
-
     go(run, resolved)
     receipt = read_receipt(run, "stage1")
     assert receipt is not None
@@ -231,7 +275,10 @@ def test_other_weights_are_a_reason_to_run_and_absent_ones_are_not(run: RunDirec
     assert actions(run, resolved)[0] == "skip"
     assert decide(run, resolved, [file])[0].action == "skip"
     other = decide(run, resolved, [file.model_copy(update={"identity_sha256": "b"})])[0]
-    assert (other.action, other.reason) == ("run", "weights changed: transformer (dit.safetensors)")
+    assert (other.action, other.reason) == (
+        "run",
+        "weights changed: transformer (dit.safetensors) is not the file it ran with",
+    )
 
 
 def test_missing_weights_are_said_before_anything_is_touched(run: RunDirectory, resolved: RunManifest) -> None:
@@ -253,7 +300,7 @@ import os, sys
 from pathlib import Path
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.process import StageProcess
-from sana_wm.launcher.run import owning
+from sana_wm.launcher.lock import owning
 run = RunDirectory(Path({str(run.path)!r}))
 with owning(run) as lock:
     command = [sys.executable, {str(FAKES / "stops_when_asked.py")!r}, "stage1", str(run.path)]

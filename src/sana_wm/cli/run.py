@@ -11,7 +11,7 @@ import typer
 
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson, ManifestPath
-from sana_wm.errors import UsageError
+from sana_wm.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,8 +45,9 @@ def run_pipeline(
 ) -> None:
     """Run a manifest: Stage 1, refiner and VAE decode, each in a process of its own."""
     from sana_wm.handoff.run_directory import RunDirectory
+    from sana_wm.launcher.lock import owning
     from sana_wm.launcher.preflight import check_manifest, list_warnings
-    from sana_wm.launcher.run import compare, owning, prepare
+    from sana_wm.launcher.run import compare, prepare
     from sana_wm.manifest.loading import load_manifest
 
     parsed = load_manifest(manifest_path, os.environ)
@@ -66,7 +67,7 @@ def run_pipeline(
     _check_numerics(manifest, accept_numerics)
     with owning(run) as lock:
         for path in prepare(run, manifest, force=force):
-            typer.echo(f"deleted {path}", err=True)
+            typer.echo(printable(f"deleted {path}"), err=True)
         _execute(run, manifest, None, lock, as_json=as_json)
 
 
@@ -80,13 +81,15 @@ def resume(
 ) -> None:
     """Go on with a run: skip what is done and matches its receipt, run the rest."""
     from sana_wm.handoff.run_directory import STAGES, RunDirectory, stage_named
-    from sana_wm.launcher.run import owning
+    from sana_wm.launcher.lock import owning
+    from sana_wm.launcher.run import check_receipts
 
     stage = stage_named(start_from) if start_from is not None else None
     if start_from is not None and stage is None:
         raise UsageError("--from names no stage", got=repr(start_from), expected=", ".join(STAGES))
     run = RunDirectory(run_dir.resolve())
     manifest = run.read_manifest()
+    check_receipts(run, manifest)
     if dry_run:
         _print_decisions(_decide(run, manifest, stage), as_json=as_json)
         return
@@ -130,7 +133,7 @@ def _execute(run: RunDirectory, manifest: RunManifest, start_from: Stage | None,
     if as_json:
         typer.echo(json.dumps({"video": str(run.video_file), "metrics": str(run.metrics_file)}, indent=2))
     else:
-        typer.echo(f"video: {run.video_file}")
+        typer.echo(printable(f"video: {run.video_file}"))
 
 
 def _print_decisions(decisions: Sequence[StageDecision], *, as_json: bool, to_stderr: bool = False) -> None:
@@ -139,4 +142,4 @@ def _print_decisions(decisions: Sequence[StageDecision], *, as_json: bool, to_st
         typer.echo(json.dumps(rows, indent=2))
         return
     for one in decisions:
-        typer.echo(f"{one.stage:<10} {one.action:<4} {one.reason}", err=to_stderr)
+        typer.echo(printable(f"{one.stage:<10} {one.action:<4} {one.reason}"), err=to_stderr)

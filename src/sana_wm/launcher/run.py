@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import platform
-import socket
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,9 +15,9 @@ from sana_wm.errors import (
     HandoffError,
     IncompleteWeightsError,
     InterruptedRunError,
-    RunDirectoryBusyError,
     StageFailedError,
 )
+from sana_wm.handoff.chain import changed_settings
 from sana_wm.handoff.receipts import Receipt, changed_fields, read_receipt, stage_settings, write_receipt
 from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
 from sana_wm.launcher.decisions import StageDecision
@@ -33,39 +29,6 @@ from sana_wm.weights.manifest_layout import locate_weights
 
 #: How a stage is started; tests start stages of their own.
 Command = Callable[[Stage, RunDirectory], list[str]]
-
-
-@contextmanager
-def owning(run: RunDirectory) -> Generator[int]:
-    """Own the run directory: an operating system lock that nobody who is gone can hold.
-
-    Yields:
-        The lock's file descriptor. Stages inherit it, so that a stage that outlives its parent keeps the directory.
-
-    Raises:
-        RunDirectoryBusyError: Another process owns it.
-        HandoffError: It cannot be made or written.
-    """
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(run.lock_file, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise _unwritable(run, error) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, json.dumps(owner).encode(), 0)
-        yield lock
-    except BlockingIOError:
-        raise RunDirectoryBusyError(
-            f"{run.path} is in use",
-            got=_read_owner(run),
-            expected="no running sana-wm in this directory",
-            next_step="Wait for it (a stage without its parent ends after its step), or choose another output_dir.",
-        ) from None
-    finally:
-        os.close(lock)
 
 
 def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[Stage, ...]:
@@ -94,13 +57,13 @@ def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[S
         return ()
     try:
         before = run.read_manifest()
+        changes = {
+            stage: changed_fields(stage_settings(before, stage), stage_settings(manifest, stage)) for stage in STAGES
+        }
     except HandoffError:
-        if force:
-            return STAGES
-        raise
-    changes = {
-        stage: changed_fields(stage_settings(before, stage), stage_settings(manifest, stage)) for stage in STAGES
-    }
+        if not force:
+            raise
+        changes = {stage: _changes_since_receipt(run, manifest, stage) for stage in STAGES}
     if any(changes.values()) and not force:
         raise HandoffError(
             f"{run.path} holds a run of another manifest",
@@ -110,6 +73,31 @@ def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[S
         )
     first_changed = next((index for index, stage in enumerate(STAGES) if changes[stage]), len(STAGES))
     return STAGES[first_changed:]
+
+
+def _changes_since_receipt(run: RunDirectory, manifest: RunManifest, stage: Stage) -> list[str]:
+    """What a manifest changes of a finished stage; parts of an unfinished one say themselves what they are of."""
+    try:
+        receipt = read_receipt(run, stage)
+    except HandoffError:
+        return []  # reported, and the stage run again, where it is decided
+    return changed_settings(receipt, manifest) if receipt is not None else []
+
+
+def check_receipts(run: RunDirectory, manifest: RunManifest) -> None:
+    """Before a run goes on: whether its manifest is the one that its finished stages ran under.
+
+    Raises:
+        HandoffError: It is another run's.
+    """
+    changes = {stage: _changes_since_receipt(run, manifest, stage) for stage in STAGES}
+    if foreign := [stage for stage in STAGES if changes[stage]]:
+        raise HandoffError(
+            f"{run.manifest_file} is not the manifest that {', '.join(foreign)} ran under",
+            got="; ".join(sorted({change for words in changes.values() for change in words})),
+            expected="the manifest of this run",
+            next_step="Run the manifest that you want with run-pipeline; --force starts over the stages that differ.",
+        )
 
 
 def prepare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> list[Path]:
@@ -227,23 +215,6 @@ def _figures(receipt: Receipt) -> dict[str, object]:
         "phases": [phase.model_dump() for phase in receipt.phases],
         "plan": receipt.plan,
     }
-
-
-def _read_owner(run: RunDirectory) -> str:
-    try:
-        owner = json.loads(run.lock_file.read_text(encoding="utf-8"))
-        return f"pid {owner['pid']} on {owner['host']}, since {owner['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "an owner that has not said who it is"
-
-
-def _unwritable(run: RunDirectory, error: OSError) -> HandoffError:
-    return HandoffError(
-        f"{run.path} cannot be written",
-        got=error.strerror or str(error),
-        expected="a folder that you may write to",
-        next_step="Choose another output_dir.",
-    )
 
 
 def _now() -> str:
