@@ -32,8 +32,6 @@ def part_path(path: Path) -> Path:
 #: Called at every named point of a write with the point and the file's final path; only the tests that kill or fail a
 #: process at each of them set it.
 on_point: Callable[[str, Path], None] | None = None
-    f"{when} {step}" for step in ("write", "fsync", "rename", "folder fsync") for when in ("before", "after")
-)
 
 
 def publish(part: Path, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -120,6 +121,23 @@ class RunDirectory:
         for path in present:
             remove_tree(path)
         return present
+
+    def refuse_links_out(self) -> None:
+        """Refuse a directory in which a link leads out of it: what is written and removed here must stay here.
+
+        Raises:
+            HandoffError: There is such a link.
+        """
+        root = self.path.resolve()
+        for folder, folders, files in os.walk(root):
+            for path in (Path(folder, name) for name in (*folders, *files)):
+                if path.is_symlink() and not path.resolve().is_relative_to(root):
+                    raise HandoffError(
+                        f"{path} leads out of the run directory",
+                        got=f"a link to {path.readlink()}",
+                        expected="files and folders of its own",
+                        next_step="Put the files themselves there; the whole run directory may lie anywhere.",
+                    )
 
     def write_manifest(self, manifest: RunManifest) -> None:
         """Write `manifest.json` durably, sealed."""

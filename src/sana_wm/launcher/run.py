@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-from sana_wm import __version__
-from sana_wm.durable import remove_parts_under, write_durably
+from sana_wm.durable import remove_parts_under
 from sana_wm.errors import (
     HandoffError,
     IncompleteWeightsError,
@@ -18,10 +14,12 @@ from sana_wm.errors import (
     StageFailedError,
 )
 from sana_wm.handoff.chain import changed_settings
-from sana_wm.handoff.receipts import Receipt, changed_fields, read_receipt, stage_settings, write_receipt
+from sana_wm.handoff.receipts import changed_fields, read_receipt, stage_settings, write_receipt
 from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
 from sana_wm.launcher.decisions import StageDecision
+from sana_wm.launcher.metrics import metrics_findings, write_metrics
 from sana_wm.launcher.process import StageProcess, stage_command, stage_environment
+from sana_wm.launcher.space import check_space
 from sana_wm.launcher.supervisor import StopRequests, View, supervise
 from sana_wm.manifest.model import RunManifest
 from sana_wm.weights.check import check_layout
@@ -107,8 +105,9 @@ def prepare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> list[Pa
         What was deleted.
 
     Raises:
-        HandoffError: As in `compare`; or the directory cannot be written.
+        HandoffError: As in `compare`; or the directory cannot be written, or a link in it leads out of it.
     """
+    run.refuse_links_out()
     deleted = [path for stage in compare(run, manifest, force=force) for path in run.clear_stage(stage)]
     run.write_manifest(manifest)
     return deleted
@@ -141,12 +140,16 @@ def execute(
         IncompleteWeightsError: Weights of a stage that shall run are missing or damaged; nothing was touched.
         SanaWMError: A stage did not end well; everything before it stays valid.
     """
+    run.refuse_links_out()
     stages: list[Stage] = [decision.stage for decision in decisions if decision.action == "run"]
     if not stages:
+        if metrics_findings(run):  # they were damaged, or the run ended between its last receipt and them
+            write_metrics(run, manifest, stages, 0.0)
         return
     if problems := check_layout(locate_weights(manifest), stages):
         raise IncompleteWeightsError(problems)
     remove_parts_under(run.path)
+    run.metrics_file.unlink(missing_ok=True)
     cap_bytes = int(manifest.memory.cap_gib * 1024**3)
     child_environment = stage_environment(environment, cap_bytes)
     stops = StopRequests()
@@ -159,10 +162,11 @@ def execute(
                 )
             if start_over:
                 run.clear_stage(stage, kept_parts=True)
+            check_space(run, manifest, stage)
             run.receipt_file(stage).unlink(missing_ok=True)
             process = StageProcess(command(stage, run), run, stage, child_environment, lock)
             _watch_stage(process, run, stage, cap_bytes, stops, view)
-    _write_metrics(run, manifest, stages, time.monotonic() - started_s)
+    write_metrics(run, manifest, stages, time.monotonic() - started_s)
 
 
 def _watch_stage(
@@ -180,42 +184,3 @@ def _watch_stage(
             next_step=f"Read {run.log_file(stage)}; then go on with: sana-wm resume {run.path}",
         )
     write_receipt(run, receipt.model_copy(update={"process": record}))
-
-
-def _write_metrics(run: RunDirectory, manifest: RunManifest, stages: list[Stage], seconds: float) -> None:
-    receipts = [receipt for stage in STAGES if (receipt := read_receipt(run, stage)) is not None]
-    metrics = {
-        "name": manifest.name,
-        "package_version": __version__,
-        "machine": {"system": platform.platform(), "processor": platform.processor() or platform.machine()},
-        "finished_at": _now(),
-        "seconds": round(seconds, 3),
-        "stages_run": stages,
-        "memory_cap_gib": manifest.memory.cap_gib,
-        "stages": [_figures(receipt) for receipt in receipts],
-    }
-    write_durably(run.metrics_file, json.dumps(metrics, indent=2) + "\n")
-
-
-def _figures(receipt: Receipt) -> dict[str, object]:
-    process = receipt.process
-    peaks = [phase.peak_device_bytes for phase in receipt.phases]
-    if process is not None:
-        peaks.append(process.peak_device_bytes)
-    left = [phase.after_release_bytes for phase in receipt.phases]
-    return {
-        "stage": receipt.stage,
-        "seconds": receipt.seconds,
-        "device": receipt.device,
-        "dtype": receipt.dtype,
-        "peak_process_bytes": process and process.peak_process_bytes,
-        "after_unload_process_bytes": process and process.after_exit_bytes,
-        "peak_device_bytes": max((peak for peak in peaks if peak is not None), default=None),
-        "after_unload_device_bytes": max((rest for rest in left if rest is not None), default=None),
-        "phases": [phase.model_dump() for phase in receipt.phases],
-        "plan": receipt.plan,
-    }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
