@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sana_wm.errors import MemoryNotReleasedError
+from sana_wm.errors import HandoffError, MemoryNotReleasedError
 from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.launcher.lock import holds
 from sana_wm.launcher.probes import session_members
 
 GRACE_S = 60.0
@@ -56,9 +57,21 @@ class StageProcess:
         os.close(read_end)
         self.pid = self._process.pid
         self._events = EventReader(run.events_file(stage))
+        self._run, self._lock = run, lock
 
     def wait(self, timeout_s: float) -> int | None:
-        """The exit code once the process has ended (negative: the signal), `None` after the timeout."""
+        """The exit code once the process has ended (negative: the signal), `None` after the timeout.
+
+        Raises:
+            HandoffError: The run directory is not the one that is owned any more.
+        """
+        if self._lock is not None and not holds(self._run, self._lock):
+            raise HandoffError(
+                f"{self._run.path} went away while a stage worked in it",
+                got="another folder, or none, under this path",
+                expected="the folder that the run began in",
+                next_step=f"Bring its volume back, then go on with: sana-wm resume {self._run.path}",
+            )
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -135,6 +148,7 @@ def stage_environment(environment: Mapping[str, str], cap_bytes: int) -> dict[st
     changed = {
         **without_overrides(environment),
         "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # deterministic matrix products on CUDA
