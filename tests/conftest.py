@@ -83,6 +83,12 @@ def tiny_manifest(picture: Path, model: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def tiny() -> Callable[..., dict[str, Any]]:
+    """`tiny_manifest`, for tests that change it."""
+    return tiny_manifest
+
+
+@pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, dict[str, Any]]) -> Path:
     """A finished run: 8 latent frames, 8 steps, seven refiner blocks, two video segments. Copy it to change it."""
     folder = tmp_path_factory.mktemp("finished")
