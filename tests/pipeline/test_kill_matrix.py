@@ -1,8 +1,8 @@
 """Kill anything at any point, run it again: the same latents and frames, a clean chain, nothing left running.
 
 A trial is one kill. A chain is a run from an empty directory to its end, each attempt but the last killed: at a named
-point of a durable write (tests/pipeline/faults), or after a random time. `make test-long` runs TRIALS of them and writes
-reports/kill-matrix/; KILL_MATRIX_TRIALS and KILL_MATRIX_SEED change how many and which.
+point of a durable write (tests/pipeline/faults), or after a random time. `make test-long` runs TRIALS of them and
+writes reports/kill-matrix/; KILL_MATRIX_TRIALS and KILL_MATRIX_SEED change how many and which.
 """
 
 from __future__ import annotations

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 @app.command("verify")
 def verify_run(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A directory that run-pipeline made.")],
+    hash_weights: Annotated[
+        bool,
+        typer.Option("--hash-weights", help="Hash all weights in full, too: recorded first, held against that later."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Walk the run's hash chain; name every broken link and what it invalidates."""
@@ -27,6 +31,12 @@ def verify_run(
 
     run = RunDirectory(run_dir.resolve())
     links = verify(run)
+    if hash_weights and all(link.state != "broken" for link in links):
+        from sana_wm.launcher.lock import owning
+        from sana_wm.launcher.weight_hashes import verify_weight_hashes
+
+        with owning(run):
+            links += verify_weight_hashes(run, run.read_manifest())
     broken = [link for link in links if link.state == "broken"]
     if as_json:
         typer.echo(json.dumps({"ok": not broken, "links": [link.as_json() for link in links]}, indent=2))

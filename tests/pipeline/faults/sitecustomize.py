@@ -1,7 +1,7 @@
-"""Python loads this at its start where this folder stands in PYTHONPATH: faults at the named points of a durable write.
+"""Python loads this at its start where this folder stands in PYTHONPATH: faults at the named points of a write.
 
-SANA_WM_TEST_POINTS names a file that every point reached is appended to. SANA_WM_TEST_FAULT holds what happens at one of
-them, as JSON: `role` (parent or stage), `point`, `file` (its end), `marker` (a file that says it has happened), and
+SANA_WM_TEST_POINTS names a file that every point reached is appended to. SANA_WM_TEST_FAULT holds what happens at one
+of them, as JSON: `role` (parent or stage), `point`, `file` (its end), `marker` (a file that says it has happened), and
 `error` (a number: the write fails with it) or `signal` and `target` (parent, stage, ffmpeg, all).
 """
 
