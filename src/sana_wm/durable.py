@@ -29,6 +29,11 @@ def part_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}{PART}{path.suffix}")
 
 
+def is_part(path: Path) -> bool:
+    """Whether a name is one that `part_path` makes."""
+    return f"{PART}." in path.name
+
+
 #: Called at every named point of a write with the point and the file's final path; only the tests that kill or fail a
 #: process at each of them set it.
 on_point: Callable[[str, Path], None] | None = None
@@ -87,8 +92,9 @@ def write_durably(path: Path, content: bytes | str) -> None:
 
 def remove_parts_under(folder: Path) -> None:
     """Remove what interrupted writes left in a folder and below; for the folder's one owner only."""
-    for leftover in folder.rglob(f"*{PART}.*"):
-        leftover.unlink()
+    for path in folder.rglob("*"):
+        if is_part(path):
+            path.unlink()
 
 
 def sha256_of(path: Path) -> str:

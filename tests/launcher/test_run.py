@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sana_wm.durable import part_path
 from sana_wm.errors import (
     HandoffError,
     IncompleteWeightsError,
@@ -363,6 +364,17 @@ def test_a_folder_that_is_no_run_directory_is_left_alone(resolved: RunManifest) 
     with pytest.raises(HandoffError, match=r"thesis\.txt"):
         prepare(directory, resolved, force=True)
     assert (directory.path / "thesis.txt").read_text() == "precious"
+
+
+def test_a_directory_with_nothing_but_a_half_written_manifest_is_taken(resolved: RunManifest) -> None:
+    """What a kill during the first write leaves; found by the kill matrix."""
+    directory = RunDirectory(Path(resolved.output_dir))
+    part = part_path(directory.manifest_file)
+    part.parent.mkdir()
+    part.write_text("{")
+    with owning(directory):
+        prepare(directory, resolved, force=False)
+    assert directory.read_manifest() == resolved
 
 
 @pytest.mark.parametrize(

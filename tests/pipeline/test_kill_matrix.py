@@ -26,6 +26,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from sana_wm.durable import is_part
 from sana_wm.handoff.receipts import current_versions, read_receipt
 from sana_wm.handoff.run_directory import STAGES, RunDirectory
 from sana_wm.launcher.verify import verify
@@ -110,8 +111,10 @@ class Matrix:
         if trial is not None:
             trial.delivered |= marker.exists()
             trial.exit_code = code
+            assert code == 0 or trial.delivered, f"{trial}: {errors}"
             assert code != 0 or not (trial.delivered and trial.signal == "SIGKILL" and trial.target == "all"), trial
             self.trials.append(trial)
+            print(len(self.trials), trial, flush=True)
         assert_no_half_written_name(self.run)
         return code
 
@@ -165,10 +168,10 @@ class Matrix:
 def assert_no_half_written_name(run: RunDirectory) -> None:
     """Whatever has its final name is whole."""
     for path in run.path.rglob("*.safetensors"):
-        if ".part" not in path.name:
+        if not is_part(path):
             read_header(path)
     for path in (*run.path.glob("*.mp4"), *run.path.glob("checkpoints/vae_decode/*.mp4")):
-        if ".part" not in path.name:
+        if not is_part(path):
             assert probe(path).num_frames > 0
     if run.contact_sheet_file.exists():
         with Image.open(run.contact_sheet_file) as picture:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from sana_wm.durable import remove_parts_under
+from sana_wm.durable import is_part, remove_parts_under
 from sana_wm.errors import (
     HandoffError,
     IncompleteWeightsError,
@@ -45,7 +45,7 @@ def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[S
     """
     if not run.manifest_file.exists():
         present = run.path.iterdir() if run.path.is_dir() else ()
-        if foreign := sorted(path.name for path in present if not path.name.startswith(".")):
+        if foreign := sorted(path.name for path in present if not path.name.startswith(".") and not is_part(path)):
             raise HandoffError(
                 f"{run.path} is not empty and is no run directory",
                 got=", ".join(foreign[:5]),
