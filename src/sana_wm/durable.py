@@ -94,7 +94,7 @@ def remove_parts_under(folder: Path) -> None:
     """Remove what interrupted writes left in a folder and below; for the folder's one owner only."""
     for path in folder.rglob("*"):
         if is_part(path):
-            path.unlink()
+            path.unlink(missing_ok=True)  # an orphan that ends now may take its own away
 
 
 def sha256_of(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -185,6 +186,85 @@ sys.stdin.read()
     while not (run.path / "parent_is_gone").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_run_directory_that_goes_away_stops_its_stage(run: RunDirectory, resolved: RunManifest) -> None:
+    """As when the volume that it lies on is taken away; nothing may be written to what is there instead."""
+    elsewhere = run.path.with_name("elsewhere")
+
+    def take_away() -> None:
+        while not run.events_file("stage1").exists():
+            time.sleep(0.02)
+        run.path.rename(elsewhere)
+
+    thread = threading.Thread(target=take_away)
+    thread.start()
+    command = fake(stage1="stops_when_asked")
+    with owning(run) as lock, pytest.raises(HandoffError, match="went away while a stage worked in it") as caught:
+        execute(
+            run,
+            resolved,
+            decide(run, resolved, []),
+            environment=os.environ,
+            view=SilentView(),
+            command=command,
+            lock=lock,
+        )
+    thread.join()
+    assert caught.value.exit_code == 4
+    assert not run.path.exists()
+    elsewhere.rename(run.path)
+    assert_resumable(run, resolved)
+
+
+def test_of_twenty_processes_at_once_one_owns_the_directory(run: RunDirectory) -> None:
+    """Forked, so that all are ready at the same moment; as whole commands in tests/pipeline/test_refusals.py."""
+    context = multiprocessing.get_context("fork")
+    ready, done = context.Barrier(20), context.Barrier(20)
+    codes = context.SimpleQueue()
+
+    def own() -> None:
+        ready.wait()
+        try:
+            with owning(run):
+                codes.put(0)
+                done.wait()
+        except RunDirectoryBusyError as error:
+            codes.put(error.exit_code)
+            done.wait()
+
+    processes = [context.Process(target=own) for _ in range(20)]
+    for process in processes:
+        process.start()
+    found = sorted(codes.get() for _ in processes)
+    for process in processes:
+        process.join()
+    assert found == [0] + [9] * 19
+
+
+def test_a_lock_file_that_is_a_link_is_not_followed(run: RunDirectory, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    run.lock_file.unlink()
+    run.lock_file.symlink_to(precious)
+    with pytest.raises(HandoffError, match="cannot be owned"), owning(run):
+        pass
+    assert precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["latents", "checkpoints", "receipts", "video.mp4"])
+def test_links_out_of_the_directory_are_refused(
+    run: RunDirectory, resolved: RunManifest, tmp_path: Path, name: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (run.path / name).symlink_to(outside)
+    with pytest.raises(HandoffError, match="leads out of the run directory") as caught:
+        go(run, resolved)
+    assert caught.value.exit_code == 4
+    with pytest.raises(HandoffError, match="leads out of the run directory"):
+        prepare(run, resolved, force=True)
+    assert list(outside.iterdir()) == []
 
 
 def test_a_directory_in_use_is_refused_with_its_owner(run: RunDirectory) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from sana_wm.durable import is_part, remove_parts_under
+from sana_wm.durable import part_path, remove_parts_under
 from sana_wm.errors import (
     HandoffError,
     IncompleteWeightsError,
@@ -45,7 +45,8 @@ def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[S
     """
     if not run.manifest_file.exists():
         present = run.path.iterdir() if run.path.is_dir() else ()
-        if foreign := sorted(path.name for path in present if not path.name.startswith(".") and not is_part(path)):
+        half_written = part_path(run.manifest_file).name
+        if foreign := sorted(path.name for path in present if not path.name.startswith((".", half_written))):
             raise HandoffError(
                 f"{run.path} is not empty and is no run directory",
                 got=", ".join(foreign[:5]),
@@ -165,7 +166,11 @@ def execute(
             check_space(run, manifest, stage)
             run.receipt_file(stage).unlink(missing_ok=True)
             process = StageProcess(command(stage, run), run, stage, child_environment, lock)
-            _watch_stage(process, run, stage, cap_bytes, stops, view)
+            try:
+                _watch_stage(process, run, stage, cap_bytes, stops, view)
+            except (HandoffError, StageFailedError) as error:
+                check_space(run, manifest, stage, after=error)  # a full disk shows in many ways, and is one reason
+                raise
     write_metrics(run, manifest, stages, time.monotonic() - started_s)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from sana_wm.errors import HandoffError
+from sana_wm.errors import HandoffError, SanaWMError
 from sana_wm.handoff.run_directory import RunDirectory, Stage
 from sana_wm.manifest.model import Manifest
 
@@ -31,24 +31,27 @@ def needed_bytes(manifest: Manifest, stage: Stage) -> int:
     return largest[stage] + SMALL_FILES_BYTES
 
 
-def check_space(run: RunDirectory, manifest: Manifest, stage: Stage) -> None:
-    """Look at the disk before a stage begins; what it left there before counts as there.
+def check_space(run: RunDirectory, manifest: Manifest, stage: Stage, after: SanaWMError | None = None) -> None:
+    """Look at the disk before a stage begins, or after it failed; what it left there before counts as there.
 
     Raises:
         HandoffError: There is too little free space, or the directory is gone.
     """
     try:
         free_bytes = shutil.disk_usage(run.path).free
+        held_bytes = sum(map(_held_bytes, run.belongings(stage)))
     except OSError as error:
+        if after is not None:
+            return  # that says it already
         raise HandoffError(f"{run.path} cannot be read", got=error.strerror or str(error)) from error
-    missing_bytes = needed_bytes(manifest, stage) - sum(map(_held_bytes, run.belongings(stage))) - free_bytes
+    missing_bytes = needed_bytes(manifest, stage) - held_bytes - free_bytes
     if missing_bytes > 0:
         raise HandoffError(
             f"too little free space in {run.path} for stage {stage}",
-            got=f"{free_bytes} bytes",
+            got=f"{free_bytes} bytes" + (f", and from the stage: {after}" if after is not None else ""),
             expected=f"{free_bytes + missing_bytes} bytes or more",
             next_step=f"Free {missing_bytes} bytes, then go on with: sana-wm resume {run.path}",
-        )
+        ) from after
 
 
 def existing_part(folder: Path) -> Path:
