@@ -30,14 +30,15 @@ from sana_wm.errors import (
 )
 from sana_wm.handoff.receipts import RESULTS_VERSION, WeightFile, read_receipt, write_receipt
 from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
-from sana_wm.launcher import supervisor
+from sana_wm.launcher import power, supervisor
 from sana_wm.launcher.decisions import decide
 from sana_wm.launcher.lock import owning
+from sana_wm.launcher.power import PowerReading, PowerWatch
 from sana_wm.launcher.preflight import resolve_manifest
 from sana_wm.launcher.progress import StageProgress
 from sana_wm.launcher.run import check_receipts, execute, prepare
 from sana_wm.manifest.loading import load_manifest
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.model import PowerSection, RunManifest
 
 FAKES = Path(__file__).parent / "fake_stages"
 CAP_GIB = 0.2
@@ -408,6 +409,33 @@ with owning(run) as lock:
         except RunDirectoryBusyError:
             time.sleep(0.05)
     pytest.fail("the directory stays in use after its stage is gone")
+
+
+def test_a_run_pauses_on_a_low_battery_and_goes_on_by_itself(
+    run: RunDirectory, resolved: RunManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def charge() -> PowerReading:
+        began = run.events_file("stage1").exists() and not (run.path / "paused_once").exists()
+        return PowerReading(10.0 if began else 90.0, None)
+
+    monkeypatch.setattr(PowerWatch.__init__, "__kwdefaults__", {"read": charge, "clock": None})
+    monkeypatch.setattr(power, "LOOK_EVERY_S", 0.05)
+    asking = resolved.model_copy(update={"power": PowerSection(pause_below_battery_percent=50)})
+    said: list[str] = []
+    execute(
+        run,
+        asking,
+        decide(run, asking, []),
+        environment=os.environ,
+        view=SilentView(),
+        command=fake(stage1="pauses_once"),
+        say=said.append,
+    )
+    assert said == [
+        "pausing at the next checkpoint: the battery is at 10 % (power.pause_below_battery_percent 50)",
+        "stage1 goes on",
+    ]
+    assert actions(run, asking) == ["skip"] * 3
 
 
 def test_asking_twice_ends_the_stage_at_once(run: RunDirectory, resolved: RunManifest) -> None:

@@ -129,6 +129,7 @@ def _execute(run: RunDirectory, manifest: RunManifest, start_from: Stage | None,
             view=view,
             start_over=start_from is not None,
             lock=lock,
+            say=lambda line: typer.echo(line, err=True),
         )
     if as_json:
         typer.echo(json.dumps({"video": str(run.video_file), "metrics": str(run.metrics_file)}, indent=2))

@@ -18,6 +18,7 @@ from sana_wm.handoff.receipts import changed_fields, read_receipt, stage_setting
 from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
 from sana_wm.launcher.decisions import StageDecision
 from sana_wm.launcher.metrics import metrics_findings, write_metrics
+from sana_wm.launcher.power import PowerWatch, keep_awake_command
 from sana_wm.launcher.process import StageProcess, stage_command, stage_environment
 from sana_wm.launcher.space import check_space
 from sana_wm.launcher.supervisor import StopRequests, View, supervise
@@ -124,6 +125,7 @@ def execute(
     start_over: bool = False,
     command: Command = stage_command,
     lock: int | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Run every stage that was decided to run; the caller owns the directory.
 
@@ -136,6 +138,7 @@ def execute(
         start_over: Take away what the stages left before, parts that they would use again included.
         command: How a stage is started.
         lock: From `owning`; stages inherit it.
+        say: Takes a line for the user: that the machine slept, that the run pauses.
 
     Raises:
         IncompleteWeightsError: Weights of a stage that shall run are missing or damaged; nothing was touched.
@@ -165,12 +168,20 @@ def execute(
                 run.clear_stage(stage, kept_parts=True)
             check_space(run, manifest, stage)
             run.receipt_file(stage).unlink(missing_ok=True)
-            process = StageProcess(command(stage, run), run, stage, child_environment, lock)
-            try:
-                _watch_stage(process, run, stage, cap_bytes, stops, view)
-            except (HandoffError, StageFailedError) as error:
-                check_space(run, manifest, stage, after=error)  # a full disk shows in many ways, and is one reason
-                raise
+            while True:
+                process = StageProcess(command(stage, run), run, stage, child_environment, lock)
+                power = PowerWatch(manifest.power, keep_awake_command(process.pid), process.ask_to_stop, say)
+                try:
+                    with power:
+                        _watch_stage(process, run, stage, cap_bytes, stops, view)
+                    break
+                except (HandoffError, StageFailedError) as error:
+                    check_space(run, manifest, stage, after=error)  # a full disk shows in many ways, and is one reason
+                    raise
+                except InterruptedRunError:
+                    if stops.count or power.reason is None or not power.wait_until_fine(lambda: stops.count > 0):
+                        raise
+                    say(f"{stage} goes on")
     write_metrics(run, manifest, stages, time.monotonic() - started_s)
 
 
