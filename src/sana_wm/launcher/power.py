@@ -1,7 +1,7 @@
 """Sleep and power while a stage works: keep the machine awake, notice when it slept, pause when the manifest asks.
 
-macOS is kept awake by `caffeinate`, tied to the pid of the stage, so that nothing stays behind. A probe that cannot read
-says so with `None`, and `None` never pauses. Nothing here was run on a Mac by this project yet.
+macOS is kept awake by `caffeinate`, tied to the pid of the stage, so that nothing stays behind. A probe that cannot
+read says so with `None`, and `None` never pauses. Nothing here was run on a Mac by this project yet.
 """
 
 from __future__ import annotations
