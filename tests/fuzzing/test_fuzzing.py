@@ -183,6 +183,7 @@ def use_picture(path: Path) -> None:
 
 
 KEYS = st.text(alphabet="wasdijklWS none-,，0129 \x1b²٣", max_size=30)
+SEGMENTS = st.lists(st.from_regex(r"(none|[wasdijkl]{1,4})-[0-9]{1,4}", fullmatch=True), min_size=1, max_size=6)
 POSES = np.tile(np.eye(4), (9, 1, 1))
 HEADER = {"__metadata__": {"a": "b"}, "x": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}
 KINDS: dict[str, tuple[st.SearchStrategy[bytes], Callable[[Path], None]]] = {
@@ -196,7 +197,10 @@ KINDS: dict[str, tuple[st.SearchStrategy[bytes], Callable[[Path], None]]] = {
         use_receipt,
     ),
     "metrics": (edited({"stages": []}).map(lambda data: seal(data.decode())), use_metrics),
-    "action": ((KEYS | st.text(max_size=40)).map(lambda text: text.encode(errors="replace")), use_action),
+    "action": (
+        (KEYS | st.text(max_size=40) | SEGMENTS.map(",".join)).map(lambda text: text.encode(errors="replace")),
+        use_action,
+    ),
     "npy": (mutated(npy(POSES), npy(np.ones(4)), npy(np.array([{}], dtype=object))) | st.binary(), use_npy),
     "safetensors header": (
         edited(HEADER).map(safetensors) | mutated(safetensors(json.dumps(HEADER).encode())),

@@ -231,8 +231,8 @@ def test_of_twenty_commands_at_once_one_runs(finished_run: Path, tmp_path: Path)
         if held is not None:
             held.suspend()  # however slow this machine is, the winner works until the others have asked
         time.sleep(0.05)
-    assert held is not None
-    held.resume()
+    if held is not None:  # else they were all refused before its stage began
+        held.resume()
     ended = [(process.communicate()[1], process.returncode) for process in processes]
     assert sorted(code for _, code in ended) == [0] + [9] * 19
     assert all("is in use; got pid " in err for err, code in ended if code == 9)
