@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -28,7 +29,7 @@ from sana_wm.errors import (
     StageFailedError,
     WeightsError,
 )
-from sana_wm.handoff.receipts import RESULTS_VERSION, WeightFile, read_receipt, write_receipt
+from sana_wm.handoff.receipts import RESULTS_VERSION, OutputFile, WeightFile, read_receipt, write_receipt
 from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
 from sana_wm.launcher import power, supervisor
 from sana_wm.launcher.decisions import decide
@@ -266,6 +267,19 @@ def test_links_out_of_the_directory_are_refused(
     with pytest.raises(HandoffError, match="leads out of the run directory"):
         prepare(run, resolved, force=True)
     assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "latents/../../outside", "link"])
+def test_a_receipt_cannot_name_a_file_outside(run: RunDirectory, resolved: RunManifest, name: str) -> None:
+    go(run, resolved)
+    (run.path.parent / "outside").write_text("")
+    (run.path / "link").symlink_to("link")  # to itself: not even its end can be found
+    receipt = read_receipt(run, "vae_decode")
+    assert receipt is not None
+    named = OutputFile(sha256=hashlib.sha256(b"").hexdigest(), size_bytes=0)
+    write_receipt(run, receipt.model_copy(update={"outputs": receipt.outputs | {name: named}}))
+    decision = decide(run, resolved, [])[2]
+    assert (decision.action, decision.reason) == ("run", f"{name} is no file inside the run directory")
 
 
 def test_a_directory_in_use_is_refused_with_its_owner(run: RunDirectory) -> None:

@@ -103,7 +103,7 @@ def damaged_outputs(run: RunDirectory, receipt: Receipt) -> list[str]:
     findings = [f"its receipt does not name {name}" for name in needed if name not in receipt.outputs]
     for name, expected in receipt.outputs.items():
         path = run.path / name
-        if not _is_inside(run, path):
+        if not _is_inside(run, name):
             findings.append(f"{name} is no file inside the run directory")
         elif not path.is_file():
             findings.append(f"{name} is missing")
@@ -114,10 +114,11 @@ def damaged_outputs(run: RunDirectory, receipt: Receipt) -> list[str]:
     return findings
 
 
-def _is_inside(run: RunDirectory, path: Path) -> bool:
-    """Whether a path is what it says, without a link or `..` on its way from the run directory."""
-    root = run.path.resolve()
-    return path.is_relative_to(run.path) and path.resolve() == root / path.relative_to(run.path)
+def _is_inside(run: RunDirectory, name: str) -> bool:
+    """Whether a name of a receipt is a path below the run directory, without `..` or a link on its way."""
+    parts = Path(name).parts
+    way = [run.path.joinpath(*parts[: count + 1]) for count in range(len(parts))]
+    return not Path(name).is_absolute() and ".." not in parts and not any(path.is_symlink() for path in way)
 
 
 @cache

@@ -131,7 +131,8 @@ class RunDirectory:
         root = self.path.resolve()
         for folder, folders, files in os.walk(root):
             for path in (Path(folder, name) for name in (*folders, *files)):
-                if path.is_symlink() and not path.resolve().is_relative_to(root):
+                # realpath: unlike Path.resolve, it says where a link that leads to itself is, instead of raising.
+                if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
                     raise HandoffError(
                         f"{path} leads out of the run directory",
                         got=f"a link to {path.readlink()}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, TextIO
 
 from sana_wm.errors import printable
@@ -14,9 +15,15 @@ class PrintableStream:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write text as `printable` shows it."""
-        self._stream.write(printable(text))
+        """Write text as `printable` shows it; a full disk must not end a stage by way of its log."""
+        with contextlib.suppress(OSError):
+            self._stream.write(printable(text))
         return len(text)
+
+    def flush(self) -> None:
+        """Flush what was written."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
