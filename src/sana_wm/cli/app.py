@@ -49,6 +49,7 @@ from sana_wm.cli import (  # noqa: E402
     report,
     run,
     status,
+    verify,
     weights,
 )
 
@@ -67,6 +68,7 @@ __all__ = [
     "report",
     "run",
     "status",
+    "verify",
     "weights",
     "weights_app",
 ]

@@ -13,7 +13,7 @@ import typer
 
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson, ManifestPath
-from sana_wm.errors import MemoryCapError, UsageError
+from sana_wm.errors import MemoryCapError, UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,8 +62,9 @@ def run_pipeline(
     """Run a manifest: Stage 1, refiner and VAE decode, each in a process of its own."""
     from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.intrinsics import describe_estimate
+    from sana_wm.launcher.lock import owning
     from sana_wm.launcher.preflight import check_manifest, list_warnings
-    from sana_wm.launcher.run import compare, owning, prepare
+    from sana_wm.launcher.run import compare, prepare
     from sana_wm.manifest.loading import load_manifest
 
     lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
@@ -87,7 +88,7 @@ def run_pipeline(
     _check_numerics(manifest, accept_numerics)
     with owning(run) as lock:
         for path in prepare(run, manifest, force=force):
-            typer.echo(f"deleted {path}", err=True)
+            typer.echo(printable(f"deleted {path}"), err=True)
         _execute(run, manifest, None, lock, plan, lines, as_json=as_json)
 
 
@@ -110,7 +111,8 @@ def resume(
 ) -> None:
     """Go on with a run: skip what is done and matches its receipt, run the rest."""
     from sana_wm.handoff.run_directory import STAGES, RunDirectory, stage_named
-    from sana_wm.launcher.run import owning
+    from sana_wm.launcher.lock import owning
+    from sana_wm.launcher.run import check_receipts
 
     lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     stage = stage_named(start_from) if start_from is not None else None
@@ -121,6 +123,7 @@ def resume(
     asked = {"cap_gib": cap_gib, "budget_gib": budget_gib}
     changes = {name: value for name, value in asked.items() if value is not None}
     manifest = stored.model_copy(update={"memory": stored.memory.model_copy(update=changes)})
+    check_receipts(run, stored)
     if dry_run:
         _print_decisions(_decide(run, manifest, stage), as_json=as_json)
         return
@@ -212,11 +215,12 @@ def _execute(
             view=progress,
             start_over=start_from is not None,
             lock=lock,
+            say=lambda line: typer.echo(line, err=True),
         )
     if as_json:
         typer.echo(json.dumps({"video": str(run.video_file), "metrics": str(run.metrics_file)}, indent=2))
     elif lines is None or not lines.on_standard_output:
-        typer.echo(f"video: {run.video_file}")
+        typer.echo(printable(f"video: {run.video_file}"))
 
 
 def _print_decisions(decisions: Sequence[StageDecision], *, as_json: bool, to_stderr: bool = False) -> None:
@@ -225,4 +229,4 @@ def _print_decisions(decisions: Sequence[StageDecision], *, as_json: bool, to_st
         typer.echo(json.dumps(rows, indent=2))
         return
     for one in decisions:
-        typer.echo(f"{one.stage:<10} {one.action:<4} {one.reason}", err=to_stderr)
+        typer.echo(printable(f"{one.stage:<10} {one.action:<4} {one.reason}"), err=to_stderr)

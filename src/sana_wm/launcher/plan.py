@@ -18,9 +18,9 @@ from sana_wm.errors import MemoryCapError
 from sana_wm.handoff.receipts import Receipt
 from sana_wm.handoff.run_directory import Stage
 from sana_wm.launcher.history import History, PhaseTime
-from sana_wm.launcher.preflight import existing_part, needed_bytes
 from sana_wm.launcher.process import run_module
 from sana_wm.launcher.progress import STARTING
+from sana_wm.launcher.space import existing_part, needed_bytes
 from sana_wm.manifest.model import Manifest, RunManifest
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import largest_num_frames, smallest_budget_gib, smallest_cap_gib
@@ -144,7 +144,7 @@ def plan_run(manifest: Manifest, stages: Sequence[Stage], device: Device, histor
         budget_bytes=forecaster.budget_bytes,
         phases=tuple(phases),
         weights_bytes=_weights_bytes(layout, stages),
-        disk_bytes=needed_bytes(manifest),
+        disk_bytes=sum(needed_bytes(manifest, stage) for stage in stages),
         free_disk_bytes=shutil.disk_usage(existing_part(Path(manifest.output_dir))).free,
     )
     return plan if plan.fits else _with_what_would_fit(plan, forecaster)

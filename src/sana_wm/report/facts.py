@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sana_wm.errors import HandoffError
-from sana_wm.handoff.receipts import Receipt, changed_fields, damaged_outputs, read_receipt, stage_settings
+from sana_wm.handoff.chain import changed_settings, damaged_outputs, foreign_inputs, source_stage
+from sana_wm.handoff.receipts import Receipt, read_receipt
 from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
 from sana_wm.manifest.model import RunManifest
 from sana_wm.report.latents import LatentStatistics, measure_latents
@@ -102,31 +103,11 @@ def _check_stage(run: RunDirectory, manifest: RunManifest, stage: Stage) -> Stag
     if receipt is None:
         return StageFacts(stage, off=False, receipt=None, findings=("no receipt: the stage is not done",))
     findings = [
-        *(
-            f"made with another setting: {words}"
-            for words in changed_fields(receipt.settings, stage_settings(manifest, stage))
-        ),
-        *_broken_links(run, receipt),
+        *(f"made with another setting: {words}" for words in changed_settings(receipt, manifest)),
+        *foreign_inputs(run, receipt, source_stage(manifest, stage)),
         *damaged_outputs(run, receipt),
     ]
     return StageFacts(stage, off=False, receipt=receipt, findings=tuple(findings))
-
-
-def _broken_links(run: RunDirectory, receipt: Receipt) -> list[str]:
-    """Inputs that are not what an earlier stage's receipt says it made."""
-    made: dict[str, str] = {}
-    for stage in STAGES:
-        try:
-            earlier = read_receipt(run, stage)
-        except HandoffError:
-            continue  # said at that stage
-        if earlier is not None:
-            made |= {name: file.sha256 for name, file in earlier.outputs.items()}
-    return [
-        f"its input {name} is not the one it was made from"
-        for name, digest in receipt.inputs.items()
-        if made.get(name) != digest
-    ]
 
 
 def _measure_all(run: RunDirectory) -> tuple[dict[str, LatentStatistics], dict[str, str]]:

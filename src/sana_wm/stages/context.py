@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,15 @@ import torch
 
 from sana_wm import __version__
 from sana_wm.durable import remove_tree, sha256_of
-from sana_wm.handoff.receipts import Receipt, WeightFile, describe_outputs, stage_settings, write_receipt
+from sana_wm.handoff.receipts import (
+    RESULTS_VERSION,
+    Receipt,
+    WeightFile,
+    current_versions,
+    describe_outputs,
+    stage_settings,
+    write_receipt,
+)
 from sana_wm.handoff.run_directory import RunDirectory, Stage
 from sana_wm.manifest.model import RunManifest
 from sana_wm.planning.forecast import RunForecaster
@@ -83,18 +89,12 @@ class StageContext:
             "settings_sha256": _digest(chosen),
             "weights_sha256": _digest([file.model_dump() for file in self.weights]),
             "source_sha256": sha256_of(source) if source is not None else "",
-            "computed_by": _digest([self.device.type, str(self.dtype), self.versions()]),
+            "computed_by": _digest([self.device.type, str(self.dtype), current_versions()]),
         }
 
     def checkpoints(self, source: Path | None = None) -> Checkpoints:
         """This stage's checkpoints, of a work that begins from the file `source`."""
         return Checkpoints(self.run.checkpoint_folder(self.stage), self.reusable("checkpoint", source=source))
-
-    @staticmethod
-    def versions() -> dict[str, str]:
-        """Versions of what computes."""
-        libraries = {name: version(name) for name in ("torch", "diffusers", "transformers")}
-        return {"python": platform.python_version(), "sana_wm": __version__, **libraries}
 
     def report_step(self, step: int, total: int, **fields: Any) -> None:
         """Tell the parent that `step` of `total` is done."""
@@ -130,7 +130,8 @@ class StageContext:
             Receipt(
                 stage=self.stage,
                 package_version=__version__,
-                versions=self.versions(),
+                results_version=RESULTS_VERSION[self.stage],
+                versions=current_versions(),
                 device=str(self.device),
                 dtype=str(self.dtype).removeprefix("torch."),
                 settings=stage_settings(self.manifest, self.stage),
