@@ -35,7 +35,7 @@ def common(
 
 
 # Imported for what they register; below `app`, which they need.
-from sana_wm.cli import bench, demo, doctor, manifest, patches, report, run, status, weights  # noqa: E402
+from sana_wm.cli import bench, demo, doctor, manifest, patches, plan, report, run, status, weights  # noqa: E402
 
 __all__ = [
     "app",
@@ -45,6 +45,7 @@ __all__ = [
     "manifest",
     "patches",
     "patches_app",
+    "plan",
     "report",
     "run",
     "status",

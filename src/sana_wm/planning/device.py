@@ -11,6 +11,11 @@ DeviceKind = Literal["mps", "cuda", "cpu"]
 #: measured for a stage on Linux before it loads anything. A Mac's Metal libraries are not measured.
 HOST_BYTES = 1024**3
 
+#: Above this share of the cap a stage is asked to take less (`sana_wm.launcher.governor`).
+SOFT_SHARE = 0.97
+#: Engines plan with this share, so that a forecast that is 5 % too low is not yet a reason to ask.
+PLANNED_SHARE = 0.92
+
 
 @dataclass(frozen=True)
 class Device:
@@ -43,10 +48,10 @@ def reserved_bytes(kind: DeviceKind) -> int:
 def budget_bytes(kind: DeviceKind, memory_bytes: int, cap_bytes: int) -> int:
     """Memory that an engine may plan with.
 
-    The cap without what the process itself takes, or what the device can give if that is less: never what happens to
-    be free, because the same run must be cut the same way each time to end in the same bits.
+    A share of the cap without what the process itself takes, or of what the device can give if that is less: never
+    what happens to be free, because the same run must be cut the same way each time to end in the same bits.
     """
-    return max(0, min(cap_bytes - reserved_bytes(kind), memory_bytes))
+    return max(0, int(min(cap_bytes, memory_bytes) * PLANNED_SHARE) - reserved_bytes(kind))
 
 
 def element_bytes(dtype: str, kind: DeviceKind) -> int:

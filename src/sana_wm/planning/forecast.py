@@ -31,6 +31,7 @@ from sana_wm.weights.layout import Component, StageName, WeightLayout
 from sana_wm.weights.stored import StoredWeights, read_stored_weights
 from sana_wm.weights.tables import network_sizes
 
+GIB = 1024**3
 LATENT_CHANNELS = 128
 #: What cuBLAS and cuDNN keep for themselves beside the tensors.
 LIBRARY_BYTES = 64 * 1024**2
@@ -124,9 +125,28 @@ class RunForecaster:
         video = self.manifest.video.model_copy(update={"num_frames": num_frames})
         return replace(self, manifest=self.manifest.model_copy(update={"video": video}))
 
-    def budget_bytes(self, cap_bytes: int) -> int:
-        """What an engine may plan with under a cap."""
-        return budget_bytes(self.device.kind, self.device.memory_bytes, cap_bytes)
+    def with_budget_gib(self, budget_gib: float) -> RunForecaster:
+        """The same run with another budget under the same cap."""
+        memory = self.manifest.memory.model_copy(update={"budget_gib": budget_gib})
+        return replace(self, manifest=self.manifest.model_copy(update={"memory": memory}))
+
+    def with_cap_gib(self, cap_gib: float) -> RunForecaster:
+        """The same run under another cap, with all of it as budget."""
+        memory = self.manifest.memory.model_copy(update={"cap_gib": float(cap_gib), "budget_gib": None})
+        return replace(self, manifest=self.manifest.model_copy(update={"memory": memory}))
+
+    @property
+    def cap_bytes(self) -> int:
+        """The manifest's cap."""
+        return int(self.manifest.memory.cap_gib * GIB)
+
+    @property
+    def budget_bytes(self) -> int:
+        """What an engine plans with: the manifest's budget, otherwise what its cap and the device allow."""
+        asked_gib = self.manifest.memory.budget_gib
+        if asked_gib is not None:
+            return int(asked_gib * GIB)
+        return budget_bytes(self.device.kind, self.device.memory_bytes, self.cap_bytes)
 
     def used_bytes(self, phase: PhaseForecast) -> int:
         """What the governor will hold against the cap: on a Mac the process with its device memory in it."""

@@ -146,7 +146,7 @@ def choose_plan(shape: StepShape, budget_bytes: int | None) -> Stage1Plan:
     Raises:
         MemoryCapError: Even the leanest plan needs more.
     """
-    plans = [_plan(shape, passes, divisor) for passes in range(1, shape.batch + 1) for divisor in (1, 2, 4, 8, 16, 64)]
+    plans = _plans(shape)
     if budget_bytes is None:
         return plans[0]
     fitting = (plan for plan in plans if plan.working_set_bytes <= budget_bytes)
@@ -160,6 +160,16 @@ def choose_plan(shape: StepShape, budget_bytes: int | None) -> Stage1Plan:
             next_step="Raise memory.cap_gib or ask for fewer frames.",
         )
     return plan
+
+
+def leaner_plan(shape: StepShape, plan: Stage1Plan) -> Stage1Plan | None:
+    """The next plan that takes at least a tenth less; `None` when there is none."""
+    return next((other for other in _plans(shape) if other.working_set_bytes <= 0.9 * plan.working_set_bytes), None)
+
+
+def _plans(shape: StepShape) -> list[Stage1Plan]:
+    """All plans, the fastest first."""
+    return [_plan(shape, passes, divisor) for passes in range(1, shape.batch + 1) for divisor in (1, 2, 4, 8, 16, 64)]
 
 
 def _plan(shape: StepShape, passes: int, divisor: int) -> Stage1Plan:

@@ -78,9 +78,32 @@ def _connect(context: StageContext, phase: Phase, packed: torch.Tensor, attentio
 def _refine(
     context: StageContext, phase: Phase, latents: torch.Tensor, encoding: PromptEncoding
 ) -> tuple[torch.Tensor, dict[str, Any]]:
-    settings = context.manifest.refiner
-    plan = context.forecaster.refiner_transformer()(context.budget_bytes).plan
+    """Refine; when less memory is asked for, go on from the last block with fewer blocks of weights on the device."""
+    plan = dict(context.forecaster.refiner_transformer()(context.budget_bytes).plan)
     progress = _Progress(context, context.checkpoints(context.run.stage1_file), latents.shape[2])
+    while True:
+        progress.can_shrink = plan["resident_blocks"] > 0
+        try:
+            refined = _refine_with(context, phase, latents, encoding, plan["resident_blocks"], progress)
+        except _ShrinkAskedError:
+            # Half of what stays, so that a few requests suffice; the results do not depend on it.
+            plan |= {"mode": "streamed", "resident_blocks": plan["resident_blocks"] // 2}
+            plan["reason"] = "less memory was asked for while it ran"
+            context.events.emit("shrunk", plan=plan)
+            continue
+        progress.checkpoints.wait()
+        return refined, {"refiner_mode": context.manifest.refiner.mode, **plan}
+
+
+def _refine_with(
+    context: StageContext,
+    phase: Phase,
+    latents: torch.Tensor,
+    encoding: PromptEncoding,
+    resident_blocks: int,
+    progress: _Progress,
+) -> torch.Tensor:
+    settings = context.manifest.refiner
     common: dict[str, Any] = {
         "fps": context.manifest.video.fps,
         "sink_size": settings.sink_size,
@@ -92,33 +115,35 @@ def _refine(
         context.layout.refiner_transformer,
         device=context.device,
         dtype=context.dtype,
-        resident_blocks=plan["resident_blocks"],
+        resident_blocks=resident_blocks,
     ) as engine:
         phase.hold(engine.transformer)
         if settings.mode == "single_shot":
-            refined = refine_single_shot(engine, latents, *prompt, on_step=progress.save, **common)
-        else:
-            refined = refine_autoregressive(
-                engine,
-                latents,
-                *prompt,
-                block_size=settings.block_size,
-                kv_max_frames=settings.kv_max_frames,
-                on_block=progress.save,
-                **common,
-            )
-    progress.checkpoints.wait()
-    return refined, {"refiner_mode": settings.mode, **plan}
+            return refine_single_shot(engine, latents, *prompt, on_step=progress.save, **common)
+        return refine_autoregressive(
+            engine,
+            latents,
+            *prompt,
+            block_size=settings.block_size,
+            kv_max_frames=settings.kv_max_frames,
+            on_block=progress.save,
+            **common,
+        )
+
+
+class _ShrinkAskedError(Exception):
+    """Less memory was asked for, and what was done is saved."""
 
 
 class _Progress:
-    """Saves and reports after every block (or step), and leaves when asked to."""
+    """Saves and reports after every block (or step), and leaves or starts over with less when asked to."""
 
     def __init__(self, context: StageContext, checkpoints: Checkpoints, latent_num_frames: int) -> None:
         settings = context.manifest.refiner
         self.context, self.checkpoints = context, checkpoints
         blocks = -(-(latent_num_frames - settings.sink_size) // settings.block_size)
         self.total = len(SIGMAS) - 1 if settings.mode == "single_shot" else blocks
+        self.can_shrink = False
 
     def resume_state(self) -> RefinerState | None:
         """Where an earlier start of this run got to."""
@@ -137,3 +162,6 @@ class _Progress:
         if context.stop.reason is not None:
             self.checkpoints.wait()
         context.stop.check()
+        if context.take_less() and self.can_shrink and state.next_block < self.total:
+            self.checkpoints.wait()
+            raise _ShrinkAskedError

@@ -183,6 +183,7 @@ def _write_frames(
             done += len(frames)
             context.report_step(done, shown.count)
             context.stop.check()
+            context.take_less()
     account("encode")
     return {part: round(spent, 3) for part, spent in seconds.items()}
 

@@ -30,7 +30,7 @@ from sana_wm.models.stage1.conditioning import (
 from sana_wm.models.stage1.modulation import modulate
 from sana_wm.patches.catalogue import require
 from sana_wm.planning.kernels import kernel_rules
-from sana_wm.planning.stage1 import Stage1Plan, StepShape, choose_plan, step_shape
+from sana_wm.planning.stage1 import Stage1Plan, StepShape, choose_plan, leaner_plan, step_shape
 from sana_wm.runtime.device import drop_scratch
 
 CameraRescale = Literal["pr379", "diffusers", "none"]
@@ -98,6 +98,7 @@ class Stage1Engine:
         self.working_set_bytes = working_set_bytes
         self.attention_dtype = attention_dtype
         self.plan: Stage1Plan | None = None
+        self._shape: StepShape | None = None
         self._attention_budget = AttentionBudget()
         self._blocks = [
             Stage1Block(
@@ -128,12 +129,27 @@ class Stage1Engine:
         rays = arrange_plucker(plucker, next(self.transformer.parameters()))
         projections = merge_plucker_projections(self.transformer)
         prompts = len(text[0])
-        shape = self._step_shape(
+        self._shape = self._step_shape(
             grid, prompts, tensor_bytes(text, rays, projections) + prompts * tensor_bytes(positions)
         )
-        self.plan = choose_plan(shape, self.working_set_bytes)
+        self.plan = choose_plan(self._shape, self.working_set_bytes)
         positions = positions.repeat(prompts // self.plan.guidance_passes)
         return Stage1Conditioning(grid, text, positions, rays, projections, self.plan)
+
+    def shrink(self) -> bool:
+        """Let the next `prepare` plan with less memory than the last one.
+
+        The results then differ in their rounding: sums are taken over other chunks.
+
+        Returns:
+            Whether there is a leaner plan; otherwise nothing changes.
+        """
+        if self._shape is None or self.plan is None:
+            return False
+        leaner = leaner_plan(self._shape, self.plan)
+        if leaner is not None:
+            self.working_set_bytes = leaner.working_set_bytes
+        return leaner is not None
 
     @torch.no_grad()
     def velocity(
