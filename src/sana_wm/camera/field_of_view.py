@@ -29,7 +29,9 @@ def focal_length_px(field_of_view_deg: float, *, size_px: float) -> float:
     return size_px / 2 / math.tan(math.radians(field_of_view_deg) / 2)
 
 
-def is_plausible(horizontal_deg: float) -> bool:
-    """Whether a horizontal field of view lies within `PLAUSIBLE_DEG`."""
+def doubt_about(horizontal_deg: float) -> str | None:
+    """What is doubtful about a horizontal field of view outside `PLAUSIBLE_DEG`, in words."""
     low, high = PLAUSIBLE_DEG
-    return low <= horizontal_deg <= high
+    if low <= horizontal_deg <= high:
+        return None
+    return f"a field of view of {horizontal_deg:.1f} degrees across the video, outside {low:g} to {high:g}"

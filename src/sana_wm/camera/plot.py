@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,9 +80,11 @@ def draw_path(
     return figure
 
 
-def save_path_plot(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG; the same figure gives the same bytes."""
-    figure.savefig(path, format="png", metadata={"Software": None})
+def as_png(figure: Figure) -> bytes:
+    """A figure as a PNG file's content; the same figure gives the same bytes."""
+    content = BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()
 
 
 def _draw_line(axes: Axes, points: Array, seconds: Array) -> LineCollection:
