@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sana_wm.cli.app import app
+from sana_wm.cli.figures import GIB, format_seconds
 from sana_wm.cli.manifest import AsJson, ManifestPath
-from sana_wm.cli.progress_view import GIB, format_seconds
 from sana_wm.errors import MemoryCapError
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sana_wm.cli.progress_json import JsonProgress
     from sana_wm.handoff.run_directory import RunDirectory, Stage
     from sana_wm.launcher.decisions import StageDecision
+    from sana_wm.launcher.plan import RunPlan
     from sana_wm.manifest.model import RunManifest
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which stages would run and why, then stop.")]
@@ -82,12 +83,12 @@ def run_pipeline(
             typer.echo(f"--force would delete what {stage} left", err=True)
         _print_decisions(_decide(run, manifest, None), as_json=as_json)
         return
-    manifest = _check_memory(manifest, _decide(run, manifest, None), accept=accept_over_cap)
+    manifest, plan = _check_memory(manifest, _decide(run, manifest, None), accept=accept_over_cap)
     _check_numerics(manifest, accept_numerics)
     with owning(run) as lock:
         for path in prepare(run, manifest, force=force):
             typer.echo(f"deleted {path}", err=True)
-        _execute(run, manifest, None, lock, lines, as_json=as_json)
+        _execute(run, manifest, None, plan, lock, lines, as_json=as_json)
 
 
 @app.command("resume")
@@ -123,16 +124,22 @@ def resume(
     if dry_run:
         _print_decisions(_decide(run, manifest, stage), as_json=as_json)
         return
-    checked = _check_memory(manifest, _decide(run, manifest, stage), accept=accept_over_cap)
+    checked, plan = _check_memory(manifest, _decide(run, manifest, stage), accept=accept_over_cap)
     _check_numerics(manifest, accept_numerics)
     with owning(run) as lock:
         if checked.memory != stored.memory:
             run.write_manifest(checked)
-        _execute(run, checked, stage, lock, lines, as_json=as_json)
+        _execute(run, checked, stage, plan, lock, lines, as_json=as_json)
 
 
-def _check_memory(manifest: RunManifest, decisions: Sequence[StageDecision], *, accept: bool) -> RunManifest:
-    """Refuse to start a stage that will not fit; on demand warn and plan it as lean as it gets."""
+def _check_memory(
+    manifest: RunManifest, decisions: Sequence[StageDecision], *, accept: bool
+) -> tuple[RunManifest, RunPlan]:
+    """Refuse to start a stage that will not fit; on demand warn and plan it as lean as it gets.
+
+    Returns:
+        The manifest that runs, and the plan of the one that was given.
+    """
     from sana_wm.cli.plan import plan_here
     from sana_wm.launcher.plan import plan_over_cap, require_fit
 
@@ -144,8 +151,8 @@ def _check_memory(manifest: RunManifest, decisions: Sequence[StageDecision], *, 
         if not accept:
             raise
         typer.echo(f"warning: {error}", err=True)
-        return plan_over_cap(manifest, plan.device)
-    return manifest
+        return plan_over_cap(manifest, plan.device), plan
+    return manifest, plan
 
 
 def _check_numerics(manifest: RunManifest, accepted: list[str] | None) -> None:
@@ -181,20 +188,22 @@ def _execute(
     run: RunDirectory,
     manifest: RunManifest,
     start_from: Stage | None,
+    plan: RunPlan,
     lock: int,
     lines: JsonProgress | None,
     *,
     as_json: bool,
 ) -> None:
     from sana_wm.cli.progress_view import make_view
-    from sana_wm.launcher.past_runs import expected_seconds, find_past_runs
+    from sana_wm.launcher.past_runs import expect, find_past_runs
     from sana_wm.launcher.run import execute
     from sana_wm.launcher.run_progress import RunProgress
     from sana_wm.launcher.run_record import RunStart
 
     decisions = _decide(run, manifest, start_from)
     _print_decisions(decisions, as_json=False, to_stderr=True)
-    start = RunStart.of(decisions, expected_seconds(find_past_runs(run, manifest)), time.time())
+    expected_s, guessed = expect(plan, find_past_runs(run, manifest))
+    start = RunStart.of(decisions, expected_s, time.time(), guessed)
     view = make_view(sys.stderr)
     progress = RunProgress(run, manifest, start, [view, lines] if lines else [view])
     with view, progress.reporting():
