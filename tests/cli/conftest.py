@@ -17,6 +17,7 @@ def half_way() -> RunSnapshot:
         elapsed_s=725.0,
         remaining_s=7801.0,
         not_counted=(),
+        guessed=(),
         stages=(
             StageSnapshot("stage1", "done", 650.0, 700.0),
             StageSnapshot("refiner", "running", 75.0, 600.0),

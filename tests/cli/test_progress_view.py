@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from sana_wm.cli.progress_view import LiveView, PlainView, describe_run, format_seconds, make_view
+from sana_wm.cli.figures import format_seconds
+from sana_wm.cli.progress_view import LiveView, PlainView, describe_run, make_view
 from sana_wm.launcher.snapshot import RunError, RunSnapshot, StageSnapshot
 
 
@@ -27,6 +28,8 @@ def test_the_whole_run_stands_in_a_few_lines(half_way: RunSnapshot) -> None:
 def test_what_is_not_counted_is_said(half_way: RunSnapshot) -> None:
     partly = replace(half_way, not_counted=("vae_decode vae decoder",))
     assert "at least 2 h 10 m left, without vae_decode vae decoder" in describe_run(partly)[0]
+    guessed = replace(half_way, guessed=("vae_decode vae decoder",))
+    assert describe_run(guessed)[0].endswith("about 2 h 10 m left, in part guessed")
     assert "time left not known yet" in describe_run(replace(half_way, remaining_s=None))[0]
 
 

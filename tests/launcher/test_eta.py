@@ -115,3 +115,13 @@ def test_whatever_happens_the_estimate_is_a_time_to_come(
             seen[stage].apply(end(phase, now_s))
         seen[stage].end(now_s)
     assert estimate(STAGES, seen, HOUR_RUN, now_s).remaining_s == 0.0
+
+
+def test_a_phase_goes_by_its_expectation_until_it_has_a_pace_of_its_own() -> None:
+    events = [begin("transformer", 10.0), step(1, 60, 50.0)]
+    begun = estimate(("stage1",), {"stage1": replay("stage1", events, started_at_s=0.0)}, HOUR_RUN, 50.0)
+    assert begun.by_expectation == (("stage1", "transformer"),)
+    events.append(step(2, 60, 90.0))
+    paced = estimate(("stage1",), {"stage1": replay("stage1", events, started_at_s=0.0)}, HOUR_RUN, 90.0)
+    assert paced.by_expectation == ()
+    assert paced.remaining_s == pytest.approx(58 * 40.0)

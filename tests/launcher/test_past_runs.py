@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.past_runs import PastRun, expected_seconds, find_past_runs
+from sana_wm.launcher.past_runs import PastRun, expect, expected_seconds, find_past_runs
+from sana_wm.launcher.plan import PhasePlan, RunPlan
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import RunManifest
+from sana_wm.planning.device import Device
 
 
 def run_manifest(**changes: Any) -> RunManifest:
@@ -89,3 +91,28 @@ def test_one_run_beside_other_work_does_not_spoil_the_expectation() -> None:
         for number, seconds in enumerate((10.0, 99.0, 11.0))
     ]
     assert expected_seconds(past) == {("stage1", "transformer"): 11.0}
+
+
+def test_what_no_earlier_run_says_is_planned_and_marked_where_it_is_a_guess() -> None:
+    plan = RunPlan(
+        Device("cpu", "a processor", 2**34, "2.13.0"),
+        cap_bytes=2**34,
+        budget_bytes=2**34,
+        phases=(
+            PhasePlan("stage1", "starting", "", 0, 5.0, measured=True),
+            PhasePlan("stage1", "transformer", "", 1, 100.0, measured=False),
+            PhasePlan("refiner", "transformer", "", 1, 200.0, measured=False),
+            PhasePlan("vae_decode", "vae_decoder", "does not fit", None, None, measured=False),
+        ),
+        weights_bytes=0,
+        disk_bytes=0,
+        free_disk_bytes=0,
+    )
+    past = [PastRun(Path("one"), {("stage1", "transformer"): 80.0})]
+    expected_s, guessed = expect(plan, past)
+    assert expected_s == {
+        ("stage1", "starting"): 5.0,
+        ("stage1", "transformer"): 80.0,
+        ("refiner", "transformer"): 200.0,
+    }
+    assert guessed == {("refiner", "transformer")}

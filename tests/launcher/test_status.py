@@ -157,7 +157,7 @@ def test_a_process_that_only_has_the_owners_number_is_not_the_owner(
 def test_how_a_run_ended_is_kept_for_those_who_look_later(
     run: RunDirectory, manifest: RunManifest, error: Exception | None, state: str, code: int | None
 ) -> None:
-    start = RunStart.of(DECISIONS, None, time.time())
+    start = RunStart.of(DECISIONS, {}, time.time())
 
     def go() -> None:
         with RunProgress(run, manifest, start).reporting():

@@ -39,6 +39,8 @@ class JsonProgress:
                 next_step="Leave it out to get the lines on standard output.",
             ) from error
         self._descriptor, self._clock = descriptor, clock
+        self._ready = select.poll()
+        self._ready.register(descriptor, select.POLLOUT)
         self._waiting = b""
         self._wrote_at_s = float("-inf")
         self._wrote: tuple[object, ...] = ()
@@ -66,7 +68,7 @@ class JsonProgress:
     def _flush(self, wait_s: float = 0.0) -> None:
         try:
             while self._waiting:
-                if not select.select([], [self._descriptor], [], wait_s)[1]:
+                if not self._ready.poll(1000 * wait_s):
                     return
                 written = os.write(self._descriptor, self._waiting[:CHUNK_BYTES])
                 self._waiting = self._waiting[written:]

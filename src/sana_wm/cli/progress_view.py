@@ -13,11 +13,11 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from sana_wm.cli.figures import GIB, format_seconds
 from sana_wm.errors import printable
 from sana_wm.launcher.run_progress import ProgressEvent
 from sana_wm.launcher.snapshot import RunSnapshot, StageSnapshot
 
-GIB = 1024**3
 PLAIN_LINE_EVERY_S = 10.0
 BAR_CELLS = 24
 #: One cell wide in every terminal, and in ASCII: a log may be read anywhere.
@@ -156,18 +156,6 @@ def describe_stage(one: StageSnapshot, snapshot: RunSnapshot) -> str:
             return f"stopped after {format_seconds(one.seconds or 0.0)} in {_describe_running(snapshot)}"
 
 
-def format_seconds(seconds: float) -> str:
-    """`45 s`, `12 m 03 s`, `3 h 12 m`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} m {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} m"
-
-
 def _describe_running(snapshot: RunSnapshot) -> str:
     parts = [(snapshot.phase or "").replace("_", " ")]
     if snapshot.total is not None:
@@ -188,7 +176,7 @@ def _times(snapshot: RunSnapshot) -> tuple[str, str]:
         return elapsed, "time left not known yet"
     left = format_seconds(snapshot.remaining_s)
     if not snapshot.not_counted:
-        return elapsed, f"about {left} left"
+        return elapsed, f"about {left} left{', in part guessed' if snapshot.guessed else ''}"
     return elapsed, f"at least {left} left, without {' and '.join(snapshot.not_counted)}"
 
 

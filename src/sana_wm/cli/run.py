@@ -89,7 +89,7 @@ def run_pipeline(
     with owning(run) as lock:
         for path in prepare(run, manifest, force=force):
             typer.echo(printable(f"deleted {path}"), err=True)
-        _execute(run, manifest, None, lock, plan, lines, as_json=as_json)
+        _execute(run, manifest, None, plan, lock, lines, as_json=as_json)
 
 
 @app.command("resume")
@@ -132,13 +132,17 @@ def resume(
     with owning(run) as lock:
         if checked.memory != stored.memory:
             run.write_manifest(checked)
-        _execute(run, checked, stage, lock, plan, lines, as_json=as_json)
+        _execute(run, checked, stage, plan, lock, lines, as_json=as_json)
 
 
 def _check_memory(
     manifest: RunManifest, decisions: Sequence[StageDecision], *, accept: bool
 ) -> tuple[RunManifest, RunPlan]:
-    """Refuse to start a stage that will not fit; on demand warn and plan it as lean as it gets."""
+    """Refuse to start a stage that will not fit; on demand warn and plan it as lean as it gets.
+
+    Returns:
+        The manifest that runs, and the plan of the one that was given.
+    """
     from sana_wm.cli.plan import plan_here
     from sana_wm.launcher.plan import plan_over_cap, require_fit
 
@@ -187,23 +191,22 @@ def _execute(
     run: RunDirectory,
     manifest: RunManifest,
     start_from: Stage | None,
-    lock: int,
     plan: RunPlan,
+    lock: int,
     lines: JsonProgress | None,
     *,
     as_json: bool,
 ) -> None:
     from sana_wm.cli.progress_view import make_view
-    from sana_wm.launcher.past_runs import expected_seconds, find_past_runs
+    from sana_wm.launcher.past_runs import expect, find_past_runs
     from sana_wm.launcher.run import execute
     from sana_wm.launcher.run_progress import RunProgress
     from sana_wm.launcher.run_record import RunStart
 
     decisions = _decide(run, manifest, start_from)
     _print_decisions(decisions, as_json=False, to_stderr=True)
-    # What the same work took in neighbouring directories is known better than what the plan scales from other work.
-    expected = plan.expected_seconds() | expected_seconds(find_past_runs(run, manifest))
-    start = RunStart.of(decisions, expected, time.time())
+    expected_s, guessed = expect(plan, find_past_runs(run, manifest))
+    start = RunStart.of(decisions, expected_s, time.time(), guessed)
     view = make_view(sys.stderr)
     progress = RunProgress(run, manifest, start, [view, lines] if lines else [view])
     with view, progress.reporting():

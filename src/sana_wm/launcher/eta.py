@@ -29,10 +29,12 @@ class Estimate:
     Attributes:
         remaining_s: Seconds until the end of all that is known, `None` when nothing is.
         not_counted: Phases to come that nothing is known of, such as `refiner transformer`.
+        by_expectation: Phases to come, or running without a pace of their own, that go by their expectation.
     """
 
     remaining_s: float | None
     not_counted: tuple[str, ...] = ()
+    by_expectation: tuple[tuple[Stage, str], ...] = ()
 
 
 def estimate(
@@ -52,13 +54,17 @@ def estimate(
     known = expected or {}
     pace = measure_pace(stages, seen, known, now_s)
     remaining_s, counted, not_counted = 0.0, False, list[str]()
+    by_expectation: list[tuple[Stage, str]] = []
     for stage in stages:
         progress = seen.get(stage)
         if progress is not None and progress.ended:
             continue
         for phase in _phases_left(stage, progress):
-            if progress is not None and phase == progress.phase:
-                rest_s = _rest_of_running(progress, known.get((stage, phase)), pace, now_s)
+            running = progress if progress is not None and phase == progress.phase else None
+            if (stage, phase) in known and (running is None or _rest_by_steps(running, now_s) is None):
+                by_expectation.append((stage, phase))
+            if running is not None:
+                rest_s = _rest_of_running(running, known.get((stage, phase)), pace, now_s)
             elif (seconds := known.get((stage, phase))) is not None:
                 rest_s = seconds * pace
             else:
@@ -67,9 +73,14 @@ def estimate(
                 remaining_s += rest_s
                 counted = counted or phase != STARTING
             elif phase != STARTING:
-                not_counted.append(f"{stage} {phase.replace('_', ' ')}")
+                not_counted.append(name_phase(stage, phase))
         remaining_s += _rest_of_saving(progress, known.get((stage, SAVING), 0.0) * pace, now_s)
-    return Estimate(remaining_s if counted or not not_counted else None, tuple(not_counted))
+    return Estimate(remaining_s if counted or not not_counted else None, tuple(not_counted), tuple(by_expectation))
+
+
+def name_phase(stage: Stage, phase: str) -> str:
+    """For people: `refiner text encoder`."""
+    return f"{stage} {phase.replace('_', ' ')}"
 
 
 def measure_pace(

@@ -13,6 +13,7 @@ from sana_wm.errors import HandoffError
 from sana_wm.handoff.events import Event, read_events
 from sana_wm.handoff.receipts import flatten
 from sana_wm.handoff.run_directory import RunDirectory, Stage, stage_named
+from sana_wm.launcher.plan import PhasePlan, RunPlan
 from sana_wm.launcher.progress import replay
 from sana_wm.manifest.model import Manifest
 
@@ -71,6 +72,21 @@ def expected_seconds(past: list[PastRun]) -> dict[tuple[Stage, str], float]:
     newest = past[-NEWEST_RUNS:]
     keys = dict.fromkeys(key for run in newest for key in run.seconds)
     return {key: median(run.seconds[key] for run in newest if key in run.seconds) for key in keys}
+
+
+def expect(plan: RunPlan, past: list[PastRun]) -> tuple[dict[tuple[Stage, str], float], frozenset[tuple[Stage, str]]]:
+    """What a run will take: as earlier runs of the same work did, and what they do not say, as planned.
+
+    Returns:
+        Seconds by stage and phase, and those of them that are guesses: nothing like them ran on this machine.
+    """
+    measured = expected_seconds(past)
+    planned: dict[tuple[Stage, str], PhasePlan] = {
+        (stage, phase.phase): phase for phase in plan.phases if (stage := stage_named(phase.stage))
+    }
+    guesses = {key: phase.seconds for key, phase in planned.items() if phase.seconds is not None}
+    guessed = frozenset(key for key in guesses if not planned[key].measured and key not in measured)
+    return guesses | measured, guessed
 
 
 def work_fields(manifest: Manifest) -> dict[str, Any]:

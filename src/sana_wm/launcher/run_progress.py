@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from sana_wm.errors import InterruptedRunError, SanaWMError
 from sana_wm.handoff.run_directory import RunDirectory, Stage
 from sana_wm.launcher.decisions import Action
-from sana_wm.launcher.eta import estimate
+from sana_wm.launcher.eta import estimate, name_phase
 from sana_wm.launcher.progress import StageProgress
 from sana_wm.launcher.run_record import EndState, RunEnd, RunStart
 from sana_wm.launcher.snapshot import MemoryUse, RunError, RunSnapshot, RunState, StageSnapshot, StageState
@@ -155,6 +155,7 @@ def take_snapshot(
         elapsed_s=now_s - start.started_at_s,
         remaining_s=left and left.remaining_s,
         not_counted=left.not_counted if left else (),
+        guessed=tuple(name_phase(*key) for key in left.by_expectation if key in start.guessed) if left else (),
         stages=tuple(
             _stage_snapshot(stage, start, seen.get(stage), now_s, under_way=under_way) for stage in start.actions
         ),

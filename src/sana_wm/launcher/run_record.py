@@ -24,16 +24,25 @@ class RunStart:
         started_at_s: Wall clock.
         actions: By stage.
         expected_s: Seconds by stage and phase, where anything is known.
+        guessed: Those of them that nothing on this machine was measured for.
     """
 
     started_at_s: float
     actions: dict[Stage, Action]
     expected_s: Expected = field(default_factory=dict)
+    guessed: frozenset[tuple[Stage, str]] = frozenset()
 
     @classmethod
-    def of(cls, decisions: Sequence[StageDecision], expected_s: Expected | None, now_s: float) -> RunStart:
+    def of(
+        cls,
+        decisions: Sequence[StageDecision],
+        expected_s: Expected,
+        now_s: float,
+        guessed: frozenset[tuple[Stage, str]] = frozenset(),
+    ) -> RunStart:
         """The start that carries out decisions."""
-        return cls(now_s, {decision.stage: decision.action for decision in decisions}, dict(expected_s or {}))
+        actions: dict[Stage, Action] = {decision.stage: decision.action for decision in decisions}
+        return cls(now_s, actions, dict(expected_s), guessed)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -47,7 +56,7 @@ class RunStart:
 
     def write(self, run: RunDirectory) -> None:
         """Leave it in the run directory."""
-        rows = [[stage, phase, round(seconds, 3)] for (stage, phase), seconds in self.expected_s.items()]
+        rows = [[*key, round(seconds, 3), key in self.guessed] for key, seconds in self.expected_s.items()]
         run.end_file.unlink(missing_ok=True)
         content = {"started_at_s": self.started_at_s, "actions": self.actions, "expected_s": rows}
         write_durably(run.start_file, json.dumps(content, indent=2) + "\n")
@@ -60,12 +69,13 @@ class RunStart:
             actions: dict[Stage, Action] = {
                 stage: action for name, action in content["actions"].items() if (stage := stage_named(name))
             }
-            expected_s: dict[tuple[Stage, str], float] = {
-                (stage, str(phase)): float(seconds)
-                for name, phase, seconds in content["expected_s"]
+            rows: list[tuple[tuple[Stage, str], float, bool]] = [
+                ((stage, str(phase)), float(seconds), bool(is_guess))
+                for name, phase, seconds, is_guess in content["expected_s"]
                 if (stage := stage_named(name))
-            }
-            return cls(float(content["started_at_s"]), actions, expected_s)
+            ]
+            guessed = frozenset(key for key, _, is_guess in rows if is_guess)
+            return cls(float(content["started_at_s"]), actions, {key: seconds for key, seconds, _ in rows}, guessed)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 

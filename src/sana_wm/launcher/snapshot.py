@@ -68,6 +68,7 @@ class RunSnapshot:
         elapsed_s: Since this start of the run.
         remaining_s: Until the end of the run, all stages counted; `None` while nothing is known.
         not_counted: Phases to come that are not in `remaining_s`, because nothing is known of them yet.
+        guessed: Phases in `remaining_s` by a guess of the plan: nothing like them ran on this machine.
         stages: In order.
         stage: The running stage, or the one that ended early.
         phase: Its phase; `starting` before the first one, `saving` between and after them.
@@ -89,6 +90,7 @@ class RunSnapshot:
     elapsed_s: float | None
     remaining_s: float | None
     not_counted: tuple[str, ...]
+    guessed: tuple[str, ...]
     stages: tuple[StageSnapshot, ...]
     stage: Stage | None
     phase: str | None
