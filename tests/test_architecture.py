@@ -82,7 +82,7 @@ def test_each_power_has_one_place(path: Path) -> None:
     if package_of(path) in WITHOUT_TORCH:
         assert not {found.split(".")[0] for found in imports} & TORCH
     if "subprocess" in imports:
-        assert name.startswith(("launcher/process", "video/", "diagnostics/mps_lint/"))
+        assert name.startswith(("launcher/process", "video/", "diagnostics/mps_lint/", "patches/checkout"))
     if re.search(r"\bos\.(environ|getenv)\b", text):
         assert name.startswith("cli/") or name == "runtime/device.py"
     if re.search(r"\bsys\.exit\(|typer\.Exit", text):

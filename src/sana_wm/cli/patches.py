@@ -1,15 +1,21 @@
-"""`patches list`: what is computed by our code instead of a library's, and why."""
+"""`patches`: what our code computes instead of a library's; the patch that lets NVIDIA's own script run on MPS."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from textwrap import fill
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sana_wm.cli.app import patches_app
 from sana_wm.cli.manifest import AsJson
+from sana_wm.errors import UsageError
+
+if TYPE_CHECKING:
+    from sana_wm.patches.checkout import CheckoutReport
 
 
 @patches_app.command("list")
@@ -31,3 +37,37 @@ def list_patches(as_json: AsJson = False) -> None:
         for test in patch.proven_by:
             typer.echo(f"  proven by    {test}")
         typer.echo(f"  drop when    {patch.drop_when}\n")
+
+
+@patches_app.command("apply")
+def apply(
+    to: Annotated[Path, typer.Option("--to", help="Root of a git checkout of NVlabs/Sana.")],
+    check: Annotated[bool, typer.Option("--check", help="Only say what the checkout is and what is in it.")] = False,
+    revert: Annotated[bool, typer.Option("--revert", help="Remove what an earlier apply created.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add the folder sana_wm_mps to a checkout of NVlabs/Sana; no file of upstream's is touched."""
+    from sana_wm.patches.checkout import apply_patch, inspect_checkout, revert_patch
+
+    if check and revert:
+        raise UsageError("--check changes nothing and --revert does", expected="one of the two")
+    report = (inspect_checkout if check else revert_patch if revert else apply_patch)(to)
+    typer.echo(json.dumps(report.as_json(), indent=2) if as_json else _describe(report))
+    if report.state == "other":
+        raise typer.Exit(UsageError.exit_code)
+
+
+def _describe(report: CheckoutReport) -> str:
+    tested = f"tested: {report.tested_as}" if report.tested_as else "NOT tested with this release"
+    patch = {
+        "absent": "not applied",
+        "applied": "applied",
+        "other": f"another version of it is here: {', '.join(report.differing) or 'more files or fewer'}",
+    }[report.state]
+    rows = {
+        "checkout": report.root,
+        "commit": f"{report.commit} ({tested})",
+        "changed": ", ".join(report.changed) or "no file of upstream's",
+        "patch": patch,
+    }
+    return "\n".join(f"{name:<9} {value}" for name, value in rows.items())
