@@ -18,6 +18,7 @@ RELEASED: dict[str, Any] = {
     "softmax_every_n": 4,
     "chunk_plucker_channels": 48,
     "patch_size": (1, 1, 1),
+    "input_size": 22,
     "mlp_ratio": 3,
     "mlp_acts": ("silu", "silu", None),
     "ffn_type": "GLUMBConvTemp",
