@@ -71,6 +71,10 @@ class PlainView:
         """Say what is waited for."""
         self._write(f"{progress.stage}: {STOPPING}")
 
+    def stage_asked_to_shrink(self, progress: StageProgress, why: str) -> None:
+        """Say that the stage takes less from now on."""
+        self._write(f"{progress.stage}: {why}: asked to take less memory and to save")
+
     def stage_ended(self, progress: StageProgress, seconds: float) -> None:
         """Say that a stage is done."""
         self._write(f"{progress.stage}: done in {format_seconds(seconds)}")
@@ -109,6 +113,10 @@ class LiveView:
     def stage_asked_to_stop(self, progress: StageProgress) -> None:
         """Say what is waited for, above the table."""
         self._live.console.print(Text(f"{progress.stage}: {STOPPING}"))
+
+    def stage_asked_to_shrink(self, progress: StageProgress, why: str) -> None:
+        """Say so, above the table."""
+        self._live.console.print(Text(f"{progress.stage}: {why}: asked to take less memory and to save"))
 
     def stage_ended(self, progress: StageProgress, seconds: float) -> None:
         """Keep the stage's line as done."""

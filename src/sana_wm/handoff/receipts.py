@@ -32,6 +32,9 @@ STAGE_FIELDS: dict[Stage, tuple[str, ...]] = {
 #: Fields under those prefixes that change how a stage works but not what it makes; input files count by their hash.
 NEUTRAL_FIELDS = ("stage1.checkpoint_every", "stage1.preview_every", "input.image", "input.prompt_file", "camera.poses")
 
+#: What CUDA libraries may keep in workspaces of their own, which no tensor holds; recorded, and not a leak.
+WORKSPACE_BYTES = 64 * 1024**2
+
 
 class Record(BaseModel):
     """Base of what receipts hold: strict and immutable."""
@@ -65,12 +68,17 @@ class PhaseRecord(Record):
 
 
 class ProcessRecord(Record):
-    """What the parent saw of the stage's process, children included."""
+    """What the parent saw of the stage's process, children included; `None` where nothing could be read.
 
-    peak_process_bytes: int
+    Pairs are what the machine had left, and what was in use on its NVIDIA cards, right before and right after.
+    """
+
+    peak_process_bytes: int | None
     peak_device_bytes: int | None
     after_exit_processes: int
     after_exit_bytes: int
+    system_available_bytes: tuple[int | None, int | None] = (None, None)
+    cards_used_bytes: tuple[int | None, int | None] = (None, None)
 
 
 class Receipt(Record):

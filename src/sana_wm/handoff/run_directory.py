@@ -64,6 +64,11 @@ class RunDirectory:
         return self.path / "metrics.json"
 
     @property
+    def memory_file(self) -> Path:
+        """What the governor saw, a line a second, over all starts of the run."""
+        return self.path / "events" / "memory.jsonl"
+
+    @property
     def lock_file(self) -> Path:
         """Held by the one process that owns the directory."""
         return self.path / ".lock"

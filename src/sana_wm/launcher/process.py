@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -18,8 +19,10 @@ from typing import Any
 
 from sana_wm.errors import MemoryNotReleasedError
 from sana_wm.handoff.run_directory import RunDirectory, Stage
-from sana_wm.launcher.probes import session_members
+from sana_wm.launcher.probes.process import session_members
 
+#: Sent through the liveness pipe: "take less memory" (`sana_wm.runtime.stopping`).
+SHRINK = b"s"
 GRACE_S = 60.0
 KILL_S = 30.0
 
@@ -76,6 +79,11 @@ class StageProcess:
         """Ask the stage to save and leave."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGTERM)
+
+    def ask_to_shrink(self) -> None:
+        """Ask the stage to take less memory and to save; a stage that is ending does not hear it any more."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._write_end, SHRINK)
 
     def kill(self) -> list[int]:
         """End the stage and everything it started, now; returns the pids that were there.
@@ -167,7 +175,8 @@ def mps_watermarks(cap_bytes: int, recommended_bytes: int) -> dict[str, str]:
     The default high mark, 1.7, lets a Mac swap instead of raising; a high mark below the low one is refused by torch
     (docs/mps.md), so both are always set.
     """
-    high = min(1.0, cap_bytes / recommended_bytes)
+    # Cut off, not rounded: the limit must not come out above the cap.
+    high = math.floor(min(1.0, cap_bytes / recommended_bytes) * 10_000) / 10_000
     return {
         "PYTORCH_MPS_HIGH_WATERMARK_RATIO": f"{high:.4f}",
         "PYTORCH_MPS_LOW_WATERMARK_RATIO": f"{0.9 * high:.4f}",

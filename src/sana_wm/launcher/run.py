@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from sana_wm import __version__
@@ -19,13 +20,24 @@ from sana_wm.errors import (
     HandoffError,
     IncompleteWeightsError,
     InterruptedRunError,
+    MemoryNotReleasedError,
     RunDirectoryBusyError,
     StageFailedError,
 )
-from sana_wm.handoff.receipts import Receipt, changed_fields, read_receipt, stage_settings, write_receipt
+from sana_wm.handoff.receipts import (
+    WORKSPACE_BYTES,
+    Receipt,
+    changed_fields,
+    damaged_outputs,
+    read_receipt,
+    stage_settings,
+    write_receipt,
+)
 from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
 from sana_wm.launcher.decisions import StageDecision
+from sana_wm.launcher.governor import MemoryLimits
 from sana_wm.launcher.process import StageProcess, stage_command, stage_environment
+from sana_wm.launcher.remedies import remedy
 from sana_wm.launcher.supervisor import StopRequests, View, supervise
 from sana_wm.manifest.model import RunManifest
 from sana_wm.weights.check import check_layout
@@ -173,15 +185,16 @@ def execute(
                 run.clear_stage(stage, kept_parts=True)
             run.receipt_file(stage).unlink(missing_ok=True)
             process = StageProcess(command(stage, run), run, stage, child_environment, lock)
-            _watch_stage(process, run, stage, cap_bytes, stops, view)
+            _watch_stage(process, run, manifest, stage, stops, view)
     _write_metrics(run, manifest, stages, time.monotonic() - started_s)
 
 
 def _watch_stage(
-    process: StageProcess, run: RunDirectory, stage: Stage, cap_bytes: int, stops: StopRequests, view: View
+    process: StageProcess, run: RunDirectory, manifest: RunManifest, stage: Stage, stops: StopRequests, view: View
 ) -> None:
+    limits = MemoryLimits(int(manifest.memory.cap_gib * 1024**3))
     try:
-        record = supervise(process, run, stage, cap_bytes, stops, view)
+        record = supervise(process, run, stage, limits, stops, view, partial(remedy, manifest, run))
     finally:
         process.kill()
         process.close()
@@ -191,7 +204,37 @@ def _watch_stage(
             f"stage {stage} ended without a receipt",
             next_step=f"Read {run.log_file(stage)}; then go on with: sana-wm resume {run.path}",
         )
+    _check_receipt(run, receipt)
     write_receipt(run, receipt.model_copy(update={"process": record}))
+
+
+def _check_receipt(run: RunDirectory, receipt: Receipt) -> None:
+    """Hold what a stage says of itself against the memory contract and against what it left.
+
+    Raises:
+        MemoryNotReleasedError: A phase left device memory, or the stage does not say what its phases left.
+        HandoffError: An output is not the one that the receipt names.
+    """
+    phases = {phase.name: phase.after_release_bytes for phase in receipt.phases}
+    left = {name: size for name, size in phases.items() if (size or 0) > WORKSPACE_BYTES}
+    silent = receipt.device != "cpu" and (not phases or None in phases.values())
+    findings = damaged_outputs(run, receipt)
+    if not (left or silent or findings):
+        return
+    # Not trusted, so not to be found by the next resume.
+    run.receipt_file(receipt.stage).unlink()
+    if findings:
+        raise HandoffError(
+            f"stage {receipt.stage} left other files than its receipt says",
+            got="; ".join(findings),
+            next_step=f"Check the disk; then run it again with: sana-wm resume {run.path}",
+        )
+    raise MemoryNotReleasedError(
+        f"stage {receipt.stage} ended with a receipt that breaks the memory contract",
+        got=f"bytes left per phase {phases} on {receipt.device}",
+        expected="0 after every phase",
+        next_step="This is a bug in sana-wm: please report it with the stage's log.",
+    )
 
 
 def _write_metrics(run: RunDirectory, manifest: RunManifest, stages: list[Stage], seconds: float) -> None:
@@ -210,6 +253,7 @@ def _write_metrics(run: RunDirectory, manifest: RunManifest, stages: list[Stage]
 
 
 def _figures(receipt: Receipt) -> dict[str, object]:
+    """One line of the table: a stage, its peaks, and what was there after it was unloaded."""
     process = receipt.process
     peaks = [phase.peak_device_bytes for phase in receipt.phases]
     if process is not None:
@@ -224,6 +268,8 @@ def _figures(receipt: Receipt) -> dict[str, object]:
         "after_unload_process_bytes": process and process.after_exit_bytes,
         "peak_device_bytes": max((peak for peak in peaks if peak is not None), default=None),
         "after_unload_device_bytes": max((rest for rest in left if rest is not None), default=None),
+        "system_available_bytes_before_and_after": process and process.system_available_bytes,
+        "cards_used_bytes_before_and_after": process and process.cards_used_bytes,
         "phases": [phase.model_dump() for phase in receipt.phases],
         "plan": receipt.plan,
     }

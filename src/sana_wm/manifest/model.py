@@ -137,6 +137,9 @@ class MemorySection(Section):
     """The memory contract."""
 
     cap_gib: Positive = Field(default=96.0, description="No stage may use more than this.")
+    budget_gib: Positive | None = Field(
+        default=None, description="What engines plan with, if less than the cap allows; null takes what it allows."
+    )
 
 
 class SanitySection(Section):

@@ -20,11 +20,10 @@ def full_size_transformer() -> Any:
 
 
 def sizes(transformer: Any, mode: Any = "autoregressive", **options: Any) -> Any:
-    import torch
+    from sana_wm.planning.refiner import Refinement, measure_refiner
 
-    from sana_wm.models.refiner.plan import measure_refiner
-
-    return measure_refiner(transformer, LATENT_SHAPE, mode=mode, dtype=torch.bfloat16, **options)
+    tensors = {name: tuple(parameter.shape) for name, parameter in transformer.named_parameters()}
+    return measure_refiner(tensors, transformer.config, Refinement(LATENT_SHAPE, mode, **options), 2)
 
 
 def test_full_size_weights_are_the_video_half(full_size_transformer: Any) -> None:
@@ -34,7 +33,7 @@ def test_full_size_weights_are_the_video_half(full_size_transformer: Any) -> Non
 
 
 def test_full_size_fits_34_gb_resident_and_16_gib_streamed(full_size_transformer: Any) -> None:
-    from sana_wm.models.refiner.plan import plan_refiner
+    from sana_wm.planning.refiner import plan_refiner
 
     measured = sizes(full_size_transformer)
     assert plan_refiner(measured, int(34e9)).mode == "resident"
@@ -47,7 +46,7 @@ def test_full_size_fits_34_gb_resident_and_16_gib_streamed(full_size_transformer
 
 @pytest.mark.parametrize("mode", ["autoregressive", "single_shot"])
 def test_a_larger_budget_keeps_more_blocks_and_never_exceeds_it(full_size_transformer: Any, mode: str) -> None:
-    from sana_wm.models.refiner.plan import plan_refiner
+    from sana_wm.planning.refiner import plan_refiner
 
     measured = sizes(full_size_transformer, mode)
     smallest = measured.streamed_bytes(0)
@@ -62,7 +61,7 @@ def test_a_larger_budget_keeps_more_blocks_and_never_exceeds_it(full_size_transf
 
 def test_a_budget_below_one_block_is_refused_with_the_smallest_that_works(full_size_transformer: Any) -> None:
     from sana_wm.errors import MemoryCapError
-    from sana_wm.models.refiner.plan import plan_refiner
+    from sana_wm.planning.refiner import plan_refiner
 
     measured = sizes(full_size_transformer)
     with pytest.raises(MemoryCapError, match=r"expected at least 1\d\.\d GiB"):
@@ -70,29 +69,19 @@ def test_a_budget_below_one_block_is_refused_with_the_smallest_that_works(full_s
     assert plan_refiner(measured, measured.streamed_bytes(0)).resident_blocks == 0
 
 
-@pytest.mark.parametrize("kv_max_frames", [1, 5, 100])
-def test_the_planned_window_is_the_allocated_one(refiner_case: Any, kv_max_frames: int) -> None:
-    import torch
+def test_host_buffers_hold_blocks_as_they_lie_in_the_file(full_size_transformer: Any) -> None:
+    from sana_wm.planning.refiner import Refinement, measure_refiner
 
-    from sana_wm.models.refiner.kv_window import KVWindow
-    from sana_wm.models.refiner.plan import measure_refiner
-    from sana_wm.models.refiner.refine import refine_autoregressive
-    from sana_wm.models.refiner.transformer import RefinerEngine
-
-    case = refiner_case(9)
-    engine = RefinerEngine(case.transformer)
-    windows: list[KVWindow] = []
-    make_window = engine.new_window
-    engine.new_window = lambda *sizes: (windows.append(make_window(*sizes)), windows[-1])[1]
-    inputs = (case.latents, case.prompt_embeds, case.prompt_attention_mask)
-    generator = torch.Generator("cpu")
-    refine_autoregressive(engine, *inputs, fps=16.0, generator=generator, kv_max_frames=kv_max_frames)
-    measured = measure_refiner(
-        case.transformer,
-        tuple(case.latents.shape),
-        mode="autoregressive",
-        dtype=torch.float32,
-        kv_max_frames=kv_max_frames,
+    tensors = {name: tuple(parameter.shape) for name, parameter in full_size_transformer.named_parameters()}
+    in_float32 = measure_refiner(
+        tensors, full_size_transformer.config, Refinement(LATENT_SHAPE, "autoregressive"), 2, stored_element_bytes=4
     )
-    kept = sum(t.nbytes for name, t in windows[0].to_tensors().items() if "key" in name or "value" in name)
-    assert measured.window_bytes == kept + windows[0].key.nbytes + windows[0].value.nbytes
+    assert in_float32.host_bytes == 2 * sizes(full_size_transformer).host_bytes
+    assert in_float32.resident_bytes == sizes(full_size_transformer).resident_bytes
+
+
+@pytest.mark.parametrize(("mode", "passes"), [("autoregressive", 56), ("single_shot", 4)])
+def test_passes_that_read_every_block_are_counted(mode: Any, passes: int) -> None:
+    from sana_wm.planning.refiner import Refinement
+
+    assert Refinement(LATENT_SHAPE, mode).passes == passes

@@ -1,13 +1,17 @@
-"""What the system says of a process's memory. A probe that cannot read says so with `None`, never with zero."""
+"""Memory that the system charges to a stage: its process and whatever it started."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import psutil
+
+#: What of /proc/PID/status is memory that only the death of its processes gives back: not the files that are mapped.
+CHARGED = (b"RssAnon:", b"RssShmem:", b"VmSwap:")
 
 
 class _RusageInfoV0(ctypes.Structure):
@@ -34,23 +38,42 @@ class _RusageInfoV0(ctypes.Structure):
 
 
 def process_bytes(pid: int) -> int | None:
-    """Memory that the system charges to one process, in bytes.
+    """Memory charged to one process, in bytes; cheap enough for four times a second.
 
     macOS: the physical footprint (`proc_pid_rusage`), which is what Activity Monitor shows and what the system kills
     by; it includes Metal buffers, which the resident size does not. Not run on a Mac by this project yet.
-    Linux: the unique set size; it misses pages shared with other processes and all device memory.
+    Linux: anonymous, shared and swapped pages (/proc/PID/status, 0.02 ms). It misses file pages, which the system
+    takes back when it needs them, and all device memory; pages that two processes share count twice.
     """
     if sys.platform == "darwin":
         return _physical_footprint(pid)
     try:
-        return int(psutil.Process(pid).memory_full_info().uss)
+        status = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return None
+    lines = [line for line in status.splitlines() if line.startswith(CHARGED)]
+    # A process that is ending has no memory lines any more.
+    return sum(int(line.split()[1]) for line in lines) * 1024 if lines else None
+
+
+def exact_process_bytes(pid: int) -> int | None:
+    """The same with shared pages divided among those who share them: what counts before a stage is stopped.
+
+    macOS: the footprint, which already is exact. Linux: the proportional set size and swap (/proc/PID/smaps_rollup,
+    0.15 ms for each GB of the process).
+    """
+    if sys.platform == "darwin":
+        return _physical_footprint(pid)
+    try:
+        usage = psutil.Process(pid).memory_full_info()
     except psutil.Error:
         return None
+    return int(usage.pss + usage.swap)
 
 
-def group_bytes(pids: Iterable[int]) -> int | None:
-    """Sum of `process_bytes` over processes; `None` when none could be read."""
-    readings = [reading for pid in pids if (reading := process_bytes(pid)) is not None]
+def group_bytes(pids: Iterable[int], read: Callable[[int], int | None] = process_bytes) -> int | None:
+    """Sum over processes; `None` when none could be read."""
+    readings = [reading for pid in pids if (reading := read(pid)) is not None]
     return sum(readings) if readings else None
 
 

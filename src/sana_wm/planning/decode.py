@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import torch
-
 from sana_wm.errors import MemoryCapError
+from sana_wm.weights.tables import read_table
 
 Implementation = Literal["frame", "window", "channels_last"]
 
@@ -27,6 +26,14 @@ LADDER = ((1, 1), (1, 2), (1, 4), (2, 8), (4, 8), (4, 16), (8, 16))
 
 FASTEST: Mapping[str, Implementation] = {"cuda": "channels_last", "mps": "frame", "cpu": "window"}
 """The implementation to ask for, by device type: measured in reports/bench/decode.md, on MPS reasoned only."""
+
+
+WORTHWHILE_BYTES = {"cuda": 4 * 1024**3, "mps": 2 * 1024**3}
+"""More memory than this buys no time: on CUDA as measured (reports/bench/decode.md); on MPS small steps mean one shape,
+and so one compiled graph, per layer."""
+
+CLASS_DEFAULTS: dict[str, Any] = {"decoder_causal": True, "decoder_spatial_padding_mode": "reflect"}
+"""Of `AutoencoderKLLTX2Video`, for what decides no tensor's shape and a config.json may leave out."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +78,34 @@ class Layer:
     stride: tuple[int, int, int] = (1, 1, 1)
 
 
+def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A VAE's config.json with the class's defaults for what it leaves out."""
+    table = read_table("vae")
+    return {**CLASS_DEFAULTS, **table["structure"], **table["defaults"], **config}
+
+
+def decode_tflop(config: Mapping[str, Any], latent_shape: tuple[int, ...]) -> float:
+    """Arithmetic of one decode of latents (B, C, F, h, w): its convolutions, every frame once."""
+    layers = decoder_layers(config)
+    pixels = _pixels_per_level(layers, latent_shape[-2], latent_shape[-1])
+    frames = [latent_shape[2]]
+    for layer in layers:
+        if layer.kind == "upsample":
+            frames.append(frames[-1] * layer.stride[0] - (layer.stride[0] - 1))
+    operations = 0
+    for layer in layers:
+        weights = layer.in_channels * layer.out_channels
+        if layer.kind == "residual":
+            weights += layer.out_channels**2
+        operations += 2 * TAPS**3 * weights * frames[layer.level] * math.prod(pixels[layer.level])
+    return operations / 1e12
+
+
 def plan_decode(
     config: Mapping[str, Any],
     latent_height: int,
     latent_width: int,
-    dtype: torch.dtype,
+    element_bytes: int,
     budget_bytes: int,
     *,
     implementation: Implementation = "frame",
@@ -87,10 +117,9 @@ def plan_decode(
         config: The VAE's configuration (`vae.config`, or config.json parsed).
         latent_height: Height of the latents.
         latent_width: Width of the latents.
-        dtype: Dtype of the decoder.
+        element_bytes: Bytes of an element of weights and activations.
         budget_bytes: Device memory for the decode, the decoder's weights included.
         implementation: How a temporal convolution is computed.
-
         worthwhile_bytes: More than this buys no time; the leanest plan may take more if it must.
 
     Raises:
@@ -98,7 +127,8 @@ def plan_decode(
     """
     strides = [layer.stride for layer in decoder_layers(config) if layer.kind == "upsample"]
     plans = [
-        forecast(config, latent_height, latent_width, dtype, _steps(strides, *row), implementation) for row in LADDER
+        forecast(config, latent_height, latent_width, element_bytes, _steps(strides, *row), implementation)
+        for row in LADDER
     ]
     fitting = [plan for plan in plans if plan.predicted_bytes <= budget_bytes]
     if not fitting:
@@ -117,7 +147,7 @@ def forecast(
     config: Mapping[str, Any],
     latent_height: int,
     latent_width: int,
-    dtype: torch.dtype,
+    element_bytes: int,
     steps: tuple[int, ...],
     implementation: Implementation = "frame",
 ) -> DecodePlan:
@@ -125,7 +155,7 @@ def forecast(
     layers = decoder_layers(config)
     pixels = _pixels_per_level(layers, latent_height, latent_width)
     border = 0 if config["decoder_spatial_padding_mode"] == "zeros" else 2
-    weights_bytes = sum(_weights(layer) for layer in layers) * dtype.itemsize
+    weights_bytes = sum(_weights(layer) for layer in layers) * element_bytes
     state = work_peak = waiting = 0
     for layer in layers:
         height, width = pixels[layer.level]
@@ -140,9 +170,9 @@ def forecast(
                 waiting += frames * layer.out_channels // math.prod(layer.stride) * math.prod(pixels[layer.level + 1])
     # At the end of the line the samples become fp32, bytes, and bytes in the order of pixels.
     samples = steps[-1] * layers[-1].out_channels * math.prod(pixels[-1])
-    conversion_bytes = samples * (dtype.itemsize + (0 if dtype == torch.float32 else 4) + 2)
-    work_bytes = max(work_peak * dtype.itemsize, waiting * dtype.itemsize + conversion_bytes)
-    state_bytes = state * dtype.itemsize
+    conversion_bytes = samples * (element_bytes + (0 if element_bytes == 4 else 4) + 2)
+    work_bytes = max(work_peak * element_bytes, waiting * element_bytes + conversion_bytes)
+    state_bytes = state * element_bytes
     return DecodePlan(
         steps=steps,
         implementation=implementation,
