@@ -19,6 +19,7 @@ PATH_FIELDS = (
     ("model", "root"),
     ("model", "gemma_root"),
     ("model", "refiner_root"),
+    ("model", "pr_root"),
     ("input", "image"),
     ("input", "prompt_file"),
     ("camera", "poses"),
