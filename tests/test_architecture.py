@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "diagnostics": {"errors", "runtime", "weights", "models", "patches", "planning"},
     "bench": {"errors", "runtime", "weights", "models", "planning"},
-    "launcher": {"errors", "durable", "manifest", "camera", "video", "handoff", "weights", "planning"},
+    "launcher": {"errors", "durable", "manifest", "camera", "video", "handoff", "weights", "planning", "patches"},
     "cli": {
         "errors",
         "manifest",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from sana_wm.errors import IncompleteWeightsError, ManifestError, Problem, UsageError
@@ -12,6 +13,7 @@ from sana_wm.handoff.run_directory import STAGES, Stage
 from sana_wm.launcher.inputs import check_inputs, hash_inputs, read_prompt
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import Manifest, RunManifest
+from sana_wm.patches.checkout import inspect_checkout
 from sana_wm.video.encoder import check_codec
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
@@ -85,6 +87,46 @@ def check_settings(manifest: Manifest) -> list[Problem]:
     return problems
 
 
+def check_backend(manifest: Manifest) -> list[Problem]:
+    """Whether NVIDIA's own code is there, patched and importable, if the manifest asks for it."""
+    model = manifest.model
+    if model.backend != "pr379" or model.pr_root is None:
+        return []
+    try:
+        report = inspect_checkout(Path(model.pr_root))
+    except UsageError as error:
+        got = None if error.got is None else str(error.got)
+        return [
+            Problem(
+                "model.pr_root",
+                error.what,
+                got,
+                None if error.expected is None else str(error.expected),
+                error.next_step,
+            )
+        ]
+    problems: list[Problem] = []
+    if report.state != "applied":
+        problems.append(
+            Problem(
+                "model.pr_root",
+                f"the patch is not applied to {report.root}",
+                got="none" if report.state == "absent" else "another version of it",
+                next_step=f"sana-wm patches apply --to {report.root}",
+            )
+        )
+    if find_spec("einops") is None:
+        problems.append(
+            Problem(
+                "model.backend",
+                "upstream's code needs the package einops",
+                got="not installed",
+                next_step="pip install 'sana-wm[pr379]'",
+            )
+        )
+    return problems
+
+
 def _check_writable(field: str, folder: Path) -> list[Problem]:
     try:
         existing = _existing_part(folder)
@@ -111,9 +153,18 @@ def _existing_part(folder: Path) -> Path:
 def list_warnings(manifest: Manifest) -> list[str]:
     """What runs but deserves a word."""
     size = (manifest.video.height, manifest.video.width)
-    if size == TRAINED_SIZE:
-        return []
-    return [f"video: the model was trained at {TRAINED_SIZE[0]}x{TRAINED_SIZE[1]}, not at {size[0]}x{size[1]}"]
+    warnings: list[str] = []
+    if size != TRAINED_SIZE:
+        warnings.append(
+            f"video: the model was trained at {TRAINED_SIZE[0]}x{TRAINED_SIZE[1]}, not at {size[0]}x{size[1]}"
+        )
+    if manifest.model.backend == "pr379" and manifest.model.pr_root and not check_backend(manifest):
+        report = inspect_checkout(Path(manifest.model.pr_root))
+        if report.tested_as is None:
+            warnings.append(f"model.pr_root: this release was not tested with commit {report.commit[:12]}")
+        if report.changed:
+            warnings.append(f"model.pr_root: {', '.join(report.changed)} differ from the commit")
+    return warnings
 
 
 def check_manifest(manifest: Manifest) -> RunManifest:
@@ -123,7 +174,12 @@ def check_manifest(manifest: Manifest) -> RunManifest:
         ManifestError: Inputs or output have problems; weight problems are listed with them.
         IncompleteWeightsError: Only the weights have problems.
     """
-    problems = [*check_inputs(manifest), *check_settings(manifest), *check_output(manifest)]
+    problems = [
+        *check_inputs(manifest),
+        *check_settings(manifest),
+        *check_backend(manifest),
+        *check_output(manifest),
+    ]
     weight_problems = check_layout(locate_weights(manifest), active_stages(manifest))
     if problems:
         raise ManifestError([*problems, *weight_problems])

@@ -19,6 +19,7 @@ from sana_wm.durable import remove_tree, sha256_of
 from sana_wm.handoff.receipts import Receipt, WeightFile, describe_outputs, stage_settings, write_receipt
 from sana_wm.handoff.run_directory import RunDirectory, Stage
 from sana_wm.manifest.model import RunManifest
+from sana_wm.patches.checkout import inspect_checkout
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.runtime.checkpoints import Checkpoints
 from sana_wm.runtime.device import empty_cache
@@ -90,11 +91,14 @@ class StageContext:
         """This stage's checkpoints, of a work that begins from the file `source`."""
         return Checkpoints(self.run.checkpoint_folder(self.stage), self.reusable("checkpoint", source=source))
 
-    @staticmethod
-    def versions() -> dict[str, str]:
-        """Versions of what computes."""
+    def versions(self) -> dict[str, str]:
+        """Versions of what computes; with backend pr379 the commit of NVIDIA's code, and whether it was changed."""
         libraries = {name: version(name) for name in ("torch", "diffusers", "transformers")}
-        return {"python": platform.python_version(), "sana_wm": __version__, **libraries}
+        versions = {"python": platform.python_version(), "sana_wm": __version__, **libraries}
+        if (root := self.manifest.model.pr_root) is not None and self.manifest.model.backend == "pr379":
+            checkout = inspect_checkout(Path(root))
+            versions["nvlabs_sana"] = checkout.commit + ("+changes" if checkout.changed else "")
+        return versions
 
     def report_step(self, step: int, total: int, **fields: Any) -> None:
         """Tell the parent that `step` of `total` is done."""
