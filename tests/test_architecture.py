@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
         "planning",
         "models",
     },
-    "diagnostics": {"errors", "runtime", "weights", "models", "patches", "planning"},
+    "diagnostics": {"errors", "camera", "runtime", "weights", "models", "patches", "planning"},
     "bench": {"errors", "runtime", "weights", "models", "planning"},
     "launcher": {"errors", "durable", "manifest", "camera", "video", "handoff", "weights", "planning", "patches"},
     "cli": {

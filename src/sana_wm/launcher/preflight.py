@@ -13,7 +13,7 @@ from sana_wm.handoff.run_directory import STAGES, Stage
 from sana_wm.launcher.inputs import check_inputs, hash_inputs, read_prompt
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import Manifest, RunManifest
-from sana_wm.patches.checkout import inspect_checkout
+from sana_wm.patches.checkout import inspect_checkout, require_patched
 from sana_wm.video.encoder import check_codec
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
@@ -92,29 +92,12 @@ def check_backend(manifest: Manifest) -> list[Problem]:
     model = manifest.model
     if model.backend != "pr379" or model.pr_root is None:
         return []
-    try:
-        report = inspect_checkout(Path(model.pr_root))
-    except UsageError as error:
-        got = None if error.got is None else str(error.got)
-        return [
-            Problem(
-                "model.pr_root",
-                error.what,
-                got,
-                None if error.expected is None else str(error.expected),
-                error.next_step,
-            )
-        ]
     problems: list[Problem] = []
-    if report.state != "applied":
-        problems.append(
-            Problem(
-                "model.pr_root",
-                f"the patch is not applied to {report.root}",
-                got="none" if report.state == "absent" else "another version of it",
-                next_step=f"sana-wm patches apply --to {report.root}",
-            )
-        )
+    try:
+        require_patched(Path(model.pr_root))
+    except UsageError as error:
+        got, expected = (None if part is None else str(part) for part in (error.got, error.expected))
+        problems.append(Problem("model.pr_root", error.what, got, expected, error.next_step))
     if find_spec("einops") is None:
         problems.append(
             Problem(

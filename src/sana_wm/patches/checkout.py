@@ -104,6 +104,22 @@ def inspect_checkout(root: Path) -> CheckoutReport:
     return CheckoutReport(str(root), commit, TESTED_COMMITS.get(commit), changed, state, differing)
 
 
+def require_patched(root: Path) -> CheckoutReport:
+    """Say what a checkout is, if this release's patch is in it.
+
+    Raises:
+        UsageError: It is no such checkout, or the patch is not applied to it.
+    """
+    report = inspect_checkout(root)
+    if report.state != "applied":
+        raise UsageError(
+            f"the patch is not applied to {report.root}",
+            got="none" if report.state == "absent" else "another version of it",
+            next_step=f"sana-wm patches apply --to {report.root}",
+        )
+    return report
+
+
 def apply_patch(root: Path) -> CheckoutReport:
     """Create the patch's files; a checkout that has them already stays as it is.
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from sana_wm.errors import LibraryMismatchError, UsageError
-from sana_wm.patches.checkout import PACKAGE, TESTED_COMMITS, CheckoutReport, inspect_checkout
+from sana_wm.errors import LibraryMismatchError
+from sana_wm.patches.checkout import PACKAGE, TESTED_COMMITS, CheckoutReport, require_patched
 
 
 def open_checkout(root: Path, attention_dtype: torch.dtype) -> CheckoutReport:
@@ -24,13 +24,7 @@ def open_checkout(root: Path, attention_dtype: torch.dtype) -> CheckoutReport:
         UsageError: It is no checkout of NVlabs/Sana, or this release's patch is not applied to it.
         LibraryMismatchError: Its code is not what the patch was made for.
     """
-    report = inspect_checkout(root)
-    if report.state != "applied":
-        raise UsageError(
-            f"the patch is not applied to {root}",
-            got={"absent": "no patch", "other": "another version of it"}[report.state],
-            next_step=f"sana-wm patches apply --to {root}",
-        )
+    report = require_patched(root)
     if report.root not in sys.path:
         sys.path.insert(0, report.root)
     try:
