@@ -81,7 +81,7 @@ def test_a_manifest_that_upstream_cannot_run_is_refused(
     assert said in err
 
 
-def test_an_unpatched_checkout_is_refused_with_the_command_that_patches_it(
+def test_an_unpatched_checkout_is_refused_with_the_command_that_patches_it_and_then_for_its_code(
     write_manifest: Write, sana_wm: Run, clone: Path
 ) -> None:
     changes = {"model__backend": "pr379", "model__pr_root": str(clone), "refiner": {"mode": "single_shot"}}
@@ -89,9 +89,21 @@ def test_an_unpatched_checkout_is_refused_with_the_command_that_patches_it(
     assert code == 2
     assert f"sana-wm patches apply --to {clone}" in err
     assert sana_wm("patches", "apply", "--to", clone)[0] == 0
+    code, _, err = sana_wm("validate-manifest", write_manifest(**changes))
+    assert code == 2
+    assert "other code than the patch was made for" in err
+    assert "git checkout 40151c8" in err
+
+
+def test_changes_of_other_code_are_told_and_run(write_manifest: Write, sana_wm: Run, pr_root: Path) -> None:
+    readme = pr_root / "README.md"
+    before = readme.read_text()
+    readme.write_text("mine\n")
+    changes = {"model__backend": "pr379", "model__pr_root": str(pr_root), "refiner": {"mode": "single_shot"}}
     code, out, err = sana_wm("validate-manifest", write_manifest(**changes))
+    readme.write_text(before)
     assert code == 0, err
-    assert "was not tested with commit" in out + err
+    assert "README.md differ from the commit" in out + err
 
 
 def test_the_default_backend_needs_no_checkout(write_manifest: Write, sana_wm: Run) -> None:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 def list_patches(as_json: AsJson = False) -> None:
     """Print the catalogue of replacements: what, why, what proves it equal, when it can go."""
     from sana_wm.patches.catalogue import load_catalogue
+    from sana_wm.patches.upstream_catalogue import UpstreamPatch, load_upstream_catalogue
 
-    patches = load_catalogue().values()
+    patches = [*load_catalogue().values(), *load_upstream_catalogue().values()]
     if as_json:
         typer.echo(json.dumps([asdict(patch) for patch in patches], indent=2))
         return
@@ -31,6 +32,8 @@ def list_patches(as_json: AsJson = False) -> None:
         typer.echo(f"{patch.id}  ({patch.library})")
         for symbol in patch.replaces:
             typer.echo(f"  replaces     {symbol}")
+        for point in patch.patch_points if isinstance(patch, UpstreamPatch) else ():
+            typer.echo(f"  patch point  {point}")
         typer.echo(fill(patch.why, 110, initial_indent="  why          ", subsequent_indent=" " * 15))
         for name in patch.replaced_by:
             typer.echo(f"  replaced by  {name}")
@@ -70,4 +73,6 @@ def _describe(report: CheckoutReport) -> str:
         "changed": ", ".join(report.changed) or "no file of upstream's",
         "patch": patch,
     }
+    if report.unknown_sources:
+        rows["differs"] = f"other code than the patch was made for: {', '.join(report.unknown_sources)}"
     return "\n".join(f"{name:<9} {value}" for name, value in rows.items())

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from sana_wm.errors import UsageError
 from sana_wm.patches.patch_format import read_patch
+from sana_wm.patches.upstream_catalogue import changed_symbols
 
 PACKAGE = "sana_wm_mps"
 PATCH_NAME = "sana-wm-pr379-mps.patch"
@@ -30,6 +31,8 @@ LANDMARKS = (
     "diffusion/refiner/diffusers_ltx2_refiner.py",
 )
 
+_TESTED = " or ".join(f"{commit[:7]} ({what})" for commit, what in TESTED_COMMITS.items())
+
 State = Literal["absent", "applied", "other"]
 
 
@@ -44,6 +47,7 @@ class CheckoutReport:
         changed: Files of upstream's that differ from the commit.
         state: The patch: `absent`, `applied` as this release has it, or an `other` version of it.
         differing: Files of the patch that are there and have another content.
+        unknown_sources: What the patch stands for and this checkout has in another form than the tested commits.
     """
 
     root: str
@@ -52,6 +56,7 @@ class CheckoutReport:
     changed: tuple[str, ...]
     state: State
     differing: tuple[str, ...]
+    unknown_sources: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Everything by name."""
@@ -92,7 +97,7 @@ def inspect_checkout(root: Path) -> CheckoutReport:
         raise UsageError(
             f"{root} is not a checkout of {REPOSITORY} with SANA-WM in it",
             got=f"no {missing[0]}",
-            expected=" or ".join(f"{commit[:7]} ({what})" for commit, what in TESTED_COMMITS.items()),
+            expected=_TESTED,
             next_step="Check out the merge of PR #379: git checkout 40151c8",
         )
     commit = _git(root, "rev-parse", "HEAD") or "no commit yet"
@@ -101,14 +106,15 @@ def inspect_checkout(root: Path) -> CheckoutReport:
     differing = tuple(sorted(name for name, text in there.items() if text != ours[name]))
     state: State = "absent" if not there else "applied" if there == ours and not _strangers(root, ours) else "other"
     changed = tuple(line[3:] for line in (_git(root, "status", "--porcelain", "-uno") or "").splitlines())
-    return CheckoutReport(str(root), commit, TESTED_COMMITS.get(commit), changed, state, differing)
+    tested_as = TESTED_COMMITS.get(commit)
+    return CheckoutReport(str(root), commit, tested_as, changed, state, differing, changed_symbols(root))
 
 
 def require_patched(root: Path) -> CheckoutReport:
-    """Say what a checkout is, if this release's patch is in it.
+    """Say what a checkout is, if this release's patch is in it and its code is what the patch stands for.
 
     Raises:
-        UsageError: It is no such checkout, or the patch is not applied to it.
+        UsageError: It is no such checkout, the patch is not applied to it, or its code is another.
     """
     report = inspect_checkout(root)
     if report.state != "applied":
@@ -116,6 +122,13 @@ def require_patched(root: Path) -> CheckoutReport:
             f"the patch is not applied to {report.root}",
             got="none" if report.state == "absent" else "another version of it",
             next_step=f"sana-wm patches apply --to {report.root}",
+        )
+    if report.unknown_sources:
+        raise UsageError(
+            f"{report.root} has other code than the patch was made for",
+            got=f"commit {report.commit[:12]}, in which these differ: {', '.join(report.unknown_sources)}",
+            expected=_TESTED,
+            next_step="Check out the merge of PR #379: git checkout 40151c8",
         )
     return report
 
