@@ -31,6 +31,7 @@ REPLACEMENTS: dict[str, str] = {
     f"{LTX2}:LTX2AudioVideoRotaryPosEmbed.forward": "sana_wm_mps.refiner:transformer_rope_forward",
     "diffusers.pipelines.ltx2.connectors:LTX2RotaryPosEmbed1d.forward": "sana_wm_mps.refiner:connector_rope_forward",
     "diffusers.models.attention_dispatch:dispatch_attention_fn": "sana_wm_mps.refiner:dispatch_attention",
+    f"{UPSTREAM_REFINER}:DiffusersLTX2Refiner._forward_video_only": "sana_wm_mps.refiner:forward_video_only",
     f"{UPSTREAM_REFINER}:torch": "sana_wm_mps.device:TORCH",
 }
 #: Modules that took a replaced function in by `from ... import`, and so hold the original under its name.

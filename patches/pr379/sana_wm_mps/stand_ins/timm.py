@@ -24,10 +24,10 @@ class Mlp(nn.Module):
         super().__init__()
         if drop:
             raise ValueError("dropout is for training, which this stand-in does not do")
-        hidden_features = hidden_features or in_features
-        self.fc1 = nn.Linear(in_features, hidden_features, bias=bias)
+        width = hidden_features or in_features
+        self.fc1 = nn.Linear(in_features, width, bias=bias)
         self.act = act_layer()
-        self.fc2 = nn.Linear(hidden_features, out_features or in_features, bias=bias)
+        self.fc2 = nn.Linear(width, out_features or in_features, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
