@@ -175,3 +175,14 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(
     for name in ("stage1", "refined"):
         whole, stopped = (run / "latents" / f"{name}.safetensors" for run in (runs["pr379"], tmp_path / "run"))
         assert whole.read_bytes() == stopped.read_bytes()
+
+
+def test_the_released_weight_file_fits_upstreams_network_at_full_size(pr_root: Path) -> None:
+    program = PROGRAM.with_name("full_size.py")
+    done = subprocess.run([sys.executable, str(program), str(pr_root)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "stored_tensors": 872,
+        "parameters": 2_661_800_448,
+        "same_names_and_shapes": True,
+    }
