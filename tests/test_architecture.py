@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "templates": set(),
     "configs": set(),
     "handoff": {"errors", "durable", "manifest", "camera"},
-    "weights": {"errors", "manifest", "handoff", "configs"},
+    "weights": {"errors", "durable", "manifest", "handoff", "configs"},
     "planning": {"errors", "manifest", "weights"},
     "runtime": {"errors", "durable", "manifest", "handoff", "planning"},
     "models": {"errors", "patches", "planning", "runtime", "weights"},

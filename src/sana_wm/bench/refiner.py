@@ -25,7 +25,16 @@ from sana_wm.models.refiner.loading import open_refiner_engine
 from sana_wm.models.refiner.pointwise import Pointwise, compiled
 from sana_wm.models.refiner.refine import refine_autoregressive, refine_single_shot
 from sana_wm.models.refiner.transformer import RefinerEngine
-from sana_wm.planning.refiner import GIB, SIGMAS, Refinement, RefinerMode, RefinerSizes, measure_refiner, plan_refiner
+from sana_wm.planning.refiner import (
+    GIB,
+    SIGMAS,
+    Refinement,
+    RefinerMode,
+    RefinerSizes,
+    measure_refiner,
+    plan_refiner,
+    refinement_tflop,
+)
 from sana_wm.runtime.device import (
     empty_cache,
     limit_memory,
@@ -126,7 +135,10 @@ def resident_row(
         lambda latents: refine(engine, mode, (latents, prompt_embeds, mask)),
         repeats,
     )
-    return {**row, "mode": mode, "plan": {"mode": "resident"}, "predicted_bytes": sizes.resident_bytes}, result
+    block_parameters = sizes.blocks * sizes.block_bytes // torch.bfloat16.itemsize
+    tflop = refinement_tflop(engine.transformer.config, _refinement(mode, inputs), block_parameters)
+    facts = {"mode": mode, "tflop": tflop, "plan": {"mode": "resident"}, "predicted_bytes": sizes.resident_bytes}
+    return {**row, **facts}, result
 
 
 def streamed_row(

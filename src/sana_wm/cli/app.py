@@ -33,6 +33,18 @@ def common(
 
 
 # Imported for what they register; below `app`, which they need.
-from sana_wm.cli import bench, demo, doctor, manifest, patches, run, weights  # noqa: E402
+from sana_wm.cli import bench, demo, doctor, manifest, patches, plan, run, weights  # noqa: E402
 
-__all__ = ["app", "bench", "demo", "doctor", "manifest", "patches", "patches_app", "run", "weights", "weights_app"]
+__all__ = [
+    "app",
+    "bench",
+    "demo",
+    "doctor",
+    "manifest",
+    "patches",
+    "patches_app",
+    "plan",
+    "run",
+    "weights",
+    "weights_app",
+]

@@ -11,7 +11,7 @@ import typer
 
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson, ManifestPath
-from sana_wm.errors import UsageError
+from sana_wm.errors import MemoryCapError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,9 @@ AcceptNumerics = Annotated[
     list[str] | None,
     typer.Option("--accept-numerics", metavar="RULE", help="Run although this numerics check fails; may be repeated."),
 ]
+AcceptOverCap = Annotated[
+    bool, typer.Option("--accept-over-cap", help="Run although the plan does not fit the memory cap.")
+]
 
 
 @app.command("run-pipeline")
@@ -41,6 +44,7 @@ def run_pipeline(
         Path | None, typer.Option("--frames-dir", help="Write the frames as PNG, too; goes into video.frames_dir.")
     ] = None,
     accept_numerics: AcceptNumerics = None,
+    accept_over_cap: AcceptOverCap = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a manifest: Stage 1, refiner and VAE decode, each in a process of its own."""
@@ -63,6 +67,7 @@ def run_pipeline(
             typer.echo(f"--force would delete what {stage} left", err=True)
         _print_decisions(_decide(run, manifest, None), as_json=as_json)
         return
+    manifest = _check_memory(manifest, _decide(run, manifest, None), accept=accept_over_cap)
     _check_numerics(manifest, accept_numerics)
     with owning(run) as lock:
         for path in prepare(run, manifest, force=force):
@@ -75,7 +80,14 @@ def resume(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A directory that run-pipeline made.")],
     start_from: StartFrom = None,
     dry_run: DryRun = False,
+    cap_gib: Annotated[
+        float | None, typer.Option("--cap-gib", min=0.1, help="From now on this memory.cap_gib, in GiB.")
+    ] = None,
+    budget_gib: Annotated[
+        float | None, typer.Option("--budget-gib", min=0.1, help="From now on this memory.budget_gib, in GiB.")
+    ] = None,
     accept_numerics: AcceptNumerics = None,
+    accept_over_cap: AcceptOverCap = False,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a run: skip what is done and matches its receipt, run the rest."""
@@ -86,13 +98,36 @@ def resume(
     if start_from is not None and stage is None:
         raise UsageError("--from names no stage", got=repr(start_from), expected=", ".join(STAGES))
     run = RunDirectory(run_dir.resolve())
-    manifest = run.read_manifest()
+    stored = run.read_manifest()
+    asked = {"cap_gib": cap_gib, "budget_gib": budget_gib}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    manifest = stored.model_copy(update={"memory": stored.memory.model_copy(update=changes)})
     if dry_run:
         _print_decisions(_decide(run, manifest, stage), as_json=as_json)
         return
+    checked = _check_memory(manifest, _decide(run, manifest, stage), accept=accept_over_cap)
     _check_numerics(manifest, accept_numerics)
     with owning(run) as lock:
-        _execute(run, manifest, stage, lock, as_json=as_json)
+        if checked.memory != stored.memory:
+            run.write_manifest(checked)
+        _execute(run, checked, stage, lock, as_json=as_json)
+
+
+def _check_memory(manifest: RunManifest, decisions: Sequence[StageDecision], *, accept: bool) -> RunManifest:
+    """Refuse to start a stage that will not fit; on demand warn and plan it as lean as it gets."""
+    from sana_wm.cli.plan import plan_here
+    from sana_wm.launcher.plan import plan_over_cap, require_fit
+
+    stages: list[Stage] = [one.stage for one in decisions if one.action == "run"]
+    plan = plan_here(manifest, stages)
+    try:
+        require_fit(plan)
+    except MemoryCapError as error:
+        if not accept:
+            raise
+        typer.echo(f"warning: {error}", err=True)
+        return plan_over_cap(manifest, plan.device)
+    return manifest
 
 
 def _check_numerics(manifest: RunManifest, accepted: list[str] | None) -> None:

@@ -71,9 +71,11 @@ class PhaseRecord(Record):
 class ProcessRecord(Record):
     """What the parent saw of the stage's process, children included; `None` where nothing could be read.
 
-    Pairs are what the machine had left, and what was in use on its NVIDIA cards, right before and right after.
+    `seconds` is the life of the process, the start of Python included. Pairs are what the machine had left, and what
+    was in use on its NVIDIA cards, right before and right after.
     """
 
+    seconds: float = 0.0
     peak_process_bytes: int | None
     peak_device_bytes: int | None
     after_exit_processes: int

@@ -53,7 +53,7 @@ def check_output(manifest: Manifest) -> list[Problem]:
     if manifest.video.frames_dir is not None:
         problems += _check_writable("video.frames_dir", Path(manifest.video.frames_dir))
     if not problems:
-        free_bytes = shutil.disk_usage(_existing_part(Path(manifest.output_dir))).free
+        free_bytes = shutil.disk_usage(existing_part(Path(manifest.output_dir))).free
         if free_bytes < needed_bytes(manifest):
             problems.append(
                 Problem(
@@ -112,7 +112,7 @@ def check_backend(manifest: Manifest) -> list[Problem]:
 
 def _check_writable(field: str, folder: Path) -> list[Problem]:
     try:
-        existing = _existing_part(folder)
+        existing = existing_part(folder)
         # Trying is the only true answer: permissions, read-only volumes and special file systems all count.
         tempfile.TemporaryDirectory(dir=existing, prefix=".sana-wm-").cleanup()
     except OSError as error:
@@ -128,7 +128,7 @@ def _check_writable(field: str, folder: Path) -> list[Problem]:
     return []
 
 
-def _existing_part(folder: Path) -> Path:
+def existing_part(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there."""
     return next(part for part in (folder, *folder.parents) if part.exists())
 

@@ -36,10 +36,13 @@ from sana_wm.handoff.receipts import (
 from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
 from sana_wm.launcher.decisions import StageDecision
 from sana_wm.launcher.governor import MemoryLimits
+from sana_wm.launcher.history import History
+from sana_wm.launcher.plan import phase_times
 from sana_wm.launcher.process import StageProcess, stage_command, stage_environment
 from sana_wm.launcher.remedies import remedy
 from sana_wm.launcher.supervisor import StopRequests, View, supervise
 from sana_wm.manifest.model import RunManifest
+from sana_wm.planning.device import Device
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.manifest_layout import locate_weights
 
@@ -173,6 +176,7 @@ def execute(
     remove_parts_under(run.path)
     cap_bytes = int(manifest.memory.cap_gib * 1024**3)
     child_environment = stage_environment(environment, cap_bytes)
+    history = History.of_this_user(environment)
     stops = StopRequests()
     started_s = time.monotonic()
     with stops.listening():
@@ -184,17 +188,20 @@ def execute(
             if start_over:
                 run.clear_stage(stage, kept_parts=True)
             run.receipt_file(stage).unlink(missing_ok=True)
+            is_whole = not any(run.checkpoint_folder(stage).glob("*"))
             process = StageProcess(command(stage, run), run, stage, child_environment, lock)
-            _watch_stage(process, run, manifest, stage, stops, view)
+            receipt, device = _watch_stage(process, run, manifest, stage, stops, view)
+            if is_whole and device is not None:
+                history.add(phase_times(manifest, device, receipt))
     _write_metrics(run, manifest, stages, time.monotonic() - started_s)
 
 
 def _watch_stage(
     process: StageProcess, run: RunDirectory, manifest: RunManifest, stage: Stage, stops: StopRequests, view: View
-) -> None:
+) -> tuple[Receipt, Device | None]:
     limits = MemoryLimits(int(manifest.memory.cap_gib * 1024**3))
     try:
-        record = supervise(process, run, stage, limits, stops, view, partial(remedy, manifest, run))
+        record, device = supervise(process, run, stage, limits, stops, view, partial(remedy, manifest, run))
     finally:
         process.kill()
         process.close()
@@ -205,7 +212,9 @@ def _watch_stage(
             next_step=f"Read {run.log_file(stage)}; then go on with: sana-wm resume {run.path}",
         )
     _check_receipt(run, receipt)
-    write_receipt(run, receipt.model_copy(update={"process": record}))
+    receipt = receipt.model_copy(update={"process": record})
+    write_receipt(run, receipt)
+    return receipt, device
 
 
 def _check_receipt(run: RunDirectory, receipt: Receipt) -> None:

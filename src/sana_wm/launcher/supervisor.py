@@ -130,7 +130,7 @@ def supervise(
     stops: StopRequests,
     view: View,
     remedy: Remedy,
-) -> ProcessRecord:
+) -> tuple[ProcessRecord, Device | None]:
     """Watch a stage until it is gone.
 
     Args:
@@ -143,7 +143,7 @@ def supervise(
         remedy: Says what to change when it was stopped over the cap.
 
     Returns:
-        What the system saw of the process.
+        What the system saw of the process, and the device that the stage said it works on.
 
     Raises:
         SanaWMError: Of the class that the stage's exit code names; `MemoryCapError` when it was stopped over the cap,
@@ -176,9 +176,11 @@ def supervise(
     _take_events(process, watch, progress)
     left_behind = process.kill()
     _raise_for(code, watch, left_behind, run, limits, stops, progress, remedy)
-    view.stage_ended(progress, time.monotonic() - progress.started_s)
+    seconds = time.monotonic() - progress.started_s
+    view.stage_ended(progress, seconds)
     after = (read_system_memory(), cards_used_bytes())
-    return ProcessRecord(
+    record = ProcessRecord(
+        seconds=round(seconds, 3),
         peak_process_bytes=watch.peak_process_bytes,
         peak_device_bytes=watch.peak_device_bytes,
         after_exit_processes=len(process.members()),
@@ -186,6 +188,7 @@ def supervise(
         system_available_bytes=(before[0].available_bytes, after[0].available_bytes),
         cards_used_bytes=(before[1], after[1]),
     )
+    return record, watch.device
 
 
 def _take_events(process: StageProcess, watch: _Watch, progress: StageProgress) -> None:

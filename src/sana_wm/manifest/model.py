@@ -153,7 +153,7 @@ class MemorySection(Section):
 
     cap_gib: Positive = Field(default=96.0, description="No stage may use more than this.")
     budget_gib: Positive | None = Field(
-        default=None, description="What engines plan with, if less than the cap allows; null takes what it allows."
+        default=None, description="What engines plan with; null takes what the cap and the device allow."
     )
 
 

@@ -125,6 +125,11 @@ class RunForecaster:
         video = self.manifest.video.model_copy(update={"num_frames": num_frames})
         return replace(self, manifest=self.manifest.model_copy(update={"video": video}))
 
+    def with_budget_gib(self, budget_gib: float) -> RunForecaster:
+        """The same run with another budget under the same cap."""
+        memory = self.manifest.memory.model_copy(update={"budget_gib": budget_gib})
+        return replace(self, manifest=self.manifest.model_copy(update={"memory": memory}))
+
     def with_cap_gib(self, cap_gib: float) -> RunForecaster:
         """The same run under another cap, with all of it as budget."""
         memory = self.manifest.memory.model_copy(update={"cap_gib": float(cap_gib), "budget_gib": None})
@@ -137,10 +142,11 @@ class RunForecaster:
 
     @property
     def budget_bytes(self) -> int:
-        """What an engine may plan with under the manifest's cap and budget."""
-        allowed = budget_bytes(self.device.kind, self.device.memory_bytes, self.cap_bytes)
+        """What an engine plans with: the manifest's budget, otherwise what its cap and the device allow."""
         asked_gib = self.manifest.memory.budget_gib
-        return allowed if asked_gib is None else min(allowed, int(asked_gib * GIB))
+        if asked_gib is not None:
+            return int(asked_gib * GIB)
+        return budget_bytes(self.device.kind, self.device.memory_bytes, self.cap_bytes)
 
     def used_bytes(self, phase: PhaseForecast) -> int:
         """What the governor will hold against the cap: on a Mac the process with its device memory in it."""
