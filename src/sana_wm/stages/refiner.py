@@ -83,7 +83,8 @@ def _refine(
     plan = dict(context.forecaster.refiner_transformer()(context.budget_bytes).plan)
     progress = _Progress(context, context.checkpoints(context.run.stage1_file), latents.shape[2])
     while True:
-        progress.can_shrink = plan["resident_blocks"] > 0
+        # Upstream's code keeps all blocks or does not run.
+        progress.can_shrink = plan["resident_blocks"] > 0 and context.manifest.model.backend == "diffusers"
         try:
             refined = _refine_with(context, phase, latents, encoding, plan["resident_blocks"], progress)
         except _ShrinkAskedError:

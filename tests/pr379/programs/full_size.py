@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from pathlib import Path
@@ -11,11 +10,11 @@ import torch
 from diffusers.models.transformers.transformer_sana_wm import SanaWMTransformer3DModel
 
 from sana_wm.models.loading import build_empty
-from sana_wm.models.pr379.checkout import open_checkout, upstream
+from sana_wm.models.pr379.checkout import open_checkout, upstream, without_chatter
 from sana_wm.weights.layout import STAGE1_RULES
 
 ours = build_empty(SanaWMTransformer3DModel)
-with contextlib.redirect_stdout(sys.stderr):
+with without_chatter():
     open_checkout(Path(sys.argv[1]), torch.bfloat16)
     theirs = build_empty(lambda: upstream("sana_wm_mps.model").build_transformer())
 stored = theirs.state_dict()

@@ -6,7 +6,6 @@ Exit codes: 0 when they agree, 7 when they do not, 2 for wrong usage.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 import tempfile
@@ -18,7 +17,7 @@ import torch
 from sana_wm.diagnostics.parity.trial import build_trial, run_backend
 from sana_wm.diagnostics.parity.verdict import HEADER, Row, compare
 from sana_wm.errors import SanaWMError, StageFailedError
-from sana_wm.models.pr379.checkout import open_checkout
+from sana_wm.models.pr379.checkout import open_checkout, without_chatter
 from sana_wm.patches.checkout import require_patched
 from sana_wm.runtime.device import select_device
 
@@ -48,7 +47,7 @@ def _run(options: argparse.Namespace) -> list[Row]:
         # Ours first: the patch replaces functions of diffusers in this process, too.
         ours = {name: run_backend(trial, "diffusers", device, dtype) for name, dtype in DTYPES.items()}
         for name, dtype in DTYPES.items():
-            with contextlib.redirect_stdout(sys.stderr):  # upstream's code prints
+            with without_chatter():
                 open_checkout(options.pr_root, attention_dtype=dtype)
                 nvidia = run_backend(trial, "pr379", device, dtype, checkout.commit)
             for row in compare(name, ours[name], nvidia, ours["float32"]):

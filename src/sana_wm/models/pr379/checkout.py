@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import sys
+import warnings
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +43,15 @@ def open_checkout(root: Path, attention_dtype: torch.dtype) -> CheckoutReport:
         ) from error
     package.SETTINGS.attention_dtype = attention_dtype
     return report
+
+
+@contextlib.contextmanager
+def without_chatter() -> Generator[None]:
+    """Keep what upstream's code prints and warns of, while it is imported and built, from a table on the terminal."""
+    nowhere = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def upstream(module: str) -> Any:

@@ -11,7 +11,7 @@ from sana_wm.diagnostics.mps_lint.fake_device import move_to_fake_device
 from sana_wm.diagnostics.mps_lint.targets import networks, stock
 from sana_wm.diagnostics.mps_lint.targets.target import Size, Target, Trial, on_device
 from sana_wm.models.loading import build_empty, remove_parts
-from sana_wm.models.pr379.checkout import open_checkout, upstream
+from sana_wm.models.pr379.checkout import open_checkout, upstream, without_chatter
 from sana_wm.models.pr379.refiner import UpstreamRefiner
 from sana_wm.models.pr379.stage1 import UpstreamStage1
 from sana_wm.planning.refiner import SIGMAS
@@ -28,7 +28,8 @@ def upstream_targets(root: Path) -> tuple[Target, ...]:
         UsageError: It is none.
         LibraryMismatchError: Its code is not what the patch was made for.
     """
-    open_checkout(root, torch.bfloat16)
+    with without_chatter():
+        open_checkout(root, torch.bfloat16)
     return (
         Target("stage1", "pr379", _build_stage1, has_frames=True),
         Target("refiner_single_shot", "pr379", _build_refiner, has_frames=True),
@@ -38,9 +39,9 @@ def upstream_targets(root: Path) -> tuple[Target, ...]:
 def _build_stage1(size: Size) -> Trial:
     """One guided step, both prompts one after the other."""
     depth = {} if size.num_layers is None else {"depth": size.num_layers}
-    network: Any = move_to_fake_device(
-        build_empty(lambda: upstream("sana_wm_mps.model").build_transformer(**depth)), torch.bfloat16
-    )
+    with without_chatter():
+        empty = build_empty(lambda: upstream("sana_wm_mps.model").build_transformer(**depth))
+    network: Any = move_to_fake_device(empty, torch.bfloat16)
     frames, height, width = size.latent_num_frames, size.latent_height, size.latent_width
     tokens = networks.STAGE1_PROMPT_TOKENS
     camera = {"raymap": _straight_path(frames), "chunk_plucker": torch.zeros(48, frames, height, width)}
