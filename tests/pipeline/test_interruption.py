@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from sana_wm.cli.progress_view import STOPPING
 from sana_wm.handoff.receipts import read_receipt
 from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.launcher.new_manifest import manifest_of_run
 
 
 def command_line(*arguments: object) -> subprocess.Popen[str]:
@@ -204,3 +205,7 @@ def test_a_damaged_kept_part_is_made_again(undisturbed: RunDirectory, tmp_path: 
     assert process.returncode == 0, err
     assert run.refined_file.read_bytes() == undisturbed.refined_file.read_bytes()
     assert run.refiner_text_file.read_bytes() == undisturbed.refiner_text_file.read_bytes()
+
+
+def test_the_video_itself_gives_the_manifest_that_made_it(undisturbed: RunDirectory) -> None:
+    assert manifest_of_run(undisturbed.video_file) == undisturbed.read_manifest()

@@ -17,6 +17,8 @@ weights_app = typer.Typer(help="Weights: what is needed, what is here, a tiny ch
 app.add_typer(weights_app, name="weights")
 patches_app = typer.Typer(help="What runs in place of library code, and why.", no_args_is_help=True)
 app.add_typer(patches_app, name="patches")
+camera_app = typer.Typer(help="The camera path: what it does, before hours are spent on it.", no_args_is_help=True)
+app.add_typer(camera_app, name="camera")
 
 
 def _print_version(wanted: bool) -> None:
@@ -33,13 +35,16 @@ def common(
 
 
 # Imported for what they register; below `app`, which they need.
-from sana_wm.cli import bench, demo, doctor, manifest, patches, plan, run, weights  # noqa: E402
+from sana_wm.cli import bench, camera, demo, doctor, init_manifest, manifest, patches, plan, run, weights  # noqa: E402
 
 __all__ = [
     "app",
     "bench",
+    "camera",
+    "camera_app",
     "demo",
     "doctor",
+    "init_manifest",
     "manifest",
     "patches",
     "patches_app",

@@ -49,6 +49,7 @@ def run_pipeline(
 ) -> None:
     """Run a manifest: Stage 1, refiner and VAE decode, each in a process of its own."""
     from sana_wm.handoff.run_directory import RunDirectory
+    from sana_wm.launcher.intrinsics import describe_estimate
     from sana_wm.launcher.preflight import check_manifest, list_warnings
     from sana_wm.launcher.run import compare, owning, prepare
     from sana_wm.manifest.loading import load_manifest
@@ -60,6 +61,8 @@ def run_pipeline(
     manifest = check_manifest(parsed)
     for warning in list_warnings(manifest):
         typer.echo(f"warning: {warning}", err=True)
+    if manifest.intrinsics_estimate is not None:
+        typer.echo(f"intrinsics: {describe_estimate(manifest.intrinsics_estimate)}", err=True)
     run = RunDirectory(Path(manifest.output_dir))
     starting_over = compare(run, manifest, force=force)
     if dry_run:

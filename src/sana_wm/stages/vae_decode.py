@@ -18,6 +18,7 @@ from sana_wm.durable import remove_tree, sha256_of
 from sana_wm.errors import SanityError, StageFailedError
 from sana_wm.handoff.camera_path import load_trajectory
 from sana_wm.manifest.model import Manifest
+from sana_wm.manifest.portable import portable_json
 from sana_wm.models.loading import load_vae
 from sana_wm.models.vae.streaming_decoder import StreamingDecoder
 from sana_wm.planning.decode import FASTEST, WORTHWHILE_BYTES, DecodePlan, plan_decode, reach_latent_frames
@@ -70,12 +71,14 @@ def shown_frames(manifest: Manifest) -> ShownFrames:
 
 
 def _video_metadata(context: StageContext) -> dict[str, str]:
+    """What the video says of itself; the manifest makes it again: `sana-wm init-manifest --from video.mp4`."""
     manifest = context.manifest
     return {
         "name": manifest.name,
         "manifest_sha256": sha256_of(context.run.manifest_file),
         "seed": str(manifest.stage1.seed),
         "package_version": __version__,
+        **({"manifest": text} if (text := portable_json(manifest, Path.home())) else {}),
     }
 
 

@@ -50,8 +50,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--target", action="append", help="a network, such as stage1; may be repeated (default: all)")
     parser.add_argument("--frames", type=int, nargs="+", default=FRAMES, help="video lengths, 8k+1")
     parser.add_argument("--layers", type=int, help="build the transformers with so many layers (default: all)")
-    parser.add_argument("--stock", action="store_true", help="check diffusers' own classes instead of ours")
-    parser.add_argument(
+    others = parser.add_mutually_exclusive_group()
+    others.add_argument("--stock", action="store_true", help="check diffusers' own classes instead of ours")
+    others.add_argument(
         "--pr-root", type=Path, metavar="FOLDER", help="check NVIDIA's own classes in this patched checkout instead"
     )
     parser.add_argument("--torch", metavar="RELEASE", help="judge by another torch release, such as 2.15.0")
