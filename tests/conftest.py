@@ -89,6 +89,12 @@ def tiny_manifest(picture: Path, model: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def tiny() -> Callable[..., dict[str, Any]]:
+    """`tiny_manifest`, for tests that change it."""
+    return tiny_manifest
+
+
+@pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, dict[str, Any]]) -> Path:
     """A finished run: 8 latent frames, 8 steps, seven refiner blocks, two video segments. Copy it to change it."""
     folder = tmp_path_factory.mktemp("finished")
@@ -99,10 +105,31 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str
     manifest["stage1"] = {"num_inference_steps": 8, "checkpoint_every": 2, "preview_every": 4}
     manifest["refiner"] = {"block_size": 1}
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    command = [sys.executable, "-m", "sana_wm", "run-pipeline", str(folder / "manifest.json")]
+    command = [sys.executable, "-m", "sana_wm", "run-pipeline", str(folder / "manifest.json"), "--json-progress"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    (folder / "progress.jsonl").write_text(done.stdout)
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def edit_run_manifest() -> Callable[..., None]:
+    """Change a run directory's own manifest as this package would have written it, `section__field=value`."""
+
+    def edit(run_dir: Path, **changes: Any) -> None:
+        from sana_wm.handoff.sealed import read_sealed, write_sealed
+
+        path = run_dir / "manifest.json"
+        data = json.loads(read_sealed(path, next_step=""))
+        for dotted, value in changes.items():
+            *sections, name = dotted.split("__")
+            holder = data
+            for section in sections:
+                holder = holder[section]
+            holder[name] = value
+        write_sealed(path, json.dumps(data, indent=2))
+
+    return edit
 
 
 @pytest.fixture

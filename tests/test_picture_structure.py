@@ -62,14 +62,12 @@ def overlay_marks(picture: np.ndarray) -> np.ndarray:
 
 
 def plot_panels(action: str) -> list[np.ndarray]:
-    """The pixels of both panels, from above and from the side, without the legend."""
+    """The pixels of both panels, from above and from the side."""
     figure = draw_path(action_trajectory(action), fps=16, title=action)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.array(canvas.buffer_rgba())[::-1, :, :3]  # rows upwards, as matplotlib's boxes count
-    panels = [next(axes for axes in figure.axes if axes.get_title() == title) for title in TITLES]
-    legend = panels[0].get_legend().get_window_extent().padded(4)
-    pixels[int(legend.y0) : int(legend.y1), int(legend.x0) : int(legend.x1)] = 255
+    panels = (next(axes for axes in figure.axes if axes.get_title() == title) for title in TITLES)
     boxes = [axes.get_window_extent() for axes in panels]
     return [pixels[int(box.y0) : int(box.y1), int(box.x0) : int(box.x1)][::-1] for box in boxes]
 

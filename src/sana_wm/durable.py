@@ -7,18 +7,21 @@ names such a file in a receipt does so after this, so that a name never points t
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from sana_wm.errors import HandoffError
 
 #: What `part_path` names end in, before their suffix: leftovers of interrupted writes, never read.
 PART = ".part"
+#: How a system says that there is no room.
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def part_path(path: Path) -> Path:
@@ -26,31 +29,53 @@ def part_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}{PART}{path.suffix}")
 
 
+def is_part(path: Path) -> bool:
+    """Whether a name is one that `part_path` makes."""
+    return f"{PART}." in path.name
+
+
+#: Called at every named point of a write with the point and the file's final path; only the tests that kill or fail a
+#: process at each of them set it.
+on_point: Callable[[str, Path], None] | None = None
+
+
 def publish(part: Path, path: Path) -> None:
     """Give a finished file its name so that neither a crash nor a power cut leaves half of it under that name."""
     part.chmod(0o666 & ~_umask())  # some writers, safetensors among them, leave 0600 whatever the user wants
+    _reach("before fsync", path)
     _sync(part)
+    _reach("after fsync", path)
+    _reach("before rename", path)
     part.replace(path)
+    _reach("after rename", path)
+    _reach("before folder fsync", path)
     _sync(path.parent)
+    _reach("after folder fsync", path)
 
 
 @contextlib.contextmanager
-def durable_file(path: Path) -> Generator[Path]:
+def durable_file(path: Path, size_bytes: int | None = None) -> Generator[Path]:
     """Yield a temporary path to write; on success it becomes `path`, on failure it is removed.
+
+    Args:
+        path: The file.
+        size_bytes: What it will hold, as far as that is known before: for the message when there is no space.
 
     Raises:
         HandoffError: The file cannot be written (no space, read-only, vanished volume).
     """
     part = part_path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
+        _reach("before write", path)
         yield part
+        _reach("after write", path)
         publish(part, path)
     except OSError as error:
         raise HandoffError(
             f"{path} cannot be written",
             got=error.strerror or str(error),
-            expected="a writable folder with free space",
+            expected=_wanted_room(path, part, size_bytes) if error.errno in NO_SPACE else "a folder to write to",
             next_step="Free some space or choose another output_dir; what was written before is untouched.",
         ) from error
     finally:
@@ -60,14 +85,16 @@ def durable_file(path: Path) -> Generator[Path]:
 
 def write_durably(path: Path, content: bytes | str) -> None:
     """Write a whole small file durably; see `durable_file`."""
-    with durable_file(path) as part:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
+    data = content.encode() if isinstance(content, str) else content
+    with durable_file(path, len(data)) as part:
+        part.write_bytes(data)
 
 
 def remove_parts_under(folder: Path) -> None:
     """Remove what interrupted writes left in a folder and below; for the folder's one owner only."""
-    for leftover in folder.rglob(f"*{PART}.*"):
-        leftover.unlink()
+    for path in folder.rglob("*"):
+        if is_part(path):
+            path.unlink(missing_ok=True)  # an orphan that ends now may take its own away
 
 
 def sha256_of(path: Path) -> str:
@@ -89,6 +116,29 @@ def remove_tree(path: Path) -> None:
         path.unlink()
     elif path.is_dir():
         shutil.rmtree(path)
+
+
+def _reach(point: str, path: Path) -> None:
+    if on_point is not None:
+        on_point(point, path)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, so that a power cut does not take the entry that names it."""
+    missing = [part for part in (folder, *folder.parents) if not part.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        _sync(made.parent)
+
+
+def _wanted_room(path: Path, part: Path, size_bytes: int | None) -> str:
+    """How many bytes are needed, in words; at least what was written when it is not known."""
+    with contextlib.suppress(OSError):
+        free_bytes = shutil.disk_usage(path.parent).free
+        written_bytes = part.stat().st_size if part.exists() else 0
+        needed = f"{size_bytes} bytes" if size_bytes is not None else f"more than {written_bytes + free_bytes} bytes"
+        return f"{needed} of free space, where {written_bytes + free_bytes} are"
+    return "free space"
 
 
 def _sync(path: Path) -> None:

@@ -5,6 +5,7 @@ A message has four parts on one line: what happened, what was got, what was expe
 
 from __future__ import annotations
 
+import errno
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -154,3 +155,30 @@ class InterruptedRunError(SanaWMError):
     """The run was asked to stop and did, after saving."""
 
     exit_code = 130
+
+
+_STORAGE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN),
+)
+_FILES = (errno.EMFILE, errno.ENFILE)
+
+
+def as_refusal(error: OSError) -> SanaWMError | None:
+    """What the system refused, as an error of ours; `None` where it is rather a bug, whose traceback is wanted."""
+    where = f": {error.filename}" if error.filename else ""
+    if error.errno in _STORAGE:
+        return HandoffError(
+            f"the system refused access to a file{where}",
+            got=error.strerror,
+            expected="a volume that is there, with free space, that you may write to",
+            next_step="What was written before is untouched: once that is mended, go on with sana-wm resume RUN_DIR.",
+        )
+    if error.errno in _FILES:
+        return StageFailedError(
+            f"the system opens no more files{where}",
+            got=error.strerror,
+            expected="256 open files or more for a process",
+            next_step="Raise the limit (ulimit -n 1024), then go on with sana-wm resume RUN_DIR.",
+        )
+    return None

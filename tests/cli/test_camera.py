@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -88,7 +89,21 @@ def test_preview_of_an_action_needs_a_picture_and_its_view(sana_wm: Cli, picture
     arguments = ("camera", "preview", "--action", "w-8", "-o", tmp_path / "preview.mp4")
     assert "a preview needs a picture" in sana_wm(*arguments)[2]
     assert "Give --fov-deg" in sana_wm(*arguments, "--image", picture)[2]
-    assert sana_wm(*arguments, "--image", picture, "--fov-deg", "70")[0] == 0
+    arguments = (*arguments, "--image", picture, "--fov-deg", "70")
+    assert "the camera path leaves the scene" in sana_wm(*arguments, "--backdrop", "0.3")[2]
+    assert sana_wm(*arguments)[0] == 0
+
+
+@pytest.mark.long
+def test_a_preview_of_321_frames_takes_seconds(demo: Path, tmp_path: Path) -> None:
+    """CPU time of the whole command, so that other work on the machine does not count."""
+    command = [sys.executable, "-m", "sana_wm", "camera", "preview", "--action", "w-80,jw-40,w-40,lw-60,w-100"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    picture = ["--image", str(demo / "demo_0.png"), "--fov-deg", "93", "-o", str(tmp_path / "preview.mp4")]
+    subprocess.run([*command, *picture], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
+    assert probe(tmp_path / "preview.mp4").num_frames == 321
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,7 @@ def test_roots_are_named_by_variable_and_unset_ones_are_said(
         (("--fov-deg", "70"), "no prompt is given"),
         (("--prompt", " ", "--fov-deg", "70"), "no prompt is given"),
         (("--prompt", "p", "--prompt-file", "f", "--fov-deg", "70"), "exclude each other"),
+        (("--prompt", "p", "--fov-deg", "70", "--action", ""), "the action string is empty"),
         (("--prompt", "p", "--fov-deg", "70", "--action", "w-7"), "the camera path is too short"),
         (("--prompt", "p", "--fov-deg", "70", "--action", "w-8", "--poses", "p.npy"), "exclude each other"),
         (("--prompt", "p", "--fov-deg", "70", "--preset", "quick"), "--preset names none; got 'quick'"),

@@ -16,9 +16,9 @@ from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher import diagnosis
 from sana_wm.launcher.cache import cache_folder
 from sana_wm.launcher.diagnosis import run_diagnostic
+from sana_wm.launcher.lock import owning
 from sana_wm.launcher.numerics_gate import MachineKey, NumericsGate
 from sana_wm.launcher.preflight import check_manifest
-from sana_wm.launcher.run import owning
 from sana_wm.manifest.loading import load_manifest
 
 KEY = MachineKey(host="mac", processor="arm64 arm", system="macOS-26.2-arm64", torch="2.14.1", sana_wm="0.1.0")

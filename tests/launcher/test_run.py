@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sana_wm.durable import part_path
 from sana_wm.errors import (
     HandoffError,
     IncompleteWeightsError,
@@ -26,15 +29,17 @@ from sana_wm.errors import (
     StageFailedError,
     WeightsError,
 )
-from sana_wm.handoff.receipts import read_receipt
+from sana_wm.handoff.receipts import RESULTS_VERSION, OutputFile, WeightFile, read_receipt, write_receipt
 from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
-from sana_wm.launcher import supervisor
+from sana_wm.launcher import power, supervisor
 from sana_wm.launcher.decisions import decide
+from sana_wm.launcher.lock import owning
+from sana_wm.launcher.power import PowerReading, PowerWatch
 from sana_wm.launcher.preflight import resolve_manifest
 from sana_wm.launcher.progress import StageProgress
-from sana_wm.launcher.run import execute, owning, prepare
+from sana_wm.launcher.run import check_receipts, execute, prepare
 from sana_wm.manifest.loading import load_manifest
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.model import PowerSection, RunManifest
 
 FAKES = Path(__file__).parent / "fake_stages"
 CAP_GIB = 0.2
@@ -213,6 +218,98 @@ sys.stdin.read()
         time.sleep(0.02)
 
 
+def test_a_run_directory_that_goes_away_stops_its_stage(run: RunDirectory, resolved: RunManifest) -> None:
+    """As when the volume that it lies on is taken away; nothing may be written to what is there instead."""
+    elsewhere = run.path.with_name("elsewhere")
+
+    def take_away() -> None:
+        while not run.events_file("stage1").exists():
+            time.sleep(0.02)
+        run.path.rename(elsewhere)
+
+    thread = threading.Thread(target=take_away)
+    thread.start()
+    command = fake(stage1="stops_when_asked")
+    with owning(run) as lock, pytest.raises(HandoffError, match="went away while a stage worked in it") as caught:
+        execute(
+            run,
+            resolved,
+            decide(run, resolved, []),
+            environment=os.environ,
+            view=SilentView(),
+            command=command,
+            lock=lock,
+        )
+    thread.join()
+    assert caught.value.exit_code == 4
+    assert not run.path.exists()
+    elsewhere.rename(run.path)
+    assert_resumable(run, resolved)
+
+
+def test_of_twenty_processes_at_once_one_owns_the_directory(run: RunDirectory) -> None:
+    """Forked, so that all are ready at the same moment; as whole commands in tests/pipeline/test_refusals.py."""
+    context = multiprocessing.get_context("fork")
+    ready, done = context.Barrier(20), context.Barrier(20)
+    codes = context.SimpleQueue()
+
+    def own() -> None:
+        ready.wait()
+        try:
+            with owning(run):
+                codes.put(0)
+                done.wait()
+        except RunDirectoryBusyError as error:
+            codes.put(error.exit_code)
+            done.wait()
+
+    processes = [context.Process(target=own) for _ in range(20)]
+    for process in processes:
+        process.start()
+    found = sorted(codes.get() for _ in processes)
+    for process in processes:
+        process.join()
+    assert found == [0] + [9] * 19
+
+
+def test_a_lock_file_that_is_a_link_is_not_followed(run: RunDirectory, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    run.lock_file.unlink()
+    run.lock_file.symlink_to(precious)
+    with pytest.raises(HandoffError, match="cannot be owned"), owning(run):
+        pass
+    assert precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["latents", "checkpoints", "receipts", "video.mp4"])
+def test_links_out_of_the_directory_are_refused(
+    run: RunDirectory, resolved: RunManifest, tmp_path: Path, name: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (run.path / name).symlink_to(outside)
+    with pytest.raises(HandoffError, match="leads out of the run directory") as caught:
+        go(run, resolved)
+    assert caught.value.exit_code == 4
+    with pytest.raises(HandoffError, match="leads out of the run directory"):
+        prepare(run, resolved, force=True)
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "latents/../../outside", "link"])
+def test_a_receipt_cannot_name_a_file_outside(run: RunDirectory, resolved: RunManifest, name: str) -> None:
+    go(run, resolved)
+    (run.path.parent / "outside").write_text("")
+    (run.path / "link").symlink_to("link")  # to itself: not even its end can be found
+    receipt = read_receipt(run, "vae_decode")
+    assert receipt is not None
+    named = OutputFile(sha256=hashlib.sha256(b"").hexdigest(), size_bytes=0)
+    write_receipt(run, receipt.model_copy(update={"outputs": receipt.outputs | {name: named}}))
+    decision = decide(run, resolved, [])[2]
+    assert (decision.action, decision.reason) == ("run", f"{name} is no file inside the run directory")
+
+
 def test_a_directory_in_use_is_refused_with_its_owner(run: RunDirectory) -> None:
     with (
         owning(run),
@@ -239,18 +336,61 @@ def test_another_manifest_is_refused_and_force_deletes_only_what_changes(
     assert actions(run, other) == ["skip", "run", "run"]
 
 
-def test_force_takes_over_a_directory_whose_manifest_is_damaged(run: RunDirectory, resolved: RunManifest) -> None:
+def test_force_takes_over_a_directory_whose_manifest_is_damaged_and_keeps_what_its_receipts_vouch_for(
+    run: RunDirectory, resolved: RunManifest, write_manifest: Callable[..., Path]
+) -> None:
     go(run, resolved)
+    other = resolve_manifest(load_manifest(write_manifest(refiner__seed=7), {}))
     run.manifest_file.write_text("{")
     with pytest.raises(HandoffError, match="is damaged"):
         prepare(run, resolved, force=False)
     prepare(run, resolved, force=True)
-    assert actions(run, resolved) == ["run"] * 3
+    assert actions(run, resolved) == ["skip"] * 3
+    run.manifest_file.write_text("{")
+    prepare(run, other, force=True)
+    assert actions(run, other) == ["skip", "run", "run"]
+
+
+def test_a_run_does_not_go_on_under_the_manifest_of_another(
+    run: RunDirectory, resolved: RunManifest, write_manifest: Callable[..., Path]
+) -> None:
+    go(run, resolved)
+    check_receipts(run, resolved)
+    run.write_manifest(resolve_manifest(load_manifest(write_manifest(refiner__seed=7), {})))
+    with pytest.raises(HandoffError, match=r"ran under; got refiner\.seed: 42 -> 7") as caught:
+        check_receipts(run, run.read_manifest())
+    assert caught.value.exit_code == 4
+
+
+def test_other_versions_are_named_and_keep_what_is_done_unless_results_change_on_purpose(
+    run: RunDirectory, resolved: RunManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rule of docs/runs.md."""
+    go(run, resolved)
+    receipt = read_receipt(run, "stage1")
+    assert receipt is not None
+    write_receipt(run, receipt.model_copy(update={"versions": {"torch": "1.0"}}))
+    (kept, *_) = decide(run, resolved, [])
+    assert kept.action == "skip"
+    assert "kept although versions changed: torch 1.0 -> " in kept.reason
+    monkeypatch.setitem(RESULTS_VERSION, "stage1", 2)
+    (again, *_) = decide(run, resolved, [])
+    assert again.action == "run"
+    assert "version changed: sana-wm 0 made it" in again.reason
+
+
+def test_a_setting_that_a_later_release_added_counts_as_its_default(run: RunDirectory, resolved: RunManifest) -> None:
+    go(run, resolved)
+    receipt = read_receipt(run, "refiner")
+    assert receipt is not None
+    older = {name: value for name, value in receipt.settings.items() if name != "refiner.sink_size"}
+    write_receipt(run, receipt.model_copy(update={"settings": older}))
+    assert actions(run, resolved)[1] == "skip"
+    changed = resolved.model_copy(update={"refiner": resolved.refiner.model_copy(update={"sink_size": 2})})
+    assert decide(run, changed, [])[1].reason == "manifest field changed: refiner.sink_size: 1 -> 2"
 
 
 def test_other_weights_are_a_reason_to_run_and_absent_ones_are_not(run: RunDirectory, resolved: RunManifest) -> None:
-    from sana_wm.handoff.receipts import WeightFile, write_receipt
-
     go(run, resolved)
     receipt = read_receipt(run, "stage1")
     assert receipt is not None
@@ -259,7 +399,10 @@ def test_other_weights_are_a_reason_to_run_and_absent_ones_are_not(run: RunDirec
     assert actions(run, resolved)[0] == "skip"
     assert decide(run, resolved, [file])[0].action == "skip"
     other = decide(run, resolved, [file.model_copy(update={"identity_sha256": "b"})])[0]
-    assert (other.action, other.reason) == ("run", "weights changed: transformer (dit.safetensors)")
+    assert (other.action, other.reason) == (
+        "run",
+        "weights changed: transformer (dit.safetensors) is not the file it ran with",
+    )
 
 
 def test_missing_weights_are_said_before_anything_is_touched(run: RunDirectory, resolved: RunManifest) -> None:
@@ -281,7 +424,7 @@ import os, sys
 from pathlib import Path
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.process import StageProcess
-from sana_wm.launcher.run import owning
+from sana_wm.launcher.lock import owning
 run = RunDirectory(Path({str(run.path)!r}))
 with owning(run) as lock:
     command = [sys.executable, {str(FAKES / "stops_when_asked.py")!r}, "stage1", str(run.path)]
@@ -308,6 +451,33 @@ with owning(run) as lock:
         except RunDirectoryBusyError:
             time.sleep(0.05)
     pytest.fail("the directory stays in use after its stage is gone")
+
+
+def test_a_run_pauses_on_a_low_battery_and_goes_on_by_itself(
+    run: RunDirectory, resolved: RunManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def charge() -> PowerReading:
+        began = run.events_file("stage1").exists() and not (run.path / "paused_once").exists()
+        return PowerReading(10.0 if began else 90.0, None)
+
+    monkeypatch.setattr(PowerWatch.__init__, "__kwdefaults__", {"read": charge, "clock": None})
+    monkeypatch.setattr(power, "LOOK_EVERY_S", 0.05)
+    asking = resolved.model_copy(update={"power": PowerSection(pause_below_battery_percent=50)})
+    said: list[str] = []
+    execute(
+        run,
+        asking,
+        decide(run, asking, []),
+        environment=os.environ,
+        view=SilentView(),
+        command=fake(stage1="pauses_once"),
+        say=said.append,
+    )
+    assert said == [
+        "pausing at the next checkpoint: the battery is at 10 % (power.pause_below_battery_percent 50)",
+        "stage1 goes on",
+    ]
+    assert actions(run, asking) == ["skip"] * 3
 
 
 def test_asking_twice_ends_the_stage_at_once(run: RunDirectory, resolved: RunManifest) -> None:
@@ -344,6 +514,17 @@ def test_a_folder_that_is_no_run_directory_is_left_alone(resolved: RunManifest) 
     with pytest.raises(HandoffError, match=r"thesis\.txt"):
         prepare(directory, resolved, force=True)
     assert (directory.path / "thesis.txt").read_text() == "precious"
+
+
+def test_a_directory_with_nothing_but_a_half_written_manifest_is_taken(resolved: RunManifest) -> None:
+    """What a kill during the first write leaves; found by the kill matrix."""
+    directory = RunDirectory(Path(resolved.output_dir))
+    part = part_path(directory.manifest_file)
+    part.parent.mkdir()
+    part.write_text("{")
+    with owning(directory):
+        prepare(directory, resolved, force=False)
+    assert directory.read_manifest() == resolved
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from sana_wm.cli.progress_view import STOPPING
 from sana_wm.handoff.receipts import read_receipt
 from sana_wm.handoff.run_directory import RunDirectory, Stage
 from sana_wm.launcher.new_manifest import manifest_of_run
+
+EditManifest = Callable[..., None]
 
 
 def command_line(*arguments: object) -> subprocess.Popen[str]:
@@ -104,12 +107,12 @@ def test_a_run_interrupted_after_stage1_says_how_to_go_on_and_resume_makes_the_s
     assert run.refined_file.read_bytes() == undisturbed.refined_file.read_bytes()
 
 
-def test_a_changed_input_file_is_refused_by_the_stage(undisturbed: RunDirectory, tmp_path: Path) -> None:
+def test_a_changed_input_file_is_refused_by_the_stage(
+    undisturbed: RunDirectory, tmp_path: Path, edit_run_manifest: EditManifest
+) -> None:
     run = RunDirectory(tmp_path / "run")
     shutil.copytree(undisturbed.path, run.path)
-    data = json.loads(run.manifest_file.read_text())
-    data["inputs"]["input.image"]["sha256"] = "0" * 64
-    run.manifest_file.write_text(json.dumps(data))
+    edit_run_manifest(run.path, **{"inputs__input.image__sha256": "0" * 64})
     process = start_stage(run, "stage1")
     _, err = process.communicate()
     assert process.returncode == 4
@@ -156,19 +159,22 @@ def test_previews_are_left_beside_the_run(undisturbed: RunDirectory) -> None:
 @pytest.mark.parametrize(
     ("stage", "limits", "said"),
     [
-        ("stage1", {"latent_std_max": 0.1}, "latents look broken at step 2 of 8: latent frames"),
-        ("vae_decode", {"constant_std": 1000.0}, "decoded video looks broken"),
+        ("stage1", {"sanity__latent_std_max": 0.1}, "latents look broken at step 2 of 8: latent frames"),
+        ("vae_decode", {"sanity__constant_std": 1000.0}, "decoded video looks broken"),
     ],
 )
 def test_a_result_that_looks_broken_stops_the_stage_and_is_kept(
-    undisturbed: RunDirectory, tmp_path: Path, stage: Stage, limits: dict[str, float], said: str
+    undisturbed: RunDirectory,
+    tmp_path: Path,
+    stage: Stage,
+    limits: dict[str, float],
+    said: str,
+    edit_run_manifest: EditManifest,
 ) -> None:
     run = RunDirectory(tmp_path / "run")
     shutil.copytree(undisturbed.path, run.path)
     run.clear_stage(stage)
-    data = json.loads(run.manifest_file.read_text())
-    data["sanity"] |= limits
-    run.manifest_file.write_text(json.dumps(data))
+    edit_run_manifest(run.path, **limits)
     process = start_stage(run, stage)
     _, err = process.communicate()
     assert process.returncode == 8
@@ -177,13 +183,13 @@ def test_a_result_that_looks_broken_stops_the_stage_and_is_kept(
     assert not run.receipt_file(stage).exists()
 
 
-def test_refining_with_another_seed_skips_the_text_encoder(undisturbed: RunDirectory, tmp_path: Path) -> None:
+def test_refining_with_another_seed_skips_the_text_encoder(
+    undisturbed: RunDirectory, tmp_path: Path, edit_run_manifest: EditManifest
+) -> None:
     run = RunDirectory(tmp_path / "run")
     shutil.copytree(undisturbed.path, run.path)
     run.clear_stage("refiner")
-    data = json.loads(run.manifest_file.read_text())
-    data["refiner"]["seed"] = 7
-    run.manifest_file.write_text(json.dumps(data))
+    edit_run_manifest(run.path, refiner__seed=7)
     process = start_stage(run, "refiner")
     _, err = process.communicate()
     assert process.returncode == 0, err

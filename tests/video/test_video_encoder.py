@@ -188,22 +188,22 @@ def test_an_interrupted_video_has_the_same_frames_as_an_uninterrupted_one(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         crash()
     finished = finished_segments(tmp_path / "parts", 8, METADATA)
-    assert names(tmp_path / "parts") == ["00000.mp4", "00001.mp4"]
+    assert names(tmp_path / "parts") == ["00000.mp4", "00000.sha256", "00001.mp4", "00001.sha256"]
     assert len(finished) == 2
     write_segments(tmp_path / "parts", frames, size, first_segment=2)
     for name in ("whole", "parts"):
-        concatenate(sorted((tmp_path / name).iterdir()), tmp_path / f"{name}.mp4", metadata=METADATA)
+        concatenate(sorted((tmp_path / name).glob("*.mp4")), tmp_path / f"{name}.mp4", metadata=METADATA)
     whole, parts = (np.stack(list(read_frames(tmp_path / f"{name}.mp4"))) for name in ("whole", "parts"))
     assert np.array_equal(whole, parts)
     info = probe(tmp_path / "parts.mp4")
     assert (info.num_frames, info.fps, info.metadata) == (37, 16, METADATA)
-    each = np.concatenate([np.stack(list(read_frames(path))) for path in sorted((tmp_path / "parts").iterdir())])
+    each = np.concatenate([np.stack(list(read_frames(path))) for path in sorted((tmp_path / "parts").glob("*.mp4"))])
     assert np.array_equal(each, parts)
 
 
 def test_joined_segments_keep_an_even_pace(tmp_path, frames, size):
     write_segments(tmp_path / "segments", frames, size)
-    concatenate(sorted((tmp_path / "segments").iterdir()), tmp_path / "video.mp4", metadata={})
+    concatenate(sorted((tmp_path / "segments").glob("*.mp4")), tmp_path / "video.mp4", metadata={})
     ffmpeg = VideoEncoder(tmp_path / "x.mp4", **size)._command[0]
     listing = subprocess.run(
         [ffmpeg, "-v", "error", "-i", tmp_path / "video.mp4", "-enc_time_base", "1/16", "-f", "framecrc", "-"],
@@ -222,12 +222,25 @@ def test_segments_of_another_manifest_or_length_are_not_resumed(tmp_path, frames
     assert finished_segments(tmp_path, 4, METADATA) == []
 
 
+def test_a_segment_with_a_flipped_bit_or_without_its_digest_is_made_again(tmp_path, frames, size):
+    """A bit in the middle of the pictures: ffmpeg counts all its frames and says nothing."""
+    write_segments(tmp_path, frames[:24], size)
+    segment = tmp_path / "00001.mp4"
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    assert probe(segment).num_frames == 8
+    assert len(finished_segments(tmp_path, 8, METADATA)) == 1
+    (tmp_path / "00000.sha256").unlink()
+    assert finished_segments(tmp_path, 8, METADATA) == []
+
+
 def test_a_segment_that_cannot_be_joined_leaves_no_video(tmp_path, frames, size):
     write_segments(tmp_path / "segments", frames, size)
     (tmp_path / "segments" / "00001.mp4").write_bytes(b"not a video")
     # ffmpeg itself skips it and reports success.
     with pytest.raises(HandoffError, match=r"00001\.mp4 is not a whole video"):
-        concatenate(sorted((tmp_path / "segments").iterdir()), tmp_path / "video.mp4", metadata={})
+        concatenate(sorted((tmp_path / "segments").glob("*.mp4")), tmp_path / "video.mp4", metadata={})
     assert names(tmp_path) == ["segments"]
 
 

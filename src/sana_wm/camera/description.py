@@ -45,7 +45,7 @@ class SegmentFacts:
     """What one action segment does.
 
     Attributes:
-        spelling: Canonical, as `jw-40`.
+        spelling: Canonical, as `wj-40`.
         first_frame: Pose at which it begins.
         last_frame: Pose at which it ends.
         held: What its keys ask for, in words.

@@ -6,6 +6,7 @@ Source: Exif 3.0 (CIPA DC-008) for the tags; CIPA DCG-001 for "35 mm equivalent"
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from PIL import ExifTags, Image
@@ -14,6 +15,7 @@ from PIL import ExifTags, Image
 FRAME_DIAGONAL_MM, FRAME_WIDTH_MM = math.hypot(36, 24), 36.0
 #: Millimetres in a FocalPlaneResolutionUnit: inch, centimetre, millimetre, micrometre.
 UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
+DEFAULT_UNIT = 2
 #: Engraved focal lengths are rounded, and focusing changes the true one by a few percent.
 NOMINAL_FOCAL_SHARE = 0.05
 
@@ -64,12 +66,12 @@ def read_focal_length(image: Image.Image) -> FocalLength | str:
         if apart > by_film.uncertainty_share:
             basis = f"the sensor's resolution gives {by_sensor.fx:.0f} px"
             found = FocalLength(by_film.fx, by_film.fy, by_film.source, apart, basis)
-    if exif.get(ExifTags.Base.Orientation, 1) >= 5:  # 5 to 8 lie on their side
+    if _number(exif, ExifTags.Base.Orientation) >= 5:  # 5 to 8 lie on their side
         return FocalLength(found.fy, found.fx, found.source, found.uncertainty_share, found.basis)
     return found
 
 
-def _from_35mm(tags: dict[int, object], width: int, height: int) -> FocalLength | None:
+def _from_35mm(tags: Mapping[int, object], width: int, height: int) -> FocalLength | None:
     equivalent_mm = _number(tags, ExifTags.Base.FocalLengthIn35mmFilm)
     if not equivalent_mm:
         return None
@@ -80,13 +82,11 @@ def _from_35mm(tags: dict[int, object], width: int, height: int) -> FocalLength 
     return FocalLength(focal_px, focal_px, f"EXIF, {equivalent_mm:g} mm (35 mm equivalent)", share, basis)
 
 
-def _from_sensor(tags: dict[int, object], size: tuple[int, int], taken: tuple[float, float]) -> FocalLength | None:
+def _from_sensor(tags: Mapping[int, object], size: tuple[int, int], taken: tuple[float, float]) -> FocalLength | None:
     """From the lens's focal length and the pixels per unit on the sensor, which are those of the picture as taken."""
     focal_mm = _number(tags, ExifTags.Base.FocalLength)
     x, y = _number(tags, ExifTags.Base.FocalPlaneXResolution), _number(tags, ExifTags.Base.FocalPlaneYResolution)
-    unit_mm = UNIT_MM.get(
-        int(_number(tags, ExifTags.Base.FocalPlaneResolutionUnit) or 2)
-    )  # 2 is the standard's default
+    unit_mm = UNIT_MM.get(int(_number(tags, ExifTags.Base.FocalPlaneResolutionUnit)) or DEFAULT_UNIT)
     zoomed = _number(tags, ExifTags.Base.DigitalZoomRatio) not in (0.0, 1.0)  # crops, and no tag says by how much
     if not (focal_mm and x and y and unit_mm and taken[0]) or zoomed:
         return None
@@ -103,7 +103,7 @@ def _is_cropped(size: tuple[int, int], taken: tuple[float, float]) -> bool:
     return abs(size[0] * taken[1] - size[1] * taken[0]) > max(taken)
 
 
-def _number(tags: dict[int, object], tag: ExifTags.Base) -> float:
+def _number(tags: Mapping[int, object], tag: ExifTags.Base) -> float:
     """A tag's value; 0, as the standard has it for unknown, where it is missing or unusable."""
     try:
         value = float(tags.get(tag, 0))  # pyright: ignore[reportArgumentType] - cameras write what they like

@@ -74,9 +74,10 @@ def draw_path(
         axes.plot(*points[-1], "s", color="tab:red", markersize=8, zorder=4, label="end")
         if axes is above:
             _draw_labels(axes, points, labels)
-            axes.legend(loc="best", fontsize=8)
             figure.colorbar(lines, ax=[above, side], location="bottom", label="seconds", shrink=0.6, aspect=40)
         _set_window(axes, points, span, names)
+    handles, _ = above.get_legend_handles_labels()
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=8)
     return figure
 
 

@@ -37,10 +37,15 @@ class Scene:
     camera_height: float | None
 
 
-def fitting_backdrop(trajectory: Trajectory) -> float:
-    """A backdrop that the path does not reach."""
+def reach(trajectory: Trajectory) -> float:
+    """How far from its start a path gets, in scene units."""
     positions = trajectory.c2w[:, :3, 3].astype(np.float64)
-    return max(MIN_BACKDROP, BACKDROP_REACH * float(np.linalg.norm(positions - positions[0], axis=1).max()))
+    return float(np.linalg.norm(positions - positions[0], axis=1).max())
+
+
+def fitting_backdrop(trajectory: Trajectory) -> float:
+    """A backdrop that the path comes nowhere near."""
+    return max(MIN_BACKDROP, BACKDROP_REACH * reach(trajectory))
 
 
 def render_preview(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 from sana_wm.cli.app import app
-from sana_wm.errors import SanaWMError
+from sana_wm.errors import SanaWMError, as_refusal
 
 
 def main() -> None:
@@ -13,5 +14,13 @@ def main() -> None:
     try:
         app()
     except SanaWMError as error:
-        sys.stderr.write(f"sana-wm: {error}\n")
-        sys.exit(error.exit_code)
+        _leave(error)
+    except OSError as error:
+        if (refusal := as_refusal(error)) is None:
+            raise
+        _leave(refusal)
+
+
+def _leave(error: SanaWMError) -> NoReturn:
+    sys.stderr.write(f"sana-wm: {error}\n")
+    sys.exit(error.exit_code)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from sana_wm import __version__
-
 app = typer.Typer(
     name="sana-wm",
     help="Run SANA-WM, a camera-controlled world model: image, prompt and camera path in, MP4 out.",
@@ -23,19 +21,37 @@ app.add_typer(camera_app, name="camera")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"sana-wm {__version__}")
+        from sana_wm.cli.version import describe_versions
+
+        typer.echo(describe_versions())
         raise typer.Exit
 
 
 @app.callback()
 def common(
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the versions that a bug report needs."
+    ),
 ) -> None:
     """Options that stand before a command."""
 
 
 # Imported for what they register; below `app`, which they need.
-from sana_wm.cli import bench, camera, demo, doctor, init_manifest, manifest, patches, plan, run, weights  # noqa: E402
+from sana_wm.cli import (  # noqa: E402
+    bench,
+    camera,
+    demo,
+    doctor,
+    init_manifest,
+    manifest,
+    patches,
+    plan,
+    report,
+    run,
+    status,
+    verify,
+    weights,
+)
 
 __all__ = [
     "app",
@@ -49,7 +65,10 @@ __all__ = [
     "patches",
     "patches_app",
     "plan",
+    "report",
     "run",
+    "status",
+    "verify",
     "weights",
     "weights_app",
 ]

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,12 +17,14 @@ from sana_wm.errors import UsageError, printable
 if TYPE_CHECKING:
     from sana_wm.camera.description import SegmentFacts
     from sana_wm.camera.trajectory import Trajectory
-    from sana_wm.launcher.camera_view import CameraView, Motion
+    from sana_wm.launcher.camera_view import CameraView, DialectName, Motion
     from sana_wm.manifest.model import Manifest
 
 OptionalManifest = Annotated[Path | None, typer.Argument(metavar="[MANIFEST]", help="JSON manifest; or --action.")]
 Action = Annotated[str | None, typer.Option("--action", help="Action string, such as w-80,jw-40.")]
-DialectName = Annotated[str | None, typer.Option("--dialect", help="What its keys mean: pr379 (default) or smoothed.")]
+DialectOption = Annotated[
+    str | None, typer.Option("--dialect", help="What its keys mean: pr379 (default) or smoothed.")
+]
 TranslationSpeed = Annotated[
     float | None, typer.Option("--translation-speed", min=1e-9, help="Scene units per frame; 0.05 by default.")
 ]
@@ -40,7 +42,7 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite.")]
 def explain(
     manifest_path: OptionalManifest = None,
     action: Action = None,
-    dialect: DialectName = None,
+    dialect: DialectOption = None,
     translation_speed: TranslationSpeed = None,
     rotation_speed_deg: RotationSpeed = None,
     picture: Picture = None,
@@ -95,7 +97,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, .npy.")],
     manifest_path: OptionalManifest = None,
     action: Action = None,
-    dialect: DialectName = None,
+    dialect: DialectOption = None,
     translation_speed: TranslationSpeed = None,
     rotation_speed_deg: RotationSpeed = None,
     force: Force = False,
@@ -117,7 +119,7 @@ def convert(
     to: Annotated[str, typer.Option("--to", help="Dialect to write: pr379 or smoothed.")],
     manifest_path: OptionalManifest = None,
     action: Action = None,
-    dialect: DialectName = None,
+    dialect: DialectOption = None,
     translation_speed: TranslationSpeed = None,
     rotation_speed_deg: RotationSpeed = None,
 ) -> None:
@@ -147,7 +149,7 @@ def preview(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, .mp4.")],
     manifest_path: OptionalManifest = None,
     action: Action = None,
-    dialect: DialectName = None,
+    dialect: DialectOption = None,
     translation_speed: TranslationSpeed = None,
     rotation_speed_deg: RotationSpeed = None,
     picture: Picture = None,
@@ -183,7 +185,7 @@ def _motion(
     return None
 
 
-def known_dialect(name: str, option: str) -> Literal["pr379", "smoothed"]:
+def known_dialect(name: str, option: str) -> DialectName:
     """A dialect's name, or an error that names the option which should have held one."""
     if name not in ("pr379", "smoothed"):
         raise UsageError(f"{option} names no dialect", got=repr(name), expected="pr379 or smoothed")

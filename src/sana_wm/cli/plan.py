@@ -10,7 +10,6 @@ import typer
 
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson, ManifestPath
-from sana_wm.cli.progress_view import GIB, format_seconds
 from sana_wm.errors import MemoryCapError
 
 if TYPE_CHECKING:
@@ -60,7 +59,8 @@ def plan_here(manifest: Manifest, stages: Sequence[Stage] | None = None) -> RunP
 
 def describe_plan(plan: RunPlan) -> str:
     """The plan as a table and a few lines."""
-    from sana_wm.launcher.plan import what_would_fit
+    from sana_wm.cli.progress_view import format_seconds
+    from sana_wm.launcher.plan import GIB, what_would_fit
 
     device = plan.device
     lines = [

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sana_wm.durable import sha256_of, write_durably
+from sana_wm import __version__
+from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError
 from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.handoff.sealed import read_sealed, write_sealed
 from sana_wm.manifest.model import RunManifest
 
 #: Which manifest fields steer which stage, by prefix. The others (output_dir, memory, where the weights lie) may change
@@ -32,6 +36,9 @@ STAGE_FIELDS: dict[Stage, tuple[str, ...]] = {
 }
 #: Fields under those prefixes that change how a stage works but not what it makes; input files count by their hash.
 NEUTRAL_FIELDS = ("stage1.checkpoint_every", "stage1.preview_every", "input.image", "input.prompt_file", "camera.poses")
+#: Raised when a release makes other numbers than the one before from the same settings, weights and libraries, on
+#: purpose: what was made under a lower one is made again. Library versions alone never are a reason (docs/runs.md).
+RESULTS_VERSION: dict[Stage, int] = {"stage1": 1, "refiner": 1, "vae_decode": 1}
 
 #: What CUDA libraries may keep in workspaces of their own, which no tensor holds; recorded, and not a leak.
 WORKSPACE_BYTES = 64 * 1024**2
@@ -90,6 +97,7 @@ class Receipt(Record):
     version: Literal[1] = 1
     stage: Stage
     package_version: str
+    results_version: int = 1
     versions: dict[str, str]
     device: str
     dtype: str
@@ -155,23 +163,9 @@ def describe_outputs(run: RunDirectory, files: tuple[Path, ...]) -> dict[str, Ou
     }
 
 
-def damaged_outputs(run: RunDirectory, receipt: Receipt) -> list[str]:
-    """What is wrong with the outputs a receipt names: missing, another size, another content."""
-    findings: list[str] = []
-    for name, expected in receipt.outputs.items():
-        path = run.path / name
-        if not path.is_file():
-            findings.append(f"{name} is missing")
-        elif path.stat().st_size != expected.size_bytes:
-            findings.append(f"{name} has {path.stat().st_size} bytes, its receipt says {expected.size_bytes}")
-        elif sha256_of(path) != expected.sha256:
-            findings.append(f"{name} is not the file its receipt names (SHA-256 differs)")
-    return findings
-
-
 def write_receipt(run: RunDirectory, receipt: Receipt) -> None:
-    """Write a receipt durably: from here on the stage is done."""
-    write_durably(run.receipt_file(receipt.stage), receipt.model_dump_json(indent=2) + "\n")
+    """Write a receipt durably, sealed: from here on the stage is done."""
+    write_sealed(run.receipt_file(receipt.stage), receipt.model_dump_json(indent=2))
 
 
 def read_receipt(run: RunDirectory, stage: Stage) -> Receipt | None:
@@ -181,17 +175,29 @@ def read_receipt(run: RunDirectory, stage: Stage) -> Receipt | None:
         HandoffError: There is one, and it is damaged.
     """
     path = run.receipt_file(stage)
-    if not path.is_file():
+    if not path.exists():
         return None
+    next_step = f"Run the stage again: sana-wm resume {run.path} --from {stage}"
     try:
-        return Receipt.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        receipt = Receipt.model_validate_json(read_sealed(path, next_step=next_step))
+    except ValidationError as error:
         raise HandoffError(
-            f"receipt {path} is damaged",
+            f"receipt {path} is not of this version",
             got=str(error).splitlines()[0],
-            expected="a receipt that this package wrote",
-            next_step=f"Run the stage again: sana-wm resume {run.path} --from {stage}",
+            expected="a receipt that this version wrote",
+            next_step=next_step,
         ) from error
+    if receipt.stage != stage:
+        raise HandoffError(
+            f"receipt {path} is of another stage", got=receipt.stage, expected=stage, next_step=next_step
+        )
+    return receipt
+
+
+def current_versions() -> dict[str, str]:
+    """Versions of what computes, as receipts record them; loads none of it."""
+    libraries = {name: version(name) for name in ("torch", "diffusers", "transformers")}
+    return {"python": platform.python_version(), "sana_wm": __version__, **libraries}
 
 
 def _show(value: object) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sana_wm.durable import remove_tree, write_durably
+from sana_wm.durable import remove_tree
 from sana_wm.errors import HandoffError, ManifestError
+from sana_wm.handoff.sealed import read_sealed, write_sealed
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import RunManifest
 
@@ -64,11 +66,6 @@ class RunDirectory:
         return self.path / "metrics.json"
 
     @property
-    def memory_file(self) -> Path:
-        """What the governor saw, a line a second, over all starts of the run."""
-        return self.path / "events" / "memory.jsonl"
-
-    @property
     def lock_file(self) -> Path:
         """Held by the one process that owns the directory."""
         return self.path / ".lock"
@@ -97,18 +94,50 @@ class RunDirectory:
         """JSON lines of the stage's last start."""
         return self.path / "events" / f"{stage}.jsonl"
 
+    @property
+    def start_file(self) -> Path:
+        """What the last start meant to do, and how long it was expected to take."""
+        return self.path / "events" / "start.json"
+
+    @property
+    def end_file(self) -> Path:
+        """How the last start ended, if it could still say so."""
+        return self.path / "events" / "end.json"
+
+    @property
+    def memory_file(self) -> Path:
+        """What the governor saw, a line a second, over all starts of the run."""
+        return self.path / "events" / "memory.jsonl"
+
+    @property
+    def memory_plot_file(self) -> Path:
+        """The memory log as a picture."""
+        return self.path / "memory.png"
+
+    @property
+    def report_file(self) -> Path:
+        """The whole run on one page, for people."""
+        return self.path / "report.html"
+
+    def latents_file(self, stage: Stage) -> Path:
+        """The latents that a stage leaves for the next."""
+        return {"stage1": self.stage1_file, "refiner": self.refined_file}[stage]
+
+    def outputs(self, stage: Stage) -> tuple[Path, ...]:
+        """What a stage is run for; its receipt vouches for it."""
+        return {
+            "stage1": (self.stage1_file,),
+            "refiner": (self.refined_file,),
+            "vae_decode": (self.video_file, self.contact_sheet_file),
+        }[stage]
+
     def belongings(self, stage: Stage) -> tuple[Path, ...]:
         """What a stage leaves, receipt first: it must not outlive what it vouches for.
 
         Conditioning and the refiner's text stay when a stage starts over: they say themselves under which settings
         they are valid, and a new seed does not need the text encoder again.
         """
-        outputs = {
-            "stage1": (self.stage1_file,),
-            "refiner": (self.refined_file,),
-            "vae_decode": (self.video_file, self.contact_sheet_file),
-        }[stage]
-        return (self.receipt_file(stage), *outputs, self.checkpoint_folder(stage))
+        return (self.receipt_file(stage), *self.outputs(stage), self.checkpoint_folder(stage))
 
     def clear_stage(self, stage: Stage, *, kept_parts: bool = False) -> list[Path]:
         """Remove a stage's belongings, and if asked the parts that it would use again; returns what was there."""
@@ -118,9 +147,27 @@ class RunDirectory:
             remove_tree(path)
         return present
 
+    def refuse_links_out(self) -> None:
+        """Refuse a directory in which a link leads out of it: what is written and removed here must stay here.
+
+        Raises:
+            HandoffError: There is such a link.
+        """
+        root = self.path.resolve()
+        for folder, folders, files in os.walk(root):
+            for path in (Path(folder, name) for name in (*folders, *files)):
+                # realpath: unlike Path.resolve, it says where a link that leads to itself is, instead of raising.
+                if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+                    raise HandoffError(
+                        f"{path} leads out of the run directory",
+                        got=f"a link to {path.readlink()}",
+                        expected="files and folders of its own",
+                        next_step="Put the files themselves there; the whole run directory may lie anywhere.",
+                    )
+
     def write_manifest(self, manifest: RunManifest) -> None:
-        """Write `manifest.json` durably."""
-        write_durably(self.manifest_file, manifest.model_dump_json(indent=2) + "\n")
+        """Write `manifest.json` durably, sealed."""
+        write_sealed(self.manifest_file, manifest.model_dump_json(indent=2))
 
     def read_manifest(self) -> RunManifest:
         """Read `manifest.json`.
@@ -128,22 +175,23 @@ class RunDirectory:
         Raises:
             HandoffError: It is not there, or not what this package wrote.
         """
-        try:
-            text = self.manifest_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        if not self.manifest_file.is_file():
             raise HandoffError(
                 f"{self.path} is not a run directory",
-                got=f"no readable {self.manifest_file.name}",
+                got=f"no file {self.manifest_file.name}",
                 expected="a directory that run-pipeline made",
                 next_step="Start one with: sana-wm run-pipeline MANIFEST",
-            ) from error
+            )
+        mend = (
+            "It is not for editing: change your own manifest and run it again with run-pipeline --force, which keeps "
+            "the stages that the change does not touch."
+        )
+        content = read_sealed(self.manifest_file, next_step=mend)
         try:
-            return parse_manifest(json.loads(text), RunManifest)
+            return parse_manifest(json.loads(content), RunManifest)
         except (ValueError, RecursionError, ManifestError) as error:
             raise HandoffError(
-                f"{self.manifest_file} is damaged",
-                got=str(error),
-                next_step="Run the original manifest again with --force, or restore this file.",
+                f"{self.manifest_file} is not of this version", got=str(error), next_step=mend
             ) from error
 
 

@@ -14,7 +14,7 @@ from sana_wm.camera.dialects import action_trajectory
 from sana_wm.camera.exif import read_focal_length
 from sana_wm.camera.field_of_view import field_of_view_deg, focal_length_px
 from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, read_intrinsics, resize_and_center_crop
-from sana_wm.camera.preview import Scene, render_preview
+from sana_wm.camera.preview import Scene, reach, render_preview
 from sana_wm.camera.trajectory import Trajectory
 from sana_wm.durable import durable_file, write_durably
 from sana_wm.errors import UsageError
@@ -179,7 +179,7 @@ def write_preview(view: CameraView, scene: Scene, out: Path) -> int:
     """Render a preview as MP4, whole or not at all; returns its number of frames.
 
     Raises:
-        UsageError: There is no picture, or the name has another suffix.
+        UsageError: There is no picture, the name has another suffix, or the path leaves the scene.
     """
     if view.lens is None:
         raise UsageError("a preview needs a picture", expected="a MANIFEST, or --image beside --action")
@@ -190,6 +190,13 @@ def write_preview(view: CameraView, scene: Scene, out: Path) -> int:
         open_first_frame(view.lens.picture), height=height * PICTURE_SCALE, width=width * PICTURE_SCALE
     )
     path = view.shown
+    if scene.backdrop <= (farthest := reach(path)):
+        raise UsageError(
+            "the camera path leaves the scene",
+            got=f"a backdrop at {scene.backdrop:g} scene units",
+            expected=f"more than {farthest:.2f}, which is how far the path gets",
+            next_step="Leave --backdrop out, or raise it.",
+        )
     intrinsics = view.lens.cropped(height=height, width=width)
     intrinsics = np.broadcast_to(intrinsics, (len(path), 4)) if len(intrinsics) == 1 else intrinsics
     frames = render_preview(np.asarray(picture), intrinsics, path, scene, scale=PICTURE_SCALE)

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sana_wm.errors import HandoffError
-from sana_wm.handoff.receipts import Receipt, WeightFile, changed_fields, damaged_outputs, read_receipt, stage_settings
+from sana_wm.handoff.chain import (
+    changed_results,
+    changed_settings,
+    changed_versions,
+    changed_weights,
+    damaged_outputs,
+    foreign_inputs,
+    source_stage,
+)
+from sana_wm.handoff.receipts import Receipt, WeightFile, read_receipt
 from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
 from sana_wm.manifest.model import RunManifest
 
@@ -39,58 +48,47 @@ def decide(
         if stage == "refiner" and not manifest.refiner.enabled:
             decisions.append(StageDecision(stage, "off", "refiner.enabled is false"))
             continue
-        reason = _reason_to_run(run, manifest, stage, weights, decisions, start_from)
-        if reason is None:
-            decisions.append(StageDecision(stage, "skip", "done, and its receipt matches"))
-        else:
-            decisions.append(StageDecision(stage, "run", reason))
+        decisions.append(_decide_stage(run, manifest, stage, weights, decisions, start_from))
     return decisions
 
 
-def _reason_to_run(
+def _decide_stage(
     run: RunDirectory,
     manifest: RunManifest,
     stage: Stage,
     weights: Sequence[WeightFile],
     earlier: list[StageDecision],
     start_from: Stage | None,
-) -> str | None:
+) -> StageDecision:
     if start_from is not None and STAGES.index(stage) >= STAGES.index(start_from):
-        return f"asked for with --from {start_from}"
+        return StageDecision(stage, "run", f"asked for with --from {start_from}")
     if again := next((decision.stage for decision in earlier if decision.action == "run"), None):
-        return f"{again} runs before it"
+        return StageDecision(stage, "run", f"{again} runs before it")
     try:
         receipt = read_receipt(run, stage)
     except HandoffError as error:
-        return str(error)
+        return StageDecision(stage, "run", str(error))
     if receipt is None:
         folder = run.checkpoint_folder(stage)
         started = folder.is_dir() and any(folder.iterdir())
-        return "not finished yet; goes on from its checkpoint" if started else "not done yet"
-    if changes := changed_fields(receipt.settings, stage_settings(manifest, stage)):
-        return f"manifest field changed: {'; '.join(changes)}"
-    return _changed_files(run, receipt, weights)
-
-
-def _changed_files(run: RunDirectory, receipt: Receipt, weights: Sequence[WeightFile]) -> str | None:
-    there = {file.component for file in weights}
-    for file in receipt.weights:
-        # Weights that are not there at all, on a volume that is not mounted, say nothing against what they made.
-        if file.component in there and file not in weights:
-            return f"weights changed: {file.component} ({file.file})"
-    for name, digest in receipt.inputs.items():
-        maker = next(
-            (other for stage in STAGES if (other := _receipt_or_none(run, stage)) and name in other.outputs), None
+        return StageDecision(
+            stage, "run", "not finished yet; goes on from its checkpoint" if started else "not done yet"
         )
-        if maker is None or maker.outputs[name].sha256 != digest:
-            return f"its input {name} is not the one it was made from"
-    if findings := damaged_outputs(run, receipt):
-        return "; ".join(findings)
-    return None
+    if reason := _reason_to_repeat(run, manifest, receipt, weights):
+        return StageDecision(stage, "run", reason)
+    kept = f"; kept although versions changed: {', '.join(others)}" if (others := changed_versions(receipt)) else ""
+    return StageDecision(stage, "skip", f"done, and its receipt matches{kept}")
 
 
-def _receipt_or_none(run: RunDirectory, stage: Stage) -> Receipt | None:
-    try:
-        return read_receipt(run, stage)
-    except HandoffError:
-        return None  # reported where that stage itself is decided
+def _reason_to_repeat(
+    run: RunDirectory, manifest: RunManifest, receipt: Receipt, weights: Sequence[WeightFile]
+) -> str | None:
+    """The first broken link of a finished stage, the cheapest to look at first."""
+    if changes := changed_settings(receipt, manifest):
+        return f"manifest field changed: {'; '.join(changes)}"
+    if changes := changed_results(receipt):
+        return f"version changed: {'; '.join(changes)}"
+    if changes := changed_weights(receipt, weights):
+        return f"weights changed: {'; '.join(changes)}"
+    findings = foreign_inputs(run, receipt, source_stage(manifest, receipt.stage)) or damaged_outputs(run, receipt)
+    return "; ".join(findings) or None

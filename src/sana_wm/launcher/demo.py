@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sana_wm.durable import remove_tree
+from sana_wm.durable import remove_tree, write_durably
 from sana_wm.launcher.process import run_module
 
 PICTURE_SIZE = (1280, 704)
@@ -41,7 +41,7 @@ def write_demo(folder: Path) -> Path:
     if not section_file.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         remove_tree(checkpoint)  # of a demo that was stopped while it wrote this
-        section_file.write_text(run_module("sana_wm.weights", ["tiny", "--out", str(checkpoint)], quiet=True))
+        write_durably(section_file, run_module("sana_wm.weights", ["tiny", "--out", str(checkpoint)], quiet=True))
     draw_picture().save(folder / "road.png")
     width, height = PICTURE_SIZE
     manifest = {

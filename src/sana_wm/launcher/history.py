@@ -13,9 +13,6 @@ from typing import Any
 from sana_wm.errors import HandoffError
 from sana_wm.launcher.cache import cache_folder
 
-#: The part of a stage outside its phases: the start of Python, imports, hashes, the receipt.
-STARTING = "starting"
-
 
 @dataclass(frozen=True)
 class PhaseTime:

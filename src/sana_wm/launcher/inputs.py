@@ -13,6 +13,9 @@ from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
 from sana_wm.manifest.model import ESTIMATE, InputFile, Manifest
 from sana_wm.video.picture import open_picture
 
+#: The text encoder takes 300 tokens; this is another file.
+MAX_PROMPT_BYTES = 1024**2
+
 Result = TypeVar("Result")
 
 
@@ -53,7 +56,7 @@ def hash_inputs(manifest: Manifest) -> dict[str, InputFile]:
 def read_prompt(manifest: Manifest) -> str:
     """The prompt's text, wherever it stands."""
     if manifest.input.prompt_file is not None:
-        return Path(manifest.input.prompt_file).read_text(encoding="utf-8").strip()
+        return _read_text(Path(manifest.input.prompt_file)).strip()
     assert manifest.input.prompt is not None  # the model sees to it that exactly one is given
     return manifest.input.prompt
 
@@ -77,10 +80,10 @@ def _check_image(path: Path, problems: list[Problem]) -> None:
 
 def _check_prompt_file(path: Path, problems: list[Problem]) -> None:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _read_text(path)
     except FileNotFoundError:
         problems.append(_missing("input.prompt_file", path))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         problems.append(
             Problem("input.prompt_file", f"{path} cannot be read", got=str(error), expected="text in UTF-8")
         )
@@ -89,6 +92,14 @@ def _check_prompt_file(path: Path, problems: list[Problem]) -> None:
             problems.append(
                 Problem("input.prompt_file", f"{path} is empty", expected="a prompt", next_step="Write one into it.")
             )
+
+
+def _read_text(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(MAX_PROMPT_BYTES + 1)
+    if len(content) > MAX_PROMPT_BYTES:
+        raise ValueError(f"more than {MAX_PROMPT_BYTES} bytes")
+    return content.decode()
 
 
 def _missing(field: str, path: Path) -> Problem:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import os.path
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image
 
-from sana_wm.camera.dialects import action_trajectory
 from sana_wm.camera.exif import read_focal_length
 from sana_wm.camera.field_of_view import focal_length_px
 from sana_wm.camera.trajectory import check_num_frames, load_poses, valid_num_frames_near
 from sana_wm.durable import sha256_of, write_durably
 from sana_wm.errors import HandoffError, ManifestError, UsageError
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.camera_view import open_first_frame
+from sana_wm.launcher.camera_view import DialectName, Motion, open_first_frame
 from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.model import ESTIMATE, RunManifest
 from sana_wm.manifest.portable import parse_portable
@@ -71,7 +70,7 @@ class Wishes:
     prompt: str | Path
     preset: str
     action: str | None = None
-    dialect: Literal["pr379", "smoothed"] = "pr379"
+    dialect: DialectName = "pr379"
     poses: Path | None = None
     intrinsics: tuple[float, ...] | Path | None = None
     field_of_view_deg: float | None = None
@@ -96,22 +95,8 @@ def draft_manifest(wishes: Wishes, folder: Path, environ: Mapping[str, str]) -> 
     preset = PRESETS[wishes.preset]
     picture = open_first_frame(wishes.image)
     notes: list[str] = []
-    name = f"{wishes.image.stem}_{wishes.preset.replace('-', '_')}"
-    camera: Json = (
-        {"poses": _written(wishes.poses, folder)}
-        if wishes.poses
-        else {
-            "action": wishes.action or f"w-{preset.num_frames - 1}",
-            "dialect": wishes.dialect,
-            "translation_speed": 0.05,
-            "rotation_speed_deg": 1.2,
-        }
-    )
-    available = len(
-        load_poses(wishes.poses) if wishes.poses else action_trajectory(camera["action"], dialect=wishes.dialect)
-    )
-    if not (wishes.action or wishes.poses):
-        notes.append(f"the camera goes straight ahead, {camera['action']}: change camera.action, or give --action")
+    name = escape_variables(f"{wishes.image.stem}_{wishes.preset.replace('-', '_')}")
+    camera, available = _camera_path(wishes, preset, folder, notes)
     knows_depth_pro = "depth_pro_root" in wishes.roots or ROOT_VARIABLES["depth_pro_root"] in environ
     camera["intrinsics"] = _intrinsics(wishes, folder, picture.size, notes, knows_depth_pro=knows_depth_pro)
     asks_depth_pro = knows_depth_pro and camera["intrinsics"] == ESTIMATE
@@ -172,6 +157,18 @@ def changed_inputs(manifest: RunManifest, picture: Path | None) -> list[str]:
     return notes
 
 
+def _camera_path(wishes: Wishes, preset: Preset, folder: Path, notes: list[str]) -> tuple[Json, int]:
+    """The camera path's fields, and how many poses it has."""
+    if wishes.poses is not None:
+        return {"poses": _written(wishes.poses, folder)}, len(load_poses(wishes.poses))
+    action = wishes.action
+    if action is None:
+        action = f"w-{preset.num_frames - 1}"
+        notes.append(f"the camera goes straight ahead, {action}: change camera.action, or give --action")
+    motion = Motion(action, wishes.dialect, translation_speed=0.05, rotation_speed_deg=1.2)
+    return asdict(motion), len(motion.trajectory())
+
+
 def _num_frames(preset: Preset, available: int, notes: list[str]) -> int:
     near = valid_num_frames_near(min(preset.num_frames, available), available=available)
     fitting = [length for length in near if length <= preset.num_frames]
@@ -218,8 +215,9 @@ def _intrinsics(
 
 def _model(roots: Mapping[str, Path], environ: Mapping[str, str], notes: list[str], *, asks_depth_pro: bool) -> Json:
     """Weight folders as given, else by variable; the layout is what the folder shows."""
-    root = roots.get("root", Path(environ.get(ROOT_VARIABLES["root"], "")))
-    layout = "diffusers" if (root / "transformer").is_dir() and not (root / "dit").is_dir() else "original"
+    root = roots.get("root") or environ.get(ROOT_VARIABLES["root"])
+    is_converted = root is not None and Path(root, "transformer").is_dir() and not Path(root, "dit").is_dir()
+    layout = "diffusers" if is_converted else "original"
     needed = [
         "root",
         *(["gemma_root"] if layout == "original" else []),

@@ -17,9 +17,10 @@ import psutil
 from sana_wm.errors import MemoryCapError
 from sana_wm.handoff.receipts import Receipt
 from sana_wm.handoff.run_directory import Stage
-from sana_wm.launcher.history import STARTING, History, PhaseTime
-from sana_wm.launcher.preflight import existing_part, needed_bytes
+from sana_wm.launcher.history import History, PhaseTime
 from sana_wm.launcher.process import run_module
+from sana_wm.launcher.progress import STARTING
+from sana_wm.launcher.space import existing_part, needed_bytes
 from sana_wm.manifest.model import Manifest, RunManifest
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import largest_num_frames, smallest_budget_gib, smallest_cap_gib
@@ -49,7 +50,7 @@ class PhasePlan:
         measured: Whether the time comes from this machine's own runs or benchmarks; otherwise it is a guess.
     """
 
-    stage: str
+    stage: Stage
     phase: str
     mode: str
     used_bytes: int | None
@@ -103,7 +104,7 @@ class RunPlan:
         """Whether all times come from this machine."""
         return all(phase.measured for phase in self.phases)
 
-    def expected_seconds(self) -> dict[tuple[str, str], float]:
+    def expected_seconds(self) -> dict[tuple[Stage, str], float]:
         """By stage and phase, for an estimate of what is left of a run."""
         return {(phase.stage, phase.phase): phase.seconds for phase in self.phases if phase.seconds is not None}
 
@@ -143,7 +144,7 @@ def plan_run(manifest: Manifest, stages: Sequence[Stage], device: Device, histor
         budget_bytes=forecaster.budget_bytes,
         phases=tuple(phases),
         weights_bytes=_weights_bytes(layout, stages),
-        disk_bytes=needed_bytes(manifest),
+        disk_bytes=sum(needed_bytes(manifest, stage) for stage in stages),
         free_disk_bytes=shutil.disk_usage(existing_part(Path(manifest.output_dir))).free,
     )
     return plan if plan.fits else _with_what_would_fit(plan, forecaster)
@@ -229,7 +230,7 @@ def phase_times(manifest: Manifest, device: Device, receipt: Receipt) -> list[Ph
     return [*times, PhaseTime(device.name, receipt.dtype, receipt.stage, STARTING, 0.0, round(rest_s, 3))]
 
 
-def _plan_phase(forecaster: RunForecaster, history: History, stage: str, phase: str, planner: Planner) -> PhasePlan:
+def _plan_phase(forecaster: RunForecaster, history: History, stage: Stage, phase: str, planner: Planner) -> PhasePlan:
     try:
         forecast = planner(forecaster.budget_bytes)
     except MemoryCapError as error:

@@ -15,6 +15,7 @@ from sana_wm.handoff.receipts import WeightFile
 from sana_wm.handoff.run_directory import STAGES, Stage
 from sana_wm.launcher.inputs import check_inputs, hash_inputs, read_prompt
 from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics, video_field_of_view_deg
+from sana_wm.launcher.space import existing_part, needed_bytes
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import ESTIMATE, IntrinsicsEstimate, Manifest, RunManifest
 from sana_wm.patches.checkout import inspect_checkout, require_patched
@@ -24,9 +25,6 @@ from sana_wm.weights.check import check_layout
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
 
 TRAINED_SIZE = (704, 1280)
-BYTES_PER_LATENT = 128 * 4
-#: Receipts, logs, events, contact sheet, metrics.
-SMALL_FILES_BYTES = 32 * 1024**2
 
 
 def active_stages(manifest: Manifest) -> tuple[Stage, ...]:
@@ -40,18 +38,6 @@ def current_weights(manifest: Manifest) -> list[WeightFile]:
     return [file for stage in active_stages(manifest) for file in identify_weights(layout, stage)]
 
 
-def needed_bytes(manifest: Manifest) -> int:
-    """Disk that a run takes at most: latents, conditioning, two checkpoints a stage, the video and its segments.
-
-    The video is bounded by 0.5 bits a pixel, three times what libx264 at crf 18 makes of noise-free footage; a PNG of a
-    frame by its pixels.
-    """
-    tokens = manifest.latent_num_frames * manifest.latent_height * manifest.latent_width
-    pixels = manifest.video.num_frames * manifest.video.height * manifest.video.width
-    pictures_bytes = 3 * pixels if manifest.video.frames_dir else 0
-    return 10 * tokens * BYTES_PER_LATENT + 2 * pixels // 16 + pictures_bytes + SMALL_FILES_BYTES
-
-
 def check_output(manifest: Manifest) -> list[Problem]:
     """Whether what the run writes can be written, and its disk has the room."""
     problems = _check_writable("output_dir", Path(manifest.output_dir))
@@ -59,13 +45,14 @@ def check_output(manifest: Manifest) -> list[Problem]:
         problems += _check_writable("video.frames_dir", Path(manifest.video.frames_dir))
     if not problems:
         free_bytes = shutil.disk_usage(existing_part(Path(manifest.output_dir))).free
-        if free_bytes < needed_bytes(manifest):
+        wanted_bytes = sum(needed_bytes(manifest, stage) for stage in active_stages(manifest))
+        if free_bytes < wanted_bytes:
             problems.append(
                 Problem(
                     "output_dir",
                     f"too little free space for {manifest.output_dir}",
                     got=f"{free_bytes} bytes",
-                    expected=f"{needed_bytes(manifest)} bytes or more",
+                    expected=f"{wanted_bytes} bytes or more",
                     next_step="Free some space or choose another output_dir.",
                 )
             )
@@ -131,11 +118,6 @@ def _check_writable(field: str, folder: Path) -> list[Problem]:
             )
         ]
     return []
-
-
-def existing_part(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    return next(part for part in (folder, *folder.parents) if part.exists())
 
 
 def list_warnings(manifest: RunManifest) -> list[str]:

@@ -6,7 +6,6 @@ The one place that starts Python processes (ffmpeg is started by `sana_wm.video`
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import signal
@@ -14,11 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from sana_wm.errors import MemoryNotReleasedError
+from sana_wm.errors import HandoffError, MemoryNotReleasedError
+from sana_wm.handoff.events import EventReader
 from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.launcher.lock import holds
 from sana_wm.launcher.probes.process import session_members
 
 #: Sent through the liveness pipe: "take less memory" (`sana_wm.runtime.stopping`).
@@ -59,9 +59,21 @@ class StageProcess:
         os.close(read_end)
         self.pid = self._process.pid
         self._events = EventReader(run.events_file(stage))
+        self._run, self._lock = run, lock
 
     def wait(self, timeout_s: float) -> int | None:
-        """The exit code once the process has ended (negative: the signal), `None` after the timeout."""
+        """The exit code once the process has ended (negative: the signal), `None` after the timeout.
+
+        Raises:
+            HandoffError: The run directory is not the one that is owned any more.
+        """
+        if self._lock is not None and not holds(self._run, self._lock):
+            raise HandoffError(
+                f"{self._run.path} went away while a stage worked in it",
+                got="another folder, or none, under this path",
+                expected="the folder that the run began in",
+                next_step=f"Bring its volume back, then go on with: sana-wm resume {self._run.path}",
+            )
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -113,26 +125,6 @@ class StageProcess:
         os.close(self._write_end)
 
 
-class EventReader:
-    """Reads the events that a stage appends; half a line stays for the next time."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-
-    def read(self) -> list[dict[str, Any]]:
-        """The events since the last call."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                content = file.read()
-        except FileNotFoundError:
-            return []
-        whole, newline, _ = content.rpartition(b"\n")
-        self._offset += len(whole) + len(newline)
-        return [json.loads(line) for line in whole.splitlines() if line]
-
-
 def stage_command(stage: Stage, run: RunDirectory) -> list[str]:
     """How a stage is started."""
     return [sys.executable, "-m", "sana_wm.stages", stage, str(run.path)]
@@ -143,6 +135,7 @@ def stage_environment(environment: Mapping[str, str], cap_bytes: int) -> dict[st
     changed = {
         **without_overrides(environment),
         "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # deterministic matrix products on CUDA

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import platform
-import socket
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from sana_wm import __version__
-from sana_wm.durable import remove_parts_under, write_durably
+from sana_wm.durable import part_path, remove_parts_under
 from sana_wm.errors import (
     HandoffError,
     IncompleteWeightsError,
     InterruptedRunError,
     MemoryNotReleasedError,
-    RunDirectoryBusyError,
     StageFailedError,
 )
+from sana_wm.handoff.chain import changed_settings, damaged_outputs
 from sana_wm.handoff.receipts import (
     WORKSPACE_BYTES,
     Receipt,
     changed_fields,
-    damaged_outputs,
     read_receipt,
     stage_settings,
     write_receipt,
@@ -37,9 +28,12 @@ from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
 from sana_wm.launcher.decisions import StageDecision
 from sana_wm.launcher.governor import MemoryLimits
 from sana_wm.launcher.history import History
+from sana_wm.launcher.metrics import metrics_findings, write_metrics
 from sana_wm.launcher.plan import phase_times
+from sana_wm.launcher.power import PowerWatch, keep_awake_command
 from sana_wm.launcher.process import StageProcess, stage_command, stage_environment
 from sana_wm.launcher.remedies import remedy
+from sana_wm.launcher.space import check_space
 from sana_wm.launcher.supervisor import StopRequests, View, supervise
 from sana_wm.manifest.model import RunManifest
 from sana_wm.planning.device import Device
@@ -48,39 +42,6 @@ from sana_wm.weights.manifest_layout import locate_weights
 
 #: How a stage is started; tests start stages of their own.
 Command = Callable[[Stage, RunDirectory], list[str]]
-
-
-@contextmanager
-def owning(run: RunDirectory) -> Generator[int]:
-    """Own the run directory: an operating system lock that nobody who is gone can hold.
-
-    Yields:
-        The lock's file descriptor. Stages inherit it, so that a stage that outlives its parent keeps the directory.
-
-    Raises:
-        RunDirectoryBusyError: Another process owns it.
-        HandoffError: It cannot be made or written.
-    """
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(run.lock_file, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise _unwritable(run, error) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, json.dumps(owner).encode(), 0)
-        yield lock
-    except BlockingIOError:
-        raise RunDirectoryBusyError(
-            f"{run.path} is in use",
-            got=_read_owner(run),
-            expected="no running sana-wm in this directory",
-            next_step="Wait for it (a stage without its parent ends after its step), or choose another output_dir.",
-        ) from None
-    finally:
-        os.close(lock)
 
 
 def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[Stage, ...]:
@@ -99,7 +60,8 @@ def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[S
     """
     if not run.manifest_file.exists():
         present = run.path.iterdir() if run.path.is_dir() else ()
-        if foreign := sorted(path.name for path in present if not path.name.startswith(".")):
+        half_written = part_path(run.manifest_file).name
+        if foreign := sorted(path.name for path in present if not path.name.startswith((".", half_written))):
             raise HandoffError(
                 f"{run.path} is not empty and is no run directory",
                 got=", ".join(foreign[:5]),
@@ -109,13 +71,13 @@ def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[S
         return ()
     try:
         before = run.read_manifest()
+        changes = {
+            stage: changed_fields(stage_settings(before, stage), stage_settings(manifest, stage)) for stage in STAGES
+        }
     except HandoffError:
-        if force:
-            return STAGES
-        raise
-    changes = {
-        stage: changed_fields(stage_settings(before, stage), stage_settings(manifest, stage)) for stage in STAGES
-    }
+        if not force:
+            raise
+        changes = {stage: _changes_since_receipt(run, manifest, stage) for stage in STAGES}
     if any(changes.values()) and not force:
         raise HandoffError(
             f"{run.path} holds a run of another manifest",
@@ -127,6 +89,31 @@ def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[S
     return STAGES[first_changed:]
 
 
+def _changes_since_receipt(run: RunDirectory, manifest: RunManifest, stage: Stage) -> list[str]:
+    """What a manifest changes of a finished stage; parts of an unfinished one say themselves what they are of."""
+    try:
+        receipt = read_receipt(run, stage)
+    except HandoffError:
+        return []  # reported, and the stage run again, where it is decided
+    return changed_settings(receipt, manifest) if receipt is not None else []
+
+
+def check_receipts(run: RunDirectory, manifest: RunManifest) -> None:
+    """Before a run goes on: whether its manifest is the one that its finished stages ran under.
+
+    Raises:
+        HandoffError: It is another run's.
+    """
+    changes = {stage: _changes_since_receipt(run, manifest, stage) for stage in STAGES}
+    if foreign := [stage for stage in STAGES if changes[stage]]:
+        raise HandoffError(
+            f"{run.manifest_file} is not the manifest that {', '.join(foreign)} ran under",
+            got="; ".join(sorted({change for words in changes.values() for change in words})),
+            expected="the manifest of this run",
+            next_step="Run the manifest that you want with run-pipeline; --force starts over the stages that differ.",
+        )
+
+
 def prepare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> list[Path]:
     """Put the manifest into the run directory; stages that must start over lose what they left.
 
@@ -134,8 +121,9 @@ def prepare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> list[Pa
         What was deleted.
 
     Raises:
-        HandoffError: As in `compare`; or the directory cannot be written.
+        HandoffError: As in `compare`; or the directory cannot be written, or a link in it leads out of it.
     """
+    run.refuse_links_out()
     deleted = [path for stage in compare(run, manifest, force=force) for path in run.clear_stage(stage)]
     run.write_manifest(manifest)
     return deleted
@@ -151,6 +139,7 @@ def execute(
     start_over: bool = False,
     command: Command = stage_command,
     lock: int | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Run every stage that was decided to run; the caller owns the directory.
 
@@ -163,17 +152,22 @@ def execute(
         start_over: Take away what the stages left before, parts that they would use again included.
         command: How a stage is started.
         lock: From `owning`; stages inherit it.
+        say: Takes a line for the user: that the machine slept, that the run pauses.
 
     Raises:
         IncompleteWeightsError: Weights of a stage that shall run are missing or damaged; nothing was touched.
         SanaWMError: A stage did not end well; everything before it stays valid.
     """
+    run.refuse_links_out()
     stages: list[Stage] = [decision.stage for decision in decisions if decision.action == "run"]
     if not stages:
+        if metrics_findings(run):  # they were damaged, or the run ended between its last receipt and them
+            write_metrics(run, manifest, stages, 0.0)
         return
     if problems := check_layout(locate_weights(manifest), stages):
         raise IncompleteWeightsError(problems)
     remove_parts_under(run.path)
+    run.metrics_file.unlink(missing_ok=True)
     cap_bytes = int(manifest.memory.cap_gib * 1024**3)
     child_environment = stage_environment(environment, cap_bytes)
     history = History.of_this_user(environment)
@@ -187,13 +181,26 @@ def execute(
                 )
             if start_over:
                 run.clear_stage(stage, kept_parts=True)
+            check_space(run, manifest, stage)
             run.receipt_file(stage).unlink(missing_ok=True)
-            is_whole = not any(run.checkpoint_folder(stage).glob("*"))
-            process = StageProcess(command(stage, run), run, stage, child_environment, lock)
-            receipt, device = _watch_stage(process, run, manifest, stage, stops, view)
-            if is_whole and device is not None:
-                history.add(phase_times(manifest, device, receipt))
-    _write_metrics(run, manifest, stages, time.monotonic() - started_s)
+            while True:
+                is_whole = not any(run.checkpoint_folder(stage).glob("*"))
+                process = StageProcess(command(stage, run), run, stage, child_environment, lock)
+                power = PowerWatch(manifest.power, keep_awake_command(process.pid), process.ask_to_stop, say)
+                try:
+                    with power:
+                        receipt, device = _watch_stage(process, run, manifest, stage, stops, view)
+                    if is_whole and device is not None:
+                        history.add(phase_times(manifest, device, receipt))
+                    break
+                except (HandoffError, StageFailedError) as error:
+                    check_space(run, manifest, stage, after=error)  # a full disk shows in many ways, and is one reason
+                    raise
+                except InterruptedRunError:
+                    if stops.count or power.reason is None or not power.wait_until_fine(lambda: stops.count > 0):
+                        raise
+                    say(f"{stage} goes on")
+    write_metrics(run, manifest, stages, time.monotonic() - started_s)
 
 
 def _watch_stage(
@@ -244,62 +251,3 @@ def _check_receipt(run: RunDirectory, receipt: Receipt) -> None:
         expected="0 after every phase",
         next_step="This is a bug in sana-wm: please report it with the stage's log.",
     )
-
-
-def _write_metrics(run: RunDirectory, manifest: RunManifest, stages: list[Stage], seconds: float) -> None:
-    receipts = [receipt for stage in STAGES if (receipt := read_receipt(run, stage)) is not None]
-    metrics = {
-        "name": manifest.name,
-        "package_version": __version__,
-        "machine": {"system": platform.platform(), "processor": platform.processor() or platform.machine()},
-        "finished_at": _now(),
-        "seconds": round(seconds, 3),
-        "stages_run": stages,
-        "memory_cap_gib": manifest.memory.cap_gib,
-        "stages": [_figures(receipt) for receipt in receipts],
-    }
-    write_durably(run.metrics_file, json.dumps(metrics, indent=2) + "\n")
-
-
-def _figures(receipt: Receipt) -> dict[str, object]:
-    """One line of the table: a stage, its peaks, and what was there after it was unloaded."""
-    process = receipt.process
-    peaks = [phase.peak_device_bytes for phase in receipt.phases]
-    if process is not None:
-        peaks.append(process.peak_device_bytes)
-    left = [phase.after_release_bytes for phase in receipt.phases]
-    return {
-        "stage": receipt.stage,
-        "seconds": receipt.seconds,
-        "device": receipt.device,
-        "dtype": receipt.dtype,
-        "peak_process_bytes": process and process.peak_process_bytes,
-        "after_unload_process_bytes": process and process.after_exit_bytes,
-        "peak_device_bytes": max((peak for peak in peaks if peak is not None), default=None),
-        "after_unload_device_bytes": max((rest for rest in left if rest is not None), default=None),
-        "system_available_bytes_before_and_after": process and process.system_available_bytes,
-        "cards_used_bytes_before_and_after": process and process.cards_used_bytes,
-        "phases": [phase.model_dump() for phase in receipt.phases],
-        "plan": receipt.plan,
-    }
-
-
-def _read_owner(run: RunDirectory) -> str:
-    try:
-        owner = json.loads(run.lock_file.read_text(encoding="utf-8"))
-        return f"pid {owner['pid']} on {owner['host']}, since {owner['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "an owner that has not said who it is"
-
-
-def _unwritable(run: RunDirectory, error: OSError) -> HandoffError:
-    return HandoffError(
-        f"{run.path} cannot be written",
-        got=error.strerror or str(error),
-        expected="a folder that you may write to",
-        next_step="Choose another output_dir.",
-    )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

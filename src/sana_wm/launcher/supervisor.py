@@ -234,7 +234,7 @@ def _raise_for(
     if watch.error is not None and code in _ERRORS:
         raise _ERRORS[code](watch.error["message"])
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    raise StageFailedError(
+    raise _ERRORS.get(code, StageFailedError)(  # without its message where its disk took no more
         f"stage {stage} failed",
         got=watch.error["message"] if watch.error else how,
         next_step=f"Read {run.log_file(stage)}; then go on with: {resume}",

@@ -30,6 +30,9 @@ PATH_FIELDS = (
     ("output_dir",),
 )
 
+#: A manifest with its prompt has a few thousand; what is larger is another file.
+MAX_BYTES = 16 * 1024**2
+
 _VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
 
 Json = dict[str, Any]
@@ -83,9 +86,7 @@ def _read_json(path: Path) -> Json:
         return dict(pairs)
 
     try:
-        data = json.loads(
-            path.read_text(encoding="utf-8"), parse_constant=refuse_constant, object_pairs_hook=refuse_duplicates
-        )
+        data = json.loads(_read_text(path), parse_constant=refuse_constant, object_pairs_hook=refuse_duplicates)
     except OSError as error:
         raise ManifestError(
             [Problem(str(path), "the manifest cannot be read", got=error.strerror, next_step="Check the path.")]
@@ -99,6 +100,14 @@ def _read_json(path: Path) -> Json:
             [Problem(str(path), "the manifest is not an object", got=type(data).__name__, expected='{"version": 1, …}')]
         )
     return cast("Json", data)
+
+
+def _read_text(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"more than {MAX_BYTES} bytes")
+    return content.decode()
 
 
 def escape_variables(text: str) -> str:

@@ -163,6 +163,15 @@ class MemorySection(Section):
     )
 
 
+class PowerSection(Section):
+    """When a run pauses at its next checkpoint, and goes on by itself."""
+
+    pause_below_battery_percent: int | None = Field(
+        default=None, ge=1, le=90, description="Pause while on battery below this charge; null never pauses."
+    )
+    pause_when_hot: bool = Field(default=False, description="Pause at a critical thermal state (macOS).")
+
+
 class SanitySection(Section):
     """Limits beyond which a result counts as broken; docs/mps.md says how they were set."""
 
@@ -189,6 +198,7 @@ class Manifest(Section):
     refiner: RefinerSection = RefinerSection()
     vae_decode: VaeDecodeSection = VaeDecodeSection()
     memory: MemorySection = MemorySection()
+    power: PowerSection = PowerSection()
     sanity: SanitySection = SanitySection()
     device: Literal["auto", "mps", "cuda", "cpu"] = "auto"
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -24,7 +25,11 @@ class EventWriter:
         self._lock = threading.Lock()
 
     def emit(self, event: str, **fields: Any) -> None:
-        """Write one event with its wall-clock time."""
+        """Write one event with its wall-clock time.
+
+        Raises:
+            OSError: It cannot be written.
+        """
         line = json.dumps({"time_s": round(time.time(), 3), "event": event, **fields}) + "\n"
         with self._lock:
             self._file.write(line)
@@ -40,5 +45,6 @@ class EventWriter:
     def _sample_device(self, device: torch.device) -> None:
         while True:
             memory = device_memory(device)
-            self.emit("memory", device_bytes=memory.driver_bytes, current_bytes=memory.current_bytes)
+            with contextlib.suppress(OSError):  # the disk may be full: the stage itself says so
+                self.emit("memory", device_bytes=memory.driver_bytes, current_bytes=memory.current_bytes)
             time.sleep(DEVICE_SAMPLE_EVERY_S)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -30,17 +33,14 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
         HandoffError: The file cannot be written.
     """
     on_cpu = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
-    entries = {
-        **metadata,
-        "package_version": __version__,
-        "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
-        CONTENT_KEY: _digest(on_cpu),
-    }
-    with durable_file(path) as partial:
+    entries: dict[str, object] = {**metadata, "package_version": __version__}
+    entries["shapes"] = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    entries[CONTENT_KEY] = _digest(on_cpu, entries)
+    with durable_file(path, sum(tensor.nbytes for tensor in on_cpu.values())) as partial:
         try:
             save_file(on_cpu, partial, metadata={METADATA_KEY: json.dumps(entries, sort_keys=True)})
         except SafetensorError as error:
-            raise OSError(str(error)) from error
+            raise _as_system_error(error) from error
 
 
 def load_tensors(path: Path, expected: Mapping[str, str]) -> dict[str, torch.Tensor]:
@@ -51,7 +51,7 @@ def load_tensors(path: Path, expected: Mapping[str, str]) -> dict[str, torch.Ten
     """
     try:
         with safe_open(path, "pt") as file:
-            metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            metadata = _parse_metadata(file.metadata())
             # Cloned, because the views' alignment, and with it the last bits of what is computed, is the file's.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (it is not a dict)
     except (OSError, ValueError, SafetensorError) as error:
@@ -61,11 +61,11 @@ def load_tensors(path: Path, expected: Mapping[str, str]) -> dict[str, torch.Ten
             expected="a whole safetensors file",
             next_step="Run `sana-wm resume RUN_DIR`: the stage that makes it runs again.",
         ) from error
-    if metadata.get(CONTENT_KEY) != _digest(tensors):
+    if metadata.pop(CONTENT_KEY, None) != _digest(tensors, metadata):
         raise HandoffError(
             f"{path} is damaged",
-            got="numbers of another SHA-256",
-            expected="those that were written",
+            got="content of another SHA-256",
+            expected="that which was written",
             next_step="Run `sana-wm resume RUN_DIR`: the stage that makes it runs again.",
         )
     for key, value in expected.items():
@@ -111,10 +111,31 @@ def load_latents(path: Path, expected: Mapping[str, str], shape: Shape) -> torch
     return latents
 
 
-def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 of the names and the bytes of CPU tensors."""
-    digest = hashlib.sha256()
+def _digest(tensors: Mapping[str, torch.Tensor], entries: Mapping[str, object]) -> str:
+    """SHA-256 of the metadata and of the names, dtypes, shapes and bytes of CPU tensors."""
+    digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode())
     for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _parse_metadata(metadata: dict[str, str] | None) -> dict[str, Any]:
+    """The one entry that we write, by name.
+
+    Raises:
+        ValueError: There is another, or it is no JSON object.
+    """
+    if metadata is None or set(metadata) != {METADATA_KEY}:
+        raise ValueError(f"metadata other than {METADATA_KEY}")
+    entries = json.loads(metadata[METADATA_KEY])
+    if not isinstance(entries, dict):
+        raise ValueError("metadata that is no JSON object")  # noqa: TRY004  (of a file, not of an argument)
+    return cast("dict[str, Any]", entries)
+
+
+def _as_system_error(error: SafetensorError) -> OSError:
+    """The library's error as what it was: its number stands in the text, `I/O error: … (os error 28)`."""
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))

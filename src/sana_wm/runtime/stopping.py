@@ -5,12 +5,15 @@ The stage looks between steps. Asked to stop, it saves and leaves with exit code
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 import threading
 
 from sana_wm.errors import InterruptedRunError
 
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -31,6 +34,7 @@ class StopFlag:
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
         if liveness_fd is not None:
+            _ask_for_signal_at_parents_death()
             threading.Thread(target=self._await_parent, args=(liveness_fd,), daemon=True).start()
 
     def _on_signal(self, number: int, _frame: object) -> None:
@@ -55,3 +59,9 @@ class StopFlag:
         """
         if self.reason is not None:
             raise InterruptedRunError(f"stopped: {self.reason}", next_step="Go on with: sana-wm resume RUN_DIR")
+
+
+def _ask_for_signal_at_parents_death() -> None:
+    """Beside the pipe, where the system can: `prctl(PR_SET_PDEATHSIG)` of Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)

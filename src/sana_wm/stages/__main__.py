@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import TextIO, cast
 
 import torch
 
-from sana_wm.errors import MemoryCapError, SanaWMError
+from sana_wm.errors import MemoryCapError, SanaWMError, as_refusal
 from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.runtime.device import (
@@ -23,6 +24,7 @@ from sana_wm.runtime.device import (
     select_dtype,
 )
 from sana_wm.runtime.events import EventWriter
+from sana_wm.runtime.log import PrintableStream
 from sana_wm.runtime.phases import PhaseLog
 from sana_wm.runtime.stopping import StopFlag
 from sana_wm.stages.context import StageContext
@@ -41,13 +43,19 @@ def main() -> int:
     arguments = parser.parse_args()
     stage = cast("Stage", arguments.stage)
     run = RunDirectory(arguments.run_dir.resolve())
+    sys.stderr = sys.stdout = cast("TextIO", PrintableStream(sys.stderr))
     stop = StopFlag()
     stop.listen(arguments.liveness_fd)
-    events = EventWriter(run.events_file(stage))
+    events = None
     try:
+        events = EventWriter(run.events_file(stage))
         run_stage(stage, run, events, stop)
     except SanaWMError as error:
         return report(events, error)
+    except OSError as error:
+        if (refusal := as_refusal(error)) is None:
+            raise
+        return report(events, refusal)
     return 0
 
 
@@ -102,9 +110,11 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
         ) from error
 
 
-def report(events: EventWriter, error: SanaWMError) -> int:
+def report(events: EventWriter | None, error: SanaWMError) -> int:
     """Leave an error in the events, for the parent, and in the log, for people."""
-    events.emit("error", kind=type(error).__name__, message=str(error), exit_code=error.exit_code)
+    with contextlib.suppress(OSError):  # the disk may be what failed
+        if events is not None:
+            events.emit("error", kind=type(error).__name__, message=str(error), exit_code=error.exit_code)
     sys.stderr.write(f"{type(error).__name__}: {error}\n")
     return error.exit_code
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,15 @@ import torch
 
 from sana_wm import __version__
 from sana_wm.durable import remove_tree, sha256_of
-from sana_wm.handoff.receipts import Receipt, WeightFile, describe_outputs, stage_settings, write_receipt
+from sana_wm.handoff.receipts import (
+    RESULTS_VERSION,
+    Receipt,
+    WeightFile,
+    current_versions,
+    describe_outputs,
+    stage_settings,
+    write_receipt,
+)
 from sana_wm.handoff.run_directory import RunDirectory, Stage
 from sana_wm.manifest.model import RunManifest
 from sana_wm.patches.checkout import inspect_checkout
@@ -93,8 +99,7 @@ class StageContext:
 
     def versions(self) -> dict[str, str]:
         """Versions of what computes; with backend pr379 the commit of NVIDIA's code, and whether it was changed."""
-        libraries = {name: version(name) for name in ("torch", "diffusers", "transformers")}
-        versions = {"python": platform.python_version(), "sana_wm": __version__, **libraries}
+        versions = current_versions()
         if (root := self.manifest.model.pr_root) is not None and self.manifest.model.backend == "pr379":
             checkout = inspect_checkout(Path(root))
             versions["nvlabs_sana"] = checkout.commit + ("+changes" if checkout.changed else "")
@@ -134,6 +139,7 @@ class StageContext:
             Receipt(
                 stage=self.stage,
                 package_version=__version__,
+                results_version=RESULTS_VERSION[self.stage],
                 versions=self.versions(),
                 device=str(self.device),
                 dtype=str(self.dtype).removeprefix("torch."),

@@ -7,6 +7,11 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+#: What a first frame comes in. Pillow knows more, and gives some of them, PostScript say, to other programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+#: A 61-megapixel camera passes; its picture is held four times while it is turned and converted, 1 GiB at most.
+MAX_PIXELS = 64_000_000
+
 
 def open_picture(path: Path) -> Image.Image:
     """Decode a picture as RGB, turned upright where the camera noted how it was held.
@@ -18,15 +23,24 @@ def open_picture(path: Path) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
+                _refuse_too_large(image)
                 _refuse_lossy_modes(image)
                 return ImageOps.exif_transpose(image).convert("RGB")
         except FileNotFoundError:
             raise
+        except MemoryError:
+            raise ValueError("more pixels than there is memory for") from None
         except UnidentifiedImageError:
-            raise ValueError("not a picture that Pillow knows") from None
-        except (OSError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(f"not a picture that Pillow knows as one of {', '.join(FORMATS)}") from None
+        except Exception as error:
+            raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _refuse_too_large(image: Image.Image) -> None:
+    """By its header, before anything is decoded."""
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS}")
 
 
 def _refuse_lossy_modes(image: Image.Image) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sana_wm.durable import part_path, publish
+from sana_wm.durable import part_path, publish, sha256_of, write_durably
 from sana_wm.errors import HandoffError, StageFailedError
 from sana_wm.video.encoder import VideoEncoder, comment, describe_exit, ffmpeg_command, quote
 from sana_wm.video.reader import probe
@@ -61,12 +61,19 @@ class SegmentedEncoder:
         encoder, self._encoder = self._encoder, None
         if encoder is not None:
             encoder.__exit__(kind, error, traceback)
+            if kind is None:
+                write_durably(_digest_path(encoder.path), sha256_of(encoder.path))
             self.next_segment += 1
 
 
 def segment_path(folder: Path, number: int) -> Path:
     """The file of one segment."""
     return folder / f"{number:05d}.mp4"
+
+
+def _digest_path(segment: Path) -> Path:
+    """The file that vouches for a segment, written after it: ffmpeg plays over a flipped bit without a word."""
+    return segment.with_suffix(".sha256")
 
 
 def finished_segments(folder: Path, frames_per_segment: int, metadata: Mapping[str, str]) -> list[Path]:
@@ -78,8 +85,10 @@ def finished_segments(folder: Path, frames_per_segment: int, metadata: Mapping[s
     finished: list[Path] = []
     while (path := segment_path(folder, len(finished))).is_file():
         try:
+            if _digest_path(path).read_bytes() != sha256_of(path).encode():
+                break
             info = probe(path)
-        except HandoffError:
+        except (HandoffError, OSError):
             break
         if info.num_frames != frames_per_segment or info.metadata != dict(metadata):
             break

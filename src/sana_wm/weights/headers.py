@@ -57,7 +57,7 @@ def read_header(path: Path) -> Header:
     raw, file_bytes = _read_raw_header(path)
     try:
         content: object = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"its header is not JSON ({error})") from error
     if not isinstance(content, dict):
         raise _damaged(path, "its header is not a JSON object")

@@ -188,7 +188,7 @@ def read_weight_map(index: Path) -> dict[str, str]:
     """
     try:
         content: object = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError("a weight index cannot be read", got=f"{index}: {error}", next_step=REPAIR) from error
     weight_map = cast("dict[str, object]", content).get("weight_map") if isinstance(content, dict) else None
     if not isinstance(weight_map, dict) or not _is_plain_weight_map(cast("dict[object, object]", weight_map)):

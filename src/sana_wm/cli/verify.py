@@ -1,0 +1,59 @@
+"""`verify`: is a run directory what it says, from its manifest to its video?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sana_wm.cli.app import app
+from sana_wm.cli.manifest import AsJson
+from sana_wm.errors import HandoffError, printable
+
+if TYPE_CHECKING:
+    from sana_wm.launcher.verify import Link
+
+
+@app.command("verify")
+def verify_run(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A directory that run-pipeline made.")],
+    hash_weights: Annotated[
+        bool,
+        typer.Option("--hash-weights", help="Hash all weights in full, too: recorded first, held against that later."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Walk the run's hash chain; name every broken link and what it invalidates."""
+    from sana_wm.handoff.run_directory import RunDirectory
+    from sana_wm.launcher.verify import verify
+
+    run = RunDirectory(run_dir.resolve())
+    links = verify(run)
+    if hash_weights and all(link.state != "broken" for link in links):
+        from sana_wm.launcher.lock import owning
+        from sana_wm.launcher.weight_hashes import verify_weight_hashes
+
+        with owning(run):
+            links += verify_weight_hashes(run, run.read_manifest())
+    broken = [link for link in links if link.state == "broken"]
+    if as_json:
+        typer.echo(json.dumps({"ok": not broken, "links": [link.as_json() for link in links]}, indent=2))
+        if broken:
+            raise typer.Exit(HandoffError.exit_code)
+        return
+    for link in links:
+        typer.echo(printable(_describe(link)))
+    if broken:
+        raise HandoffError(
+            f"{run.path} is not what it says",
+            got=f"{len(broken)} broken link{'s' if len(broken) > 1 else ''}, the first: {broken[0].name}",
+            next_step=f"sana-wm resume {run.path} makes again what cannot be trusted.",
+        )
+
+
+def _describe(link: Link) -> str:
+    words = {"holds": "ok", "broken": "BROKEN", "unchecked": "unchecked", "noted": "differs"}[link.state]
+    invalidates = f"; invalidates {', '.join(link.invalidates)}" if link.invalidates else ""
+    return f"{link.name:<20} {words:<9} {link.detail}{invalidates}".rstrip()

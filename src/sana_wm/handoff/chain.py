@@ -1,0 +1,138 @@
+"""The links of a run's hash chain, each held against what is there now; every finding in words, none an exception.
+
+manifest (seal) -> settings -> weights -> inputs -> code and libraries -> outputs. A receipt records all of them, and is
+itself sealed; docs/runs.md says what each broken link invalidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from sana_wm.durable import sha256_of
+from sana_wm.errors import HandoffError
+from sana_wm.handoff.receipts import (
+    RESULTS_VERSION,
+    Receipt,
+    WeightFile,
+    changed_fields,
+    current_versions,
+    read_receipt,
+    stage_settings,
+)
+from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.manifest.model import Manifest, RunManifest
+
+
+def changed_settings(receipt: Receipt, manifest: RunManifest) -> list[str]:
+    """Manifest fields of the stage that are not what it ran under: `stage1.seed: 42 -> 43`.
+
+    A field that the receipt does not know came with a later release: it had the value that is the default now.
+    """
+    now = stage_settings(manifest, receipt.stage)
+    unknown_then = {name: value for name, value in _field_defaults().items() if name in now}
+    return changed_fields(unknown_then | receipt.settings, now)
+
+
+def changed_weights(receipt: Receipt, weights: Sequence[WeightFile]) -> list[str]:
+    """Weight files that are not the ones it ran with.
+
+    Weights that are not there at all, on a volume that is not mounted, say nothing against what they made.
+    """
+    there = {file.component for file in weights}
+    return [
+        f"{file.component} ({file.file}) is not the file it ran with"
+        for file in receipt.weights
+        if file.component in there and file not in weights
+    ]
+
+
+def unseen_weights(receipt: Receipt, weights: Sequence[WeightFile]) -> list[str]:
+    """Components that it ran with and that are not there now."""
+    there = {file.component for file in weights}
+    return list(dict.fromkeys(file.component for file in receipt.weights if file.component not in there))
+
+
+def foreign_inputs(run: RunDirectory, receipt: Receipt, source: Stage | None) -> list[str]:
+    """Files of the stage `source` that are not the ones it was made from."""
+    if source is None:
+        return []
+    name = run.latents_file(source).relative_to(run.path).as_posix()
+    if name not in receipt.inputs:
+        return [f"its receipt does not name its input {name}"]
+    try:
+        maker = read_receipt(run, source)
+    except HandoffError:
+        maker = None  # reported where that stage itself is judged
+    if maker is None or name not in maker.outputs or maker.outputs[name].sha256 != receipt.inputs[name]:
+        return [f"its input {name} is not the one it was made from"]
+    return []
+
+
+def source_stage(manifest: Manifest, stage: Stage) -> Stage | None:
+    """The stage whose latents a stage reads."""
+    if stage == "stage1":
+        return None
+    return "refiner" if stage == "vae_decode" and manifest.refiner.enabled else "stage1"
+
+
+def changed_results(receipt: Receipt) -> list[str]:
+    """Whether this release makes other numbers on purpose."""
+    now = RESULTS_VERSION[receipt.stage]
+    if receipt.results_version == now:
+        return []
+    return [
+        f"sana-wm {receipt.package_version} made it, and {current_versions()['sana_wm']} makes other numbers "
+        f"(results version {receipt.results_version} -> {now})"
+    ]
+
+
+def changed_versions(receipt: Receipt) -> list[str]:
+    """Versions of code and libraries that differ: worth a word, never a reason to run again (docs/runs.md)."""
+    now = current_versions()
+    return [f"{name} {then} -> {now[name]}" for name, then in receipt.versions.items() if now.get(name, then) != then]
+
+
+def damaged_outputs(run: RunDirectory, receipt: Receipt) -> list[str]:
+    """What is wrong with a stage's outputs: not named, missing, a link, another size, another content."""
+    needed = [path.relative_to(run.path).as_posix() for path in run.outputs(receipt.stage)]
+    findings = [f"its receipt does not name {name}" for name in needed if name not in receipt.outputs]
+    for name, expected in receipt.outputs.items():
+        path = run.path / name
+        if not _is_inside(run, name):
+            findings.append(f"{name} is no file inside the run directory")
+        elif not path.is_file():
+            findings.append(f"{name} is missing")
+        elif (size_bytes := path.stat().st_size) != expected.size_bytes:
+            findings.append(f"{name} has {size_bytes} bytes, its receipt says {expected.size_bytes}")
+        elif sha256_of(path) != expected.sha256:
+            findings.append(f"{name} is not the file its receipt names (SHA-256 differs)")
+    return findings
+
+
+def _is_inside(run: RunDirectory, name: str) -> bool:
+    """Whether a name of a receipt is a path below the run directory, without `..` or a link on its way."""
+    parts = Path(name).parts
+    way = [run.path.joinpath(*parts[: count + 1]) for count in range(len(parts))]
+    return not Path(name).is_absolute() and ".." not in parts and not any(path.is_symlink() for path in way)
+
+
+@cache
+def _field_defaults() -> dict[str, Any]:
+    """Every manifest field that has a default, flat."""
+
+    def collect(model: type[BaseModel], prefix: str) -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        for name, field in model.model_fields.items():
+            kind = field.annotation
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                flat |= collect(kind, f"{prefix}{name}.")
+            elif not field.is_required():
+                flat[f"{prefix}{name}"] = field.default
+        return flat
+
+    return collect(Manifest, "")

@@ -1,0 +1,151 @@
+"""Walks a run's hash chain, link by link, and says which links are broken and what each one invalidates.
+
+manifest -> settings -> weights -> inputs -> code and libraries -> outputs, stage by stage; see `sana_wm.handoff.chain`.
+Nothing is changed, and nothing is trusted because another link holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sana_wm.durable import sha256_of
+from sana_wm.errors import HandoffError, SanaWMError
+from sana_wm.handoff.chain import (
+    changed_results,
+    changed_settings,
+    changed_versions,
+    changed_weights,
+    damaged_outputs,
+    foreign_inputs,
+    source_stage,
+    unseen_weights,
+)
+from sana_wm.handoff.receipts import Receipt, read_receipt
+from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.launcher.metrics import metrics_findings
+from sana_wm.launcher.preflight import active_stages
+from sana_wm.manifest.model import RunManifest
+from sana_wm.weights.manifest_layout import identify_weights, locate_weights
+
+State = Literal["holds", "broken", "unchecked", "noted"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link of the chain.
+
+    Attributes:
+        name: `manifest`, `metrics`, or `STAGE/receipt`, `/settings`, `/weights`, `/inputs`, `/versions`, `/outputs`.
+        state: `unchecked` where what it points to is not there, such as weights on a volume that is not mounted;
+            `noted` where it differs and the rule (docs/runs.md) keeps what was made.
+        detail: What was found, in words; empty where it holds.
+        invalidates: The stages that cannot be trusted any more.
+    """
+
+    name: str
+    state: State
+    detail: str = ""
+    invalidates: tuple[Stage, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """By name, for `--json`."""
+        return asdict(self)
+
+
+def verify(run: RunDirectory) -> list[Link]:
+    """Hold every link of a run directory against what is there.
+
+    Raises:
+        HandoffError: It is no run directory.
+    """
+    if not run.path.is_dir() or not (run.manifest_file.exists() or (run.path / "receipts").is_dir()):
+        run.read_manifest()  # says so
+    try:
+        run.refuse_links_out()
+        manifest = run.read_manifest()
+    except HandoffError as error:
+        return [Link("manifest", "broken", str(error), STAGES), *_verify_outputs_alone(run)]
+    links = [Link("manifest", "holds")]
+    active = active_stages(manifest)
+    for stage in active:
+        links += _verify_stage(run, manifest, stage, active[active.index(stage) :])
+    if all(link.state != "broken" for link in links):
+        links.append(_link("metrics", metrics_findings(run), ()))
+    return links
+
+
+def _verify_outputs_alone(run: RunDirectory) -> list[Link]:
+    """What can be said without the manifest: whether outputs are those of their receipts."""
+    links: list[Link] = []
+    for stage in STAGES:
+        try:
+            receipt = read_receipt(run, stage)
+        except HandoffError as error:
+            links.append(Link(f"{stage}/receipt", "broken", str(error), STAGES[STAGES.index(stage) :]))
+            continue
+        if receipt is not None:
+            links.append(_link(f"{stage}/outputs", damaged_outputs(run, receipt), STAGES[STAGES.index(stage) :]))
+    return links
+
+
+def _verify_stage(run: RunDirectory, manifest: RunManifest, stage: Stage, after: tuple[Stage, ...]) -> list[Link]:
+    try:
+        receipt = read_receipt(run, stage)
+    except HandoffError as error:
+        return [Link(f"{stage}/receipt", "broken", str(error), after)]
+    if receipt is None:
+        return [Link(f"{stage}/receipt", "broken", f"no receipt: {stage} is not finished", after)]
+    inputs = foreign_inputs(run, receipt, source_stage(manifest, stage))
+    return [
+        Link(f"{stage}/receipt", "holds"),
+        _link(f"{stage}/settings", changed_settings(receipt, manifest), after),
+        _verify_weights(manifest, receipt, after),
+        _verify_input_files(manifest, after) if stage == "stage1" else _link(f"{stage}/inputs", inputs, after),
+        _verify_versions(receipt, after),
+        _link(f"{stage}/outputs", damaged_outputs(run, receipt), after),
+    ]
+
+
+def _verify_versions(receipt: Receipt, after: tuple[Stage, ...]) -> Link:
+    name = f"{receipt.stage}/versions"
+    if changes := changed_results(receipt):
+        return Link(name, "broken", "; ".join(changes), after)
+    changes = changed_versions(receipt)
+    return Link(name, "noted", ", ".join(changes)) if changes else Link(name, "holds")
+
+
+def _verify_weights(manifest: RunManifest, receipt: Receipt, after: tuple[Stage, ...]) -> Link:
+    name = f"{receipt.stage}/weights"
+    try:
+        weights = identify_weights(locate_weights(manifest), receipt.stage)
+    except SanaWMError as error:
+        return Link(name, "broken", str(error), after)
+    if changes := changed_weights(receipt, weights):
+        return Link(name, "broken", "; ".join(changes), after)
+    if unseen := unseen_weights(receipt, weights):
+        return Link(name, "unchecked", f"not there: {', '.join(unseen)}")
+    return Link(name, "holds")
+
+
+def _verify_input_files(manifest: RunManifest, after: tuple[Stage, ...]) -> Link:
+    """The picture, poses and intrinsics; the prompt's text stands in the manifest."""
+    changed: list[str] = []
+    absent: list[str] = []
+    for field, file in manifest.inputs.items():
+        if field == "input.prompt_file":
+            continue
+        if not Path(file.path).is_file():
+            absent.append(f"{field} ({file.path})")
+        elif sha256_of(Path(file.path)) != file.sha256:
+            changed.append(f"{field} is not the file it was made from: {file.path}")
+    if changed:
+        return Link("stage1/inputs", "broken", "; ".join(changed), after)
+    if absent:
+        return Link("stage1/inputs", "unchecked", f"not there: {', '.join(absent)}")
+    return Link("stage1/inputs", "holds")
+
+
+def _link(name: str, findings: list[str], invalidates: tuple[Stage, ...]) -> Link:
+    return Link(name, "broken", "; ".join(findings), invalidates) if findings else Link(name, "holds")
