@@ -18,8 +18,8 @@ demo: install
 
 # Two test processes share two cores: more threads than that would only wait for each other.
 check: install
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests patches
+	$(BIN)/ruff check src tests patches
 	$(BIN)/pyright
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" --numprocesses 2 --dist loadfile
 
@@ -29,8 +29,8 @@ test-long: install
 	$(BIN)/pytest -m long -s
 
 format: install
-	$(BIN)/ruff format src tests
-	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests patches
+	$(BIN)/ruff check --fix src tests patches
 
 # A site under build/site; fails on a broken link.
 docs: install

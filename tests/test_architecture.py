@@ -43,10 +43,10 @@ ALLOWED: dict[str, set[str]] = {
         "planning",
         "models",
     },
-    "diagnostics": {"errors", "runtime", "weights", "models", "patches", "planning"},
+    "diagnostics": {"errors", "camera", "runtime", "weights", "models", "patches", "planning"},
     "bench": {"errors", "runtime", "weights", "models", "planning"},
     "report": {"errors", "durable", "manifest", "camera", "handoff"},
-    "launcher": {"errors", "durable", "manifest", "camera", "video", "handoff", "weights", "planning"},
+    "launcher": {"errors", "durable", "manifest", "camera", "video", "handoff", "weights", "planning", "patches"},
     "cli": {
         "errors",
         "manifest",
@@ -109,7 +109,8 @@ def test_each_power_has_one_place(path: Path) -> None:
     if package_of(path) in WITHOUT_TORCH:
         assert not {found.split(".")[0] for found in imports} & TORCH
     if "subprocess" in imports:
-        assert name.startswith(("launcher/process", "launcher/power", "video/", "diagnostics/mps_lint/"))
+        places = ("launcher/process", "launcher/power", "video/", "diagnostics/mps_lint/", "patches/checkout")
+        assert name.startswith(places)
     if re.search(r"\bos\.(environ|getenv)\b", text):
         assert name.startswith("cli/") or name == "runtime/device.py"
     if re.search(r"\bsys\.exit\(|typer\.Exit", text):

@@ -15,6 +15,7 @@ import pytest
 from sana_wm.errors import LibraryMismatchError
 from sana_wm.patches import catalogue
 from sana_wm.patches.catalogue import Patch, load_catalogue, require
+from sana_wm.patches.upstream_catalogue import load_upstream_catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 PATCHES = load_catalogue()
@@ -106,4 +107,6 @@ def test_the_catalogue_is_printed_as_text_and_as_json(sana_wm: Callable[..., tup
     assert code == 0
     assert all(name in out for name in PATCHES)
     code, out, _ = sana_wm("patches", "list", "--json")
-    assert [entry["id"] for entry in json.loads(out)] == sorted(PATCHES)
+    entries = json.loads(out)
+    assert [entry["id"] for entry in entries if "patch_points" not in entry] == sorted(PATCHES)
+    assert [entry["id"] for entry in entries if "patch_points" in entry] == sorted(load_upstream_catalogue())

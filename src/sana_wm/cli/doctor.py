@@ -15,7 +15,7 @@ import typer
 from sana_wm import __version__
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson
-from sana_wm.errors import StageFailedError
+from sana_wm.errors import StageFailedError, UsageError
 
 PACKAGES = ("torch", "diffusers", "transformers")
 
@@ -28,12 +28,19 @@ def doctor(
     mps_lint: Annotated[
         bool, typer.Option("--mps-lint", help="Hold our networks against the limits of MPS: minutes, on any machine.")
     ] = False,
+    parity: Annotated[
+        bool, typer.Option("--parity", help="Hold our engines against NVIDIA's own classes on a tiny checkpoint.")
+    ] = False,
+    pr_root: Annotated[
+        Path | None,
+        typer.Option("--pr-root", envvar="SANA_WM_PR_ROOT", help="Patched checkout of NVlabs/Sana, for --parity."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what is installed here; with an option, check the machine or the code. Exit code 7: something is wrong."""
     results: dict[str, Any] = {}
     sound = True
-    if not (numerics or mps_lint):
+    if not (numerics or mps_lint or parity):
         results["installation"] = _describe_installation()
         sound = not results["installation"]["missing"]
     if numerics:
@@ -41,6 +48,9 @@ def doctor(
         sound = sound and passed
     if mps_lint:
         results["mps_lint"], passed = _run_mps_lint(quiet=as_json)
+        sound = sound and passed
+    if parity:
+        results["parity"], passed = _run_parity(pr_root, quiet=as_json)
         sound = sound and passed
     if as_json:
         typer.echo(json.dumps({"ok": sound, **results}, indent=2))
@@ -65,6 +75,20 @@ def _run_mps_lint(*, quiet: bool) -> tuple[Any, bool]:
     from sana_wm.launcher.diagnosis import run_diagnostic
 
     diagnosis = run_diagnostic("mps_lint", [], quiet=quiet, environment=os.environ)
+    return diagnosis.report, diagnosis.exit_code == 0
+
+
+def _run_parity(pr_root: Path | None, *, quiet: bool) -> tuple[Any, bool]:
+    from sana_wm.launcher.diagnosis import run_diagnostic
+    from sana_wm.patches.checkout import require_patched
+
+    if pr_root is None:
+        raise UsageError(
+            "--parity needs a checkout of NVIDIA's code",
+            next_step="Give --pr-root or set SANA_WM_PR_ROOT (docs/pr379.md).",
+        )
+    root = require_patched(pr_root).root
+    diagnosis = run_diagnostic("parity", ["--pr-root", root], quiet=quiet, environment=os.environ)
     return diagnosis.report, diagnosis.exit_code == 0
 
 
@@ -108,5 +132,6 @@ def _print_installation(installation: dict[str, Any]) -> None:
     for name, value in rows.items():
         typer.echo(f"{name:<14} {value or 'MISSING'}")
     typer.echo(
-        "\n--numerics: check this machine's arithmetic. --mps-lint: check our networks against the limits of MPS."
+        "\n--numerics: check this machine's arithmetic. --mps-lint: check our networks against the limits of MPS. "
+        "--parity: hold them against NVIDIA's own."
     )

@@ -21,6 +21,7 @@ from sana_wm.manifest.model import RunManifest
 #: freely between runs of one directory: weights are known by header, size and samples, not by their path.
 STAGE_FIELDS: dict[Stage, tuple[str, ...]] = {
     "stage1": (
+        "model.backend",
         "input.",
         "camera.",
         "video.num_frames",
@@ -30,7 +31,7 @@ STAGE_FIELDS: dict[Stage, tuple[str, ...]] = {
         "device",
         "dtype",
     ),
-    "refiner": ("input.prompt", "video.fps", "refiner.", "device", "dtype"),
+    "refiner": ("model.backend", "input.prompt", "video.fps", "refiner.", "device", "dtype"),
     "vae_decode": ("camera.", "video.", "vae_decode.", "refiner.enabled", "name", "device", "dtype"),
 }
 #: Fields under those prefixes that change how a stage works but not what it makes; input files count by their hash.

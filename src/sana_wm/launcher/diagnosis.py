@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sana_wm.errors import StageFailedError
 from sana_wm.launcher.process import run_module, without_overrides
 
-Diagnostic = Literal["numerics", "mps_lint"]
+Diagnostic = Literal["numerics", "mps_lint", "parity"]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from sana_wm.camera.field_of_view import doubt_about
@@ -17,6 +18,7 @@ from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics, 
 from sana_wm.launcher.space import existing_part, needed_bytes
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import ESTIMATE, IntrinsicsEstimate, Manifest, RunManifest
+from sana_wm.patches.checkout import inspect_checkout, require_patched
 from sana_wm.video.encoder import check_codec
 from sana_wm.video.picture import open_picture
 from sana_wm.weights.check import check_layout
@@ -77,6 +79,29 @@ def check_settings(manifest: Manifest) -> list[Problem]:
     return problems
 
 
+def check_backend(manifest: Manifest) -> list[Problem]:
+    """Whether NVIDIA's own code is there, patched and importable, if the manifest asks for it."""
+    model = manifest.model
+    if model.backend != "pr379" or model.pr_root is None:
+        return []
+    problems: list[Problem] = []
+    try:
+        require_patched(Path(model.pr_root))
+    except UsageError as error:
+        got, expected = (None if part is None else str(part) for part in (error.got, error.expected))
+        problems.append(Problem("model.pr_root", error.what, got, expected, error.next_step))
+    if find_spec("einops") is None:
+        problems.append(
+            Problem(
+                "model.backend",
+                "upstream's code needs the package einops",
+                got="not installed",
+                next_step="pip install 'sana-wm[pr379]'",
+            )
+        )
+    return problems
+
+
 def _check_writable(field: str, folder: Path) -> list[Problem]:
     try:
         existing = existing_part(folder)
@@ -103,6 +128,12 @@ def list_warnings(manifest: RunManifest) -> list[str]:
         warnings.append(
             f"video: the model was trained at {TRAINED_SIZE[0]}x{TRAINED_SIZE[1]}, not at {size[0]}x{size[1]}"
         )
+    if manifest.model.backend == "pr379" and manifest.model.pr_root and not check_backend(manifest):
+        report = inspect_checkout(Path(manifest.model.pr_root))
+        if report.tested_as is None:
+            warnings.append(f"model.pr_root: this release was not tested with commit {report.commit[:12]}")
+        if report.changed:
+            warnings.append(f"model.pr_root: {', '.join(report.changed)} differ from the commit")
     first = read_intrinsics(intrinsics_source(manifest.camera), manifest.video.num_frames)[0]
     picture_size = open_picture(Path(manifest.input.image)).size
     across_deg = video_field_of_view_deg(manifest, tuple(first.tolist()), picture_size)[0]
@@ -119,7 +150,13 @@ def check_manifest(manifest: Manifest) -> RunManifest:
         IncompleteWeightsError: Only the weights have problems.
     """
     manifest, estimate, unsettled = _settle_intrinsics(manifest)
-    problems = [*unsettled, *check_inputs(manifest), *check_settings(manifest), *check_output(manifest)]
+    problems = [
+        *unsettled,
+        *check_inputs(manifest),
+        *check_settings(manifest),
+        *check_backend(manifest),
+        *check_output(manifest),
+    ]
     weight_problems = check_layout(locate_weights(manifest), active_stages(manifest))
     if problems:
         raise ManifestError([*problems, *weight_problems])

@@ -20,6 +20,7 @@ PATH_FIELDS = (
     ("model", "root"),
     ("model", "gemma_root"),
     ("model", "refiner_root"),
+    ("model", "pr_root"),
     ("model", "depth_pro_root"),
     ("input", "image"),
     ("input", "prompt_file"),

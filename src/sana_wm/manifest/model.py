@@ -32,6 +32,13 @@ class ModelSection(Section):
         default=None, description="Folder of gemma-2-2b-it; needed by the original layout only."
     )
     refiner_root: str | None = Field(default=None, description="Folder of the refiner; null means ROOT/refiner.")
+    backend: Literal["diffusers", "pr379"] = Field(
+        default="diffusers",
+        description="Whose code runs Stage 1 and the refiner: ours on diffusers' networks, or NVIDIA's own (pr379).",
+    )
+    pr_root: str | None = Field(
+        default=None, description="Patched checkout of NVlabs/Sana; needed by backend pr379 only (docs/pr379.md)."
+    )
     depth_pro_root: str | None = Field(
         default=None, description="Folder of apple/DepthPro-hf; for intrinsics to estimate where EXIF says nothing."
     )
@@ -40,6 +47,14 @@ class ModelSection(Section):
     def _original_needs_gemma(self) -> Self:
         if self.layout == "original" and self.gemma_root is None:
             raise ValueError("gemma_root is needed with layout original: it holds gemma-2-2b-it")
+        return self
+
+    @model_validator(mode="after")
+    def _upstream_needs_its_checkout(self) -> Self:
+        if self.backend == "pr379" and self.pr_root is None:
+            raise ValueError("pr_root is needed with backend pr379: a checkout of NVlabs/Sana (docs/pr379.md)")
+        if self.backend == "pr379" and self.layout != "original":
+            raise ValueError("backend pr379 reads layout original only: upstream's own weight files")
         return self
 
 
@@ -188,6 +203,15 @@ class Manifest(Section):
     device: Literal["auto", "mps", "cuda", "cpu"] = "auto"
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     output_dir: str = Field(min_length=1, description="The run directory.")
+
+    @model_validator(mode="after")
+    def _upstream_computes_one_way(self) -> Self:
+        if self.model.backend == "pr379":
+            if self.refiner.enabled and self.refiner.mode != "single_shot":
+                raise ValueError('refiner.mode must be "single_shot" with backend pr379: upstream has no other')
+            if self.stage1.camera_rescale != "pr379":
+                raise ValueError('stage1.camera_rescale must be "pr379" with backend pr379: upstream has no other')
+        return self
 
     @property
     def latent_num_frames(self) -> int:

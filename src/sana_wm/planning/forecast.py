@@ -5,6 +5,7 @@ Stages choose by the same functions, so that what was promised is what runs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from sana_wm.manifest.model import Manifest
 from sana_wm.planning.decode import FASTEST, WORTHWHILE_BYTES, complete_config, decode_tflop, plan_decode
 from sana_wm.planning.device import Device, budget_bytes, element_bytes, reserved_bytes
 from sana_wm.planning.kernels import kernel_rules
+from sana_wm.planning.pr379 import upstream_refiner_work_bytes, upstream_stage1_work_bytes
 from sana_wm.planning.refiner import Refinement, measure_refiner, plan_refiner, refinement_tflop
 from sana_wm.planning.stage1 import choose_plan, step_shape, step_tflop
 from sana_wm.planning.text import (
@@ -181,6 +183,9 @@ class RunForecaster:
         )
         weights_bytes = weights.elements * self.element_bytes
         tflop = settings.num_inference_steps * step_tflop(sizes, self.grid, prompts)
+        if self.manifest.model.backend == "pr379":
+            work_bytes = upstream_stage1_work_bytes(math.prod(self.grid), sizes["hidden_size"], self.element_bytes)
+            return self._resident("stage1", "transformer", weights, work_bytes, tflop)
 
         def plan(budget: int) -> PhaseForecast:
             chosen = choose_plan(shape, budget - weights_bytes)
@@ -261,6 +266,15 @@ class RunForecaster:
         )
         block_parameters = measured.blocks * measured.block_bytes // self.element_bytes
         tflop = refinement_tflop(sizes, asked, block_parameters)
+        if self.manifest.model.backend == "pr379":
+            width = sizes["num_attention_heads"] * sizes["attention_head_dim"]
+            work_bytes = upstream_refiner_work_bytes(math.prod(self.grid), width, self.element_bytes)
+            resident = self._resident("refiner", "transformer", weights, work_bytes, tflop)
+
+            def plan_upstream(budget: int) -> PhaseForecast:
+                return replace(resident(budget), plan={"mode": "resident", "resident_blocks": measured.blocks})
+
+            return plan_upstream
 
         def plan(budget: int) -> PhaseForecast:
             chosen = plan_refiner(measured, budget)

@@ -25,6 +25,7 @@ from sana_wm.handoff.receipts import (
 )
 from sana_wm.handoff.run_directory import RunDirectory, Stage
 from sana_wm.manifest.model import RunManifest
+from sana_wm.patches.checkout import inspect_checkout
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.runtime.checkpoints import Checkpoints
 from sana_wm.runtime.device import empty_cache
@@ -89,12 +90,20 @@ class StageContext:
             "settings_sha256": _digest(chosen),
             "weights_sha256": _digest([file.model_dump() for file in self.weights]),
             "source_sha256": sha256_of(source) if source is not None else "",
-            "computed_by": _digest([self.device.type, str(self.dtype), current_versions()]),
+            "computed_by": _digest([self.device.type, str(self.dtype), self.versions()]),
         }
 
     def checkpoints(self, source: Path | None = None) -> Checkpoints:
         """This stage's checkpoints, of a work that begins from the file `source`."""
         return Checkpoints(self.run.checkpoint_folder(self.stage), self.reusable("checkpoint", source=source))
+
+    def versions(self) -> dict[str, str]:
+        """Versions of what computes; with backend pr379 the commit of NVIDIA's code, and whether it was changed."""
+        versions = current_versions()
+        if (root := self.manifest.model.pr_root) is not None and self.manifest.model.backend == "pr379":
+            checkout = inspect_checkout(Path(root))
+            versions["nvlabs_sana"] = checkout.commit + ("+changes" if checkout.changed else "")
+        return versions
 
     def report_step(self, step: int, total: int, **fields: Any) -> None:
         """Tell the parent that `step` of `total` is done."""
@@ -131,7 +140,7 @@ class StageContext:
                 stage=self.stage,
                 package_version=__version__,
                 results_version=RESULTS_VERSION[self.stage],
-                versions=current_versions(),
+                versions=self.versions(),
                 device=str(self.device),
                 dtype=str(self.dtype).removeprefix("torch."),
                 settings=stage_settings(self.manifest, self.stage),

@@ -9,7 +9,7 @@ import torch
 
 from sana_wm.durable import sha256_of
 from sana_wm.models.loading import load_connectors, load_gemma3, load_tokenizer
-from sana_wm.models.refiner.loading import open_refiner_engine, stream_gemma3
+from sana_wm.models.refiner.loading import stream_gemma3
 from sana_wm.models.refiner.refine import refine_autoregressive, refine_single_shot
 from sana_wm.models.refiner.state import RefinerState
 from sana_wm.models.refiner.text import PromptEncoding, connect, encode_levels, tokenize_prompt
@@ -18,6 +18,7 @@ from sana_wm.runtime.checkpoints import Checkpoints
 from sana_wm.runtime.latents import load_if_ours, load_latents, save_tensors
 from sana_wm.runtime.phases import Phase
 from sana_wm.runtime.sentinels import check_latents
+from sana_wm.stages.backends import open_refiner
 from sana_wm.stages.context import StageContext
 
 
@@ -82,7 +83,8 @@ def _refine(
     plan = dict(context.forecaster.refiner_transformer()(context.budget_bytes).plan)
     progress = _Progress(context, context.checkpoints(context.run.stage1_file), latents.shape[2])
     while True:
-        progress.can_shrink = plan["resident_blocks"] > 0
+        # Upstream's code keeps all blocks or does not run.
+        progress.can_shrink = plan["resident_blocks"] > 0 and context.manifest.model.backend == "diffusers"
         try:
             refined = _refine_with(context, phase, latents, encoding, plan["resident_blocks"], progress)
         except _ShrinkAskedError:
@@ -111,12 +113,7 @@ def _refine_with(
         "resume_from": progress.resume_state(),
     }
     prompt = (encoding.prompt_embeds, encoding.prompt_attention_mask)
-    with open_refiner_engine(
-        context.layout.refiner_transformer,
-        device=context.device,
-        dtype=context.dtype,
-        resident_blocks=resident_blocks,
-    ) as engine:
+    with open_refiner(context, resident_blocks) as engine:
         phase.hold(engine.transformer)
         if settings.mode == "single_shot":
             return refine_single_shot(engine, latents, *prompt, on_step=progress.save, **common)

@@ -15,8 +15,7 @@ from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, read_intri
 from sana_wm.durable import durable_file, sha256_of
 from sana_wm.errors import HandoffError
 from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
-from sana_wm.models.loading import load_gemma2, load_stage1_transformer, load_vae
-from sana_wm.models.stage1.engine import Stage1Engine
+from sana_wm.models.loading import load_gemma2, load_vae
 from sana_wm.models.stage1.preview import LatentPreview
 from sana_wm.models.stage1.sampler import Schedule, build_schedule, euler_step
 from sana_wm.models.stage1.text import encode_prompts
@@ -26,6 +25,7 @@ from sana_wm.runtime.device import synchronize
 from sana_wm.runtime.latents import load_if_ours, save_tensors
 from sana_wm.runtime.phases import Phase
 from sana_wm.runtime.sentinels import check_latents
+from sana_wm.stages.backends import open_stage1_engine
 from sana_wm.stages.context import StageContext
 from sana_wm.video.picture import open_picture
 
@@ -113,14 +113,8 @@ def _denoise(
     context: StageContext, phase: Phase, conditioning: dict[str, torch.Tensor]
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     settings = context.manifest.stage1
-    transformer = phase.hold(load_stage1_transformer(context.layout, context.device, context.dtype))
-    weights_bytes = sum(parameter.nbytes for parameter in transformer.parameters())
-    engine = Stage1Engine(
-        transformer,
-        camera_rescale=settings.camera_rescale,
-        working_set_bytes=context.budget_bytes - weights_bytes,
-        attention_dtype=context.dtype,
-    )
+    engine = open_stage1_engine(context, phase)
+    weights_bytes = sum(parameter.nbytes for parameter in engine.transformer.parameters())
     prompts = slice(None) if settings.guidance_scale > 1 else slice(1, None)  # the negative prompt stands first
     prepare = partial(
         engine.prepare,

@@ -27,9 +27,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _check(options: argparse.Namespace) -> list[LintReport]:
     reports: list[LintReport] = []
-    implementation = "diffusers" if options.stock else "sana_wm"
+    implementation = "pr379" if options.pr_root else "diffusers" if options.stock else "sana_wm"
     for report in check_targets(
-        implementation, options.target, frames=options.frames, num_layers=options.layers, version=options.torch
+        implementation,
+        options.target,
+        frames=options.frames,
+        num_layers=options.layers,
+        version=options.torch,
+        pr_root=options.pr_root,
     ):
         sys.stdout.write(f"{report.as_text()}\n")
         sys.stdout.flush()
@@ -45,7 +50,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--target", action="append", help="a network, such as stage1; may be repeated (default: all)")
     parser.add_argument("--frames", type=int, nargs="+", default=FRAMES, help="video lengths, 8k+1")
     parser.add_argument("--layers", type=int, help="build the transformers with so many layers (default: all)")
-    parser.add_argument("--stock", action="store_true", help="check diffusers' own classes instead of ours")
+    others = parser.add_mutually_exclusive_group()
+    others.add_argument("--stock", action="store_true", help="check diffusers' own classes instead of ours")
+    others.add_argument(
+        "--pr-root", type=Path, metavar="FOLDER", help="check NVIDIA's own classes in this patched checkout instead"
+    )
     parser.add_argument("--torch", metavar="RELEASE", help="judge by another torch release, such as 2.15.0")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the reports as JSON as well")
     return parser.parse_args(arguments)

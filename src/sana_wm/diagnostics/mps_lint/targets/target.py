@@ -14,7 +14,7 @@ from sana_wm.diagnostics.mps_lint.recorder import Recorder
 from sana_wm.diagnostics.mps_lint.report import LintReport
 from sana_wm.errors import UsageError
 
-Implementation: TypeAlias = Literal["sana_wm", "diffusers"]
+Implementation: TypeAlias = Literal["sana_wm", "diffusers", "pr379"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What upstream imports from packages that are made for CUDA, or that are not installed; see `guards`."""
