@@ -211,10 +211,10 @@ def ffmpeg_binary() -> str:
     """
     try:
         binary = imageio_ffmpeg.get_ffmpeg_exe()
-        why = None if shutil.which(binary) else f"no program {binary}"
+        why = f"no program {binary}"
     except RuntimeError as error:
-        why = str(error)
-    if why is not None:
+        binary, why = "", str(error)
+    if shutil.which(binary) is None:
         raise StageFailedError(
             "no ffmpeg can be started",
             got=why,
