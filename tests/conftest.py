@@ -37,6 +37,12 @@ def signals_as_in_a_terminal() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What runs remember of this machine must not go into the user's own cache."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """Outputs of PR #379's own code."""
@@ -107,9 +113,10 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str
         manifest["stage1"] = {"num_inference_steps": 8, "checkpoint_every": 2, "preview_every": 4}
         manifest["refiner"] = {"block_size": 1}
         (folder / "manifest.json").write_text(json.dumps(manifest))
-        command = [sys.executable, "-m", "sana_wm", "run-pipeline", str(folder / "manifest.json")]
+        command = [sys.executable, "-m", "sana_wm", "run-pipeline", str(folder / "manifest.json"), "--json-progress"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+        (folder / "progress.jsonl").write_text(done.stdout)
         (folder / "done").touch()
     return folder / "run"
 

@@ -25,9 +25,10 @@ ALLOWED: dict[str, set[str]] = {
     "templates": set(),
     "configs": set(),
     "handoff": {"errors", "durable", "manifest", "camera"},
-    "weights": {"errors", "manifest", "handoff", "configs"},
-    "runtime": {"errors", "durable", "manifest", "handoff"},
-    "models": {"errors", "patches", "runtime", "weights"},
+    "weights": {"errors", "durable", "manifest", "handoff", "configs"},
+    "planning": {"errors", "manifest", "weights"},
+    "runtime": {"errors", "durable", "manifest", "handoff", "planning"},
+    "models": {"errors", "patches", "planning", "runtime", "weights"},
     "patches": {"errors"},
     "stages": {
         "errors",
@@ -39,15 +40,41 @@ ALLOWED: dict[str, set[str]] = {
         "weights",
         "runtime",
         "patches",
+        "planning",
         "models",
     },
-    "diagnostics": {"errors", "runtime", "weights", "models", "patches"},
-    "bench": {"errors", "runtime", "weights", "models"},
-    "launcher": {"errors", "durable", "manifest", "camera", "video", "handoff", "weights"},
-    "cli": {"errors", "manifest", "camera", "video", "handoff", "weights", "launcher", "patches", "configs"},
+    "diagnostics": {"errors", "runtime", "weights", "models", "patches", "planning"},
+    "bench": {"errors", "runtime", "weights", "models", "planning"},
+    "report": {"errors", "durable", "manifest", "camera", "handoff"},
+    "launcher": {"errors", "durable", "manifest", "camera", "video", "handoff", "weights", "planning"},
+    "cli": {
+        "errors",
+        "manifest",
+        "camera",
+        "video",
+        "handoff",
+        "weights",
+        "planning",
+        "launcher",
+        "report",
+        "patches",
+        "configs",
+    },
 }
 #: Packages that must work where torch is not even installed.
-WITHOUT_TORCH = ("errors", "durable", "patches", "manifest", "camera", "video", "handoff", "launcher", "cli")
+WITHOUT_TORCH = (
+    "errors",
+    "durable",
+    "patches",
+    "manifest",
+    "camera",
+    "video",
+    "handoff",
+    "planning",
+    "report",
+    "launcher",
+    "cli",
+)
 TORCH = {"torch", "diffusers", "transformers"}
 
 

@@ -102,6 +102,13 @@ class IncompleteWeightsError(ProblemListError):
     headline = "the weights cannot be used"
 
 
+class DownloadError(ProblemListError):
+    """Weights cannot be downloaded: the hub refuses, lacks or damages a file, or the disk has no room for it."""
+
+    exit_code = 3
+    headline = "the weights cannot be downloaded"
+
+
 class HandoffError(SanaWMError):
     """A file that one stage leaves for the next is missing, damaged or of another run."""
 

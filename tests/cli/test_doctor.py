@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from sana_wm.launcher import diagnosis
-from sana_wm.launcher.numerics_gate import MachineKey, NumericsGate, cache_folder
+from sana_wm.launcher.cache import cache_folder
+from sana_wm.launcher.numerics_gate import MachineKey, NumericsGate
 
 Cli = Callable[..., tuple[int, str, str]]
 

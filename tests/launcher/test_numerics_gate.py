@@ -14,9 +14,10 @@ import pytest
 from sana_wm.errors import StageFailedError
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher import diagnosis
+from sana_wm.launcher.cache import cache_folder
 from sana_wm.launcher.diagnosis import run_diagnostic
 from sana_wm.launcher.lock import owning
-from sana_wm.launcher.numerics_gate import MachineKey, NumericsGate, cache_folder
+from sana_wm.launcher.numerics_gate import MachineKey, NumericsGate
 from sana_wm.launcher.preflight import check_manifest
 from sana_wm.manifest.loading import load_manifest
 

@@ -52,6 +52,7 @@ class SilentView:
         self.started: list[str] = []
         self.phases: set[str] = set()
         self.asked_to_stop: list[str] = []
+        self.asked_to_shrink: list[str] = []
 
     def stage_started(self, progress: StageProgress) -> None:
         self.started.append(progress.stage)
@@ -61,6 +62,9 @@ class SilentView:
 
     def stage_asked_to_stop(self, progress: StageProgress) -> None:
         self.asked_to_stop.append(progress.stage)
+
+    def stage_asked_to_shrink(self, progress: StageProgress, why: str) -> None:
+        self.asked_to_shrink.append(why)
 
     def stage_ended(self, progress: StageProgress, seconds: float) -> None:
         assert seconds >= 0
@@ -124,6 +128,12 @@ def test_a_good_run_leaves_receipts_and_metrics_and_is_skipped_the_second_time(
         ("segfault", StageFailedError, "signal SIGSEGV"),
         ("damaged_weights", WeightsError, "shard 3 is truncated"),
         ("memory_not_released", MemoryNotReleasedError, "left 12 bytes"),
+        ("jumps_over_cap", MemoryCapError, r"resume .* --cap-gib 0\.[2-6]"),
+        ("lies_about_memory", MemoryCapError, r"in phase starting; got 0\.[2-6]"),
+        ("limit_above_cap", MemoryCapError, "its device would give it up to 0.20 GiB"),
+        ("keeps_tensor", MemoryNotReleasedError, "left per phase .*'transformer': 536870912"),
+        ("reports_nothing", MemoryNotReleasedError, "left per phase {} on mps"),
+        ("lies_about_outputs", HandoffError, "left other files than its receipt says"),
     ],
 )
 def test_a_failing_stage_has_its_exit_code_leaves_nothing_running_and_can_be_resumed(
@@ -144,6 +154,24 @@ def test_a_failing_stage_has_its_exit_code_leaves_nothing_running_and_can_be_res
     ] == []
     assert actions(run, resolved)[0] == "skip"
     assert_resumable(run, resolved)
+
+
+def test_a_stage_close_to_the_cap_is_asked_to_take_less_and_goes_on(run: RunDirectory, resolved: RunManifest) -> None:
+    view = go(run, resolved, refiner="grows_until_asked")
+    assert [why.endswith("is close to the cap") for why in view.asked_to_shrink] == [True]
+    assert actions(run, resolved) == ["skip"] * 3
+
+
+def test_what_the_governor_saw_is_kept_and_counted(run: RunDirectory, resolved: RunManifest) -> None:
+    go(run, resolved, refiner="grows_until_asked")
+    lines = [json.loads(line) for line in run.memory_file.read_text().splitlines()]
+    seen = [line for line in lines if line["stage"] == "refiner"]
+    assert max(line["process_bytes"] for line in seen) > 0.9 * CAP_GIB * 1024**3
+    row = json.loads(run.metrics_file.read_text())["stages"][1]
+    assert row["stage"] == "refiner"
+    assert 0.95 * CAP_GIB * 1024**3 < row["peak_process_bytes"] <= CAP_GIB * 1024**3
+    assert row["after_unload_process_bytes"] == 0
+    assert all(figure > 0 for figure in row["system_available_bytes_before_and_after"])
 
 
 def test_a_bug_in_a_stage_is_in_its_log(run: RunDirectory, resolved: RunManifest) -> None:

@@ -11,14 +11,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sana_wm.models.attention import (
     MAX_KEY_BLOCK,
-    MPS_FLASH_HEAD_DIMS,
     AttentionBudget,
-    KernelRules,
     attention,
     blockwise_attention,
-    kernel_rules,
     plan_block,
 )
+from sana_wm.planning.kernels import MPS_FLASH_HEAD_DIMS, KernelRules, kernel_rules
 
 ONE_BLOCK = AttentionBudget()
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)

@@ -56,9 +56,9 @@ def test_every_entry_is_applied_to_a_loaded_model(required: set[str], tiny_model
     from sana_wm.models.refiner.loading import open_refiner_engine
     from sana_wm.models.refiner.text import connect
     from sana_wm.models.stage1.engine import Stage1Engine
-    from sana_wm.models.vae.decode_plan import forecast
     from sana_wm.models.vae.first_frame import encode_first_frame
     from sana_wm.models.vae.streaming_decoder import StreamingDecoder
+    from sana_wm.planning.decode import forecast
     from sana_wm.weights.layout import resolve_layout
 
     model = tiny_models["original"]
@@ -67,7 +67,7 @@ def test_every_entry_is_applied_to_a_loaded_model(required: set[str], tiny_model
     Stage1Engine(load_stage1_transformer(layout, cpu, dtype), camera_rescale="pr379")
     vae = load_vae(layout, cpu, dtype)
     encode_first_frame(vae, torch.zeros(1, 3, 64, 64))
-    StreamingDecoder(vae, forecast(vae.config, 2, 2, dtype, (1, 1, 1, 1)))
+    StreamingDecoder(vae, forecast(vae.config, 2, 2, dtype.itemsize, (1, 1, 1, 1)))
     connectors = load_connectors(layout, cpu, dtype)
     width = connectors.text_proj_in.in_features
     connect(connectors, torch.zeros(1, 128, width), torch.ones(1, 128, dtype=torch.int64))

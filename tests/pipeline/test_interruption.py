@@ -11,12 +11,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from sana_wm.cli.progress_view import STOPPING
+from sana_wm.handoff.receipts import read_receipt
 from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.launcher.new_manifest import manifest_of_run
 
 EditManifest = Callable[..., None]
 
@@ -31,7 +36,7 @@ def start_stage(run: RunDirectory, stage: Stage) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
-def events_of(run: RunDirectory, stage: Stage) -> list[dict[str, object]]:
+def events_of(run: RunDirectory, stage: Stage) -> list[dict[str, Any]]:
     path = run.events_file(stage)
     lines = path.read_text().splitlines() if path.exists() else []
     return [json.loads(line) for line in lines]
@@ -114,6 +119,37 @@ def test_a_changed_input_file_is_refused_by_the_stage(
     assert "input.image changed since the run began" in err
 
 
+def run_asked_to_shrink(run: RunDirectory, stage: Stage) -> list[dict[str, Any]]:
+    """Start a stage again that was asked to take less memory before its first step; returns what it said of that."""
+    run.clear_stage(stage)
+    run.events_file(stage).unlink()
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"s")
+    command = [sys.executable, "-m", "sana_wm.stages", stage, str(run.path), "--liveness-fd", str(read_end)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, pass_fds=(read_end,))
+    os.close(read_end)
+    os.close(write_end)
+    assert done.returncode == 0, done.stderr
+    return [event for event in events_of(run, stage) if event["event"] == "shrunk"]
+
+
+def test_stages_take_less_when_asked_and_finish(undisturbed: RunDirectory, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(undisturbed.path, run.path)
+    (said,) = run_asked_to_shrink(run, "refiner")
+    assert said["plan"]["mode"] == "streamed"
+    assert said["plan"]["resident_blocks"] == 1
+    assert run.refined_file.read_bytes() == undisturbed.refined_file.read_bytes()
+    (said,) = run_asked_to_shrink(run, "stage1")
+    assert said["step"] == 1
+    receipts = [read_receipt(directory, "stage1") for directory in (undisturbed, run)]
+    before, after = (receipt.plan for receipt in receipts if receipt is not None)
+    assert after["shrunk_after_steps"] == [1]
+    assert after["working_set_bytes"] < before["working_set_bytes"]
+    latents = [load_file(directory.stage1_file)["latents"] for directory in (undisturbed, run)]
+    torch.testing.assert_close(latents[1], latents[0], rtol=1e-3, atol=1e-4)
+
+
 def test_previews_are_left_beside_the_run(undisturbed: RunDirectory) -> None:
     assert sorted(path.name for path in (undisturbed.path / "previews").iterdir()) == ["0004.png", "0008.png"]
     shown = [event.get("preview") for event in events_of(undisturbed, "stage1") if event["event"] == "step"]
@@ -175,3 +211,7 @@ def test_a_damaged_kept_part_is_made_again(undisturbed: RunDirectory, tmp_path: 
     assert process.returncode == 0, err
     assert run.refined_file.read_bytes() == undisturbed.refined_file.read_bytes()
     assert run.refiner_text_file.read_bytes() == undisturbed.refiner_text_file.read_bytes()
+
+
+def test_the_video_itself_gives_the_manifest_that_made_it(undisturbed: RunDirectory) -> None:
+    assert manifest_of_run(undisturbed.video_file) == undisturbed.read_manifest()

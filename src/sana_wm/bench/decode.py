@@ -12,8 +12,8 @@ from diffusers.models.autoencoders.autoencoder_kl_ltx2 import AutoencoderKLLTX2V
 
 from sana_wm.bench.ceilings import measure_ceilings
 from sana_wm.bench.measure import measure, report
-from sana_wm.models.vae.decode_plan import FASTEST, Implementation, plan_decode
 from sana_wm.models.vae.streaming_decoder import StreamingDecoder
+from sana_wm.planning.decode import FASTEST, Implementation, decode_tflop, plan_decode
 from sana_wm.runtime.device import empty_cache, select_device, synchronize
 
 LATENT_HEIGHT, LATENT_WIDTH = 22, 40
@@ -80,7 +80,7 @@ def streaming_row(
     """Our decode under a memory budget: seconds from latents to 8-bit frames on the device."""
     budget_bytes = int(budget_gib * 1024**3)
     size = (LATENT_HEIGHT, LATENT_WIDTH)
-    plan = plan_decode(vae.config, *size, vae.dtype, budget_bytes, implementation=implementation)
+    plan = plan_decode(vae.config, *size, vae.dtype.itemsize, budget_bytes, implementation=implementation)
     decoder = StreamingDecoder(vae, plan)
     latents = _latents(latent_frames, vae.device)
     first_frame_s: list[float] = []
@@ -96,7 +96,13 @@ def streaming_row(
             raise AssertionError(f"{count} frames from {latent_frames} latent frames")
 
     row = _row("sana_wm", vae, latent_frames, decode, repeats)
-    return {**row, "plan": plan.as_json(), "budget_gib": budget_gib, "first_frame_s": round(min(first_frame_s), 3)}
+    return {
+        **row,
+        "tflop": decode_tflop(vae.config, (1, *latents.transpose(0, 1).shape)),
+        "plan": plan.as_json(),
+        "budget_gib": budget_gib,
+        "first_frame_s": round(min(first_frame_s), 3),
+    }
 
 
 def stock_row(vae: Any, latent_frames: int, name: str, repeats: int) -> dict[str, Any]:

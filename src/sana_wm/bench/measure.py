@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from sana_wm import __version__
-from sana_wm.runtime.device import device_memory, empty_cache, reset_peak, synchronize
+from sana_wm.runtime.device import describe_device, device_memory, empty_cache, reset_peak, synchronize
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def report(what: str, device: torch.device, content: dict[str, object]) -> dict[
         "what": what,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "hardware": hardware(device),
+        "device_name": describe_device(device).name,
         "command": " ".join(["python -m sana_wm.bench", *sys.argv[1:]]),
         "versions": versions(),
         **content,

@@ -22,10 +22,19 @@ from torch import Tensor, nn
 from sana_wm.bench.measure import measure, report
 from sana_wm.bench.refiner_weights import build_transformer, drop_audio, text_encoder_row, write_checkpoint
 from sana_wm.models.refiner.loading import open_refiner_engine
-from sana_wm.models.refiner.plan import GIB, RefinerMode, RefinerSizes, measure_refiner, plan_refiner
 from sana_wm.models.refiner.pointwise import Pointwise, compiled
-from sana_wm.models.refiner.refine import SIGMAS, refine_autoregressive, refine_single_shot
+from sana_wm.models.refiner.refine import refine_autoregressive, refine_single_shot
 from sana_wm.models.refiner.transformer import RefinerEngine
+from sana_wm.planning.refiner import (
+    GIB,
+    SIGMAS,
+    Refinement,
+    RefinerMode,
+    RefinerSizes,
+    measure_refiner,
+    plan_refiner,
+    refinement_tflop,
+)
 from sana_wm.runtime.device import (
     empty_cache,
     limit_memory,
@@ -126,7 +135,10 @@ def resident_row(
         lambda latents: refine(engine, mode, (latents, prompt_embeds, mask)),
         repeats,
     )
-    return {**row, "mode": mode, "plan": {"mode": "resident"}, "predicted_bytes": sizes.resident_bytes}, result
+    block_parameters = sizes.blocks * sizes.block_bytes // torch.bfloat16.itemsize
+    tflop = refinement_tflop(engine.transformer.config, _refinement(mode, inputs), block_parameters)
+    facts = {"mode": mode, "tflop": tflop, "plan": {"mode": "resident"}, "predicted_bytes": sizes.resident_bytes}
+    return {**row, **facts}, result
 
 
 def streamed_row(
@@ -153,7 +165,7 @@ def streamed_row(
         row, result = _measure(
             "sana_wm", engine.transformer, inputs[0], lambda _: refine(engine, mode, inputs), 1, warm=False
         )
-    passes = _passes(mode, inputs[0].shape[2])
+    passes = _refinement(mode, inputs).passes
     read_bytes = passes * (sizes.blocks - plan.resident_blocks) * sizes.block_bytes
     return {
         **row,
@@ -253,17 +265,12 @@ def _inputs(latent_frames: int, device: torch.device) -> tuple[Tensor, Tensor, T
 
 
 def _sizes(transformer: Any, mode: RefinerMode, inputs: tuple[Tensor, Tensor, Tensor]) -> RefinerSizes:
-    return measure_refiner(
-        transformer, tuple(inputs[0].shape), mode=mode, dtype=torch.bfloat16, text_tokens=TEXT_TOKENS
-    )
+    tensors = {name: tuple(parameter.shape) for name, parameter in transformer.named_parameters()}
+    return measure_refiner(tensors, transformer.config, _refinement(mode, inputs), torch.bfloat16.itemsize)
 
 
-def _passes(mode: RefinerMode, latent_frames: int, block_size: int = 3) -> int:
-    """Passes over all blocks: the sink, three noise levels a block, one capture a block but the last."""
-    if mode == "single_shot":
-        return 1 + 3
-    blocks = -(-(latent_frames - 1) // block_size)
-    return 1 + 3 * blocks + blocks - 1
+def _refinement(mode: RefinerMode, inputs: tuple[Tensor, Tensor, Tensor]) -> Refinement:
+    return Refinement(tuple(inputs[0].shape), mode, text_tokens=TEXT_TOKENS)
 
 
 def _write_random_weights(folder: Path, device: torch.device) -> tuple[Component, float]:

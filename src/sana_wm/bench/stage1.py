@@ -15,6 +15,7 @@ from sana_wm.bench.ceilings import Ceilings, measure_ceilings
 from sana_wm.bench.measure import Measurement, measure, report
 from sana_wm.bench.random_stage1 import MID_SIZE, Stage1Inputs, build_inputs, build_transformer
 from sana_wm.models.stage1.engine import Stage1Engine
+from sana_wm.planning.stage1 import step_tflop
 from sana_wm.runtime.device import device_memory, empty_cache, select_device, select_dtype
 
 GIB = 1024**3
@@ -164,19 +165,6 @@ class ExactSoftmax(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def step_tflop(transformer: SanaWMTransformer3DModel, inputs: Stage1Inputs) -> float:
-    """Arithmetic of one step with guidance, as the formulae need it (no padding, each state matrix once)."""
-    config = transformer.config
-    channels, layers = int(config["hidden_size"]), int(config["num_layers"])
-    head_dim, every = int(config["linear_head_dim"]), int(config["softmax_every_n"])
-    tokens = inputs.latents[0, 0].numel()
-    softmax_layers = layers // every if every else 0
-    linear = 48 * channels**2 * 2 * tokens * layers
-    softmax = 2 * 4 * 2 * tokens**2 * channels * softmax_layers
-    delta = 2 * 7 * head_dim * channels * 2 * tokens * (layers - softmax_layers)
-    return (linear + softmax + delta) / 1e12
-
-
 def _row(
     engine: str,
     transformer: SanaWMTransformer3DModel,
@@ -185,7 +173,8 @@ def _row(
     measurement: Measurement,
 ) -> dict[str, object]:
     parameters = list(transformer.parameters())
-    tflop = step_tflop(transformer, inputs)
+    grid = (int(inputs.latents.shape[2]), int(inputs.latents.shape[3]), int(inputs.latents.shape[4]))
+    tflop = step_tflop(transformer.config, grid, prompts=2)
     tflops = tflop / measurement.seconds
     return {
         "engine": engine,

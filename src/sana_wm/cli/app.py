@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from sana_wm import __version__
-
 app = typer.Typer(
     name="sana-wm",
     help="Run SANA-WM, a camera-controlled world model: image, prompt and camera path in, MP4 out.",
@@ -17,33 +15,59 @@ weights_app = typer.Typer(help="Weights: what is needed, what is here, a tiny ch
 app.add_typer(weights_app, name="weights")
 patches_app = typer.Typer(help="What runs in place of library code, and why.", no_args_is_help=True)
 app.add_typer(patches_app, name="patches")
+camera_app = typer.Typer(help="The camera path: what it does, before hours are spent on it.", no_args_is_help=True)
+app.add_typer(camera_app, name="camera")
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"sana-wm {__version__}")
+        from sana_wm.cli.version import describe_versions
+
+        typer.echo(describe_versions())
         raise typer.Exit
 
 
 @app.callback()
 def common(
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the versions that a bug report needs."
+    ),
 ) -> None:
     """Options that stand before a command."""
 
 
 # Imported for what they register; below `app`, which they need.
-from sana_wm.cli import bench, demo, doctor, manifest, patches, run, verify, weights  # noqa: E402
+from sana_wm.cli import (  # noqa: E402
+    bench,
+    camera,
+    demo,
+    doctor,
+    init_manifest,
+    manifest,
+    patches,
+    plan,
+    report,
+    run,
+    status,
+    verify,
+    weights,
+)
 
 __all__ = [
     "app",
     "bench",
+    "camera",
+    "camera_app",
     "demo",
     "doctor",
+    "init_manifest",
     "manifest",
     "patches",
     "patches_app",
+    "plan",
+    "report",
     "run",
+    "status",
     "verify",
     "weights",
     "weights_app",

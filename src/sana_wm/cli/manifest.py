@@ -23,6 +23,7 @@ def validate_manifest(
     show: Annotated[bool, typer.Option("--show", help="Print the manifest with every default.")] = False,
 ) -> None:
     """Check a manifest, its inputs, the weights' headers and the disk; list every problem at once."""
+    from sana_wm.launcher.intrinsics import describe_estimate
     from sana_wm.launcher.preflight import check_manifest, list_warnings
     from sana_wm.manifest.loading import load_manifest
 
@@ -34,7 +35,7 @@ def validate_manifest(
             raise
         typer.echo(json.dumps({"ok": False, "problems": [problem.as_json() for problem in error.problems]}, indent=2))
         raise typer.Exit(error.exit_code) from error
-    warnings = list_warnings(manifest)
+    warnings = list_warnings(resolved)
     if as_json:
         report = {"ok": True, "warnings": warnings, "manifest": resolved.model_dump(mode="json")}
         typer.echo(json.dumps(report, indent=2))
@@ -43,4 +44,6 @@ def validate_manifest(
         typer.echo(manifest.model_dump_json(indent=2))
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
+    if resolved.intrinsics_estimate is not None:
+        typer.echo(f"intrinsics: {describe_estimate(resolved.intrinsics_estimate)}", err=True)
     typer.echo(printable(f"{manifest_path} is valid: {manifest.video.num_frames} frames, {manifest.name}"), err=show)

@@ -1,28 +1,31 @@
-"""Progress for people: a live table on a terminal, plain lines elsewhere."""
+"""Progress for people: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
-from typing import Protocol, Self
+from typing import IO, Protocol, Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from sana_wm.launcher.progress import StageProgress
-from sana_wm.launcher.supervisor import View
+from sana_wm.cli.figures import GIB, format_seconds
+from sana_wm.errors import printable
+from sana_wm.launcher.run_progress import ProgressEvent
+from sana_wm.launcher.snapshot import RunSnapshot, StageSnapshot
 
-GIB = 1024**3
 PLAIN_LINE_EVERY_S = 10.0
-STOPPING = "stopping: its step ends and is saved first; Ctrl-C again ends it at once"
+BAR_CELLS = 24
+#: One cell wide in every terminal, and in ASCII: a log may be read anywhere.
+MARKS = {"done": "+", "skipped": "=", "running": ">", "stopped": "!", "to come": ".", "off": "-"}
 
 
-class ProgressView(View, Protocol):
-    """A view that is opened and closed."""
+class ProgressView(Protocol):
+    """Shows a run between opening and closing."""
 
     def __enter__(self) -> Self:
         """Open it."""
@@ -34,19 +37,23 @@ class ProgressView(View, Protocol):
         """Close it."""
         ...
 
+    def __call__(self, event: ProgressEvent, snapshot: RunSnapshot) -> None:
+        """Show what happened and where the run is now."""
+        ...
 
-def make_view(cap_bytes: int) -> ProgressView:
-    """The view that suits where standard error goes."""
-    return LiveView(cap_bytes) if sys.stderr.isatty() else PlainView(cap_bytes)
+
+def make_view(stream: IO[str]) -> ProgressView:
+    """The view that suits a stream."""
+    return LiveView(stream) if stream.isatty() else PlainView(stream)
 
 
 class PlainView:
     """One line when a phase begins, every ten seconds, at a phase's last step and when a stage ends."""
 
-    def __init__(self, cap_bytes: int) -> None:
-        self._cap_bytes = cap_bytes
+    def __init__(self, stream: IO[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream, self._clock = stream, clock
         self._said_at_s = 0.0
-        self._said: tuple[str, bool] = ("", False)
+        self._said: tuple[str | None, str | None, bool] = (None, None, False)
 
     def __enter__(self) -> Self:
         return self
@@ -56,38 +63,33 @@ class PlainView:
     ) -> None:
         return None
 
-    def stage_started(self, progress: StageProgress) -> None:
-        """Say that a stage begins."""
-        self._write(f"{progress.stage}: started")
-
-    def updated(self, progress: StageProgress) -> None:
+    def __call__(self, event: ProgressEvent, snapshot: RunSnapshot) -> None:
         """Say what changed, if it is time to."""
-        state = (progress.phase, 0 < progress.total == progress.step)
-        if state != self._said or time.monotonic() - self._said_at_s >= PLAIN_LINE_EVERY_S:
-            self._said, self._said_at_s = state, time.monotonic()
-            self._write(f"{progress.stage}: {describe(progress, self._cap_bytes)}")
-
-    def stage_asked_to_stop(self, progress: StageProgress) -> None:
-        """Say what is waited for."""
-        self._write(f"{progress.stage}: {STOPPING}")
-
-    def stage_ended(self, progress: StageProgress, seconds: float) -> None:
-        """Say that a stage is done."""
-        self._write(f"{progress.stage}: done in {format_seconds(seconds)}")
+        match event:
+            case "stage_ended":
+                ended = [one for one in snapshot.stages if one.state == "done"][-1]
+                self._write(f"{ended.stage}: {describe_stage(ended, snapshot)}")
+            case "stopping" | "shrinking":
+                self._write(printable(f"{snapshot.stage}: {snapshot.note}"))
+            case "progress":
+                state = (snapshot.stage, snapshot.phase, snapshot.total is not None and snapshot.step == snapshot.total)
+                if state != self._said or self._clock() - self._said_at_s >= PLAIN_LINE_EVERY_S:
+                    self._said, self._said_at_s = state, self._clock()
+                    self._write(describe_line(snapshot))
+            case _:
+                pass
 
     def _write(self, line: str) -> None:
         with contextlib.suppress(OSError):  # a closed terminal must not end the run
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
+            self._stream.write(line + "\n")
+            self._stream.flush()
 
 
 class LiveView:
-    """A table that is drawn again in place."""
+    """The whole run, drawn again in place."""
 
-    def __init__(self, cap_bytes: int) -> None:
-        self._cap_bytes = cap_bytes
-        self._done: list[tuple[str, str]] = []
-        self._live = Live(console=Console(stderr=True), refresh_per_second=4)
+    def __init__(self, stream: IO[str]) -> None:
+        self._live = Live(console=Console(file=stream), refresh_per_second=4)
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -98,54 +100,86 @@ class LiveView:
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def stage_started(self, progress: StageProgress) -> None:
-        """Draw the stage's line."""
-        self.updated(progress)
-
-    def updated(self, progress: StageProgress) -> None:
-        """Draw the table again."""
-        self._live.update(self._table((progress.stage, describe(progress, self._cap_bytes))))
-
-    def stage_asked_to_stop(self, progress: StageProgress) -> None:
-        """Say what is waited for, above the table."""
-        self._live.console.print(Text(f"{progress.stage}: {STOPPING}"))
-
-    def stage_ended(self, progress: StageProgress, seconds: float) -> None:
-        """Keep the stage's line as done."""
-        self._done.append((progress.stage, f"done in {format_seconds(seconds)}"))
-        self._live.update(self._table())
-
-    def _table(self, *running: tuple[str, str]) -> Table:
-        table = Table.grid(padding=(0, 2))
-        for row in (*self._done, *running):
-            table.add_row(*map(Text, row))
-        return table
+    def __call__(self, event: ProgressEvent, snapshot: RunSnapshot) -> None:
+        """Draw the run again; its end without what the command itself says then."""
+        snapshot = replace(snapshot, error=None, video=None)
+        self._live.update(Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in describe_run(snapshot))))
 
 
-def describe(progress: StageProgress, cap_bytes: int) -> str:
-    """One line: phase, step k of n, elapsed, ETA, memory against the cap, the last preview."""
-    parts = [progress.phase.replace("_", " ")]
-    if progress.total:
-        parts.append(f"{progress.step}/{progress.total}")
-    parts.append(f"{format_seconds(time.monotonic() - progress.started_s)} elapsed")
-    if progress.remaining_s is not None and progress.seconds_per_step is not None:
-        parts.append(
-            f"{progress.seconds_per_step:.2f} s/step, {format_seconds(progress.remaining_s)} left in this stage"
-        )
-    if progress.sample.used_bytes:
-        parts.append(f"{progress.sample.used_bytes / GIB:.1f} of {cap_bytes / GIB:.0f} GiB")
-    if progress.preview:
-        parts.append(f"preview {progress.preview}")
+def describe_run(snapshot: RunSnapshot) -> list[str]:
+    """The whole run in lines: time, each stage, memory, the last preview, the error or the result."""
+    lines = [f"{snapshot.name}: {', '.join(part for part in (snapshot.state, *_times(snapshot)) if part)}"]
+    lines += [f"{MARKS[one.state]} {one.stage:<10}  {describe_stage(one, snapshot)}" for one in snapshot.stages]
+    memory = snapshot.memory
+    if memory.used_bytes is not None:
+        share = min(1.0, memory.used_bytes / memory.cap_bytes)
+        bar = "#" * round(share * BAR_CELLS)
+        lines.append(f"memory        [{bar:.<{BAR_CELLS}}] {_memory(snapshot)}")
+    if snapshot.note is not None:
+        lines.append(f"note          {snapshot.note}")
+    if snapshot.preview is not None:
+        lines.append(f"preview       {snapshot.preview}")
+    if snapshot.video is not None:
+        lines.append(f"video         {snapshot.video}")
+    if snapshot.error is not None:
+        lines.append(f"error         {snapshot.error.message}")
+    return [printable(line) for line in lines]
+
+
+def describe_line(snapshot: RunSnapshot) -> str:
+    """The running stage and the whole run in one line."""
+    running = next((one for one in snapshot.stages if one.state == "running"), None)
+    parts = [describe_stage(running, snapshot)] if running is not None else []
+    parts += [part for part in _times(snapshot) if part]
+    if snapshot.memory.used_bytes is not None:
+        parts.append(_memory(snapshot))
+    if snapshot.preview is not None:
+        parts.append(f"preview {snapshot.preview}")
+    return printable(f"{snapshot.stage or 'between stages'}: {', '.join(parts)}")
+
+
+def describe_stage(one: StageSnapshot, snapshot: RunSnapshot) -> str:
+    """One stage in words."""
+    match one.state:
+        case "off":
+            return "off"
+        case "skipped":
+            return "done before"
+        case "done":
+            return f"done in {format_seconds(one.seconds or 0.0)}"
+        case "to come":
+            about = f", about {format_seconds(one.expected_seconds)}" if one.expected_seconds is not None else ""
+            return f"to come{about}"
+        case "running":
+            return _describe_running(snapshot)
+        case "stopped":
+            return f"stopped after {format_seconds(one.seconds or 0.0)} in {_describe_running(snapshot)}"
+
+
+def _describe_running(snapshot: RunSnapshot) -> str:
+    parts = [(snapshot.phase or "").replace("_", " ")]
+    if snapshot.total is not None:
+        parts[0] += f" {snapshot.step}/{snapshot.total}"
+    if snapshot.seconds_per_step is not None:
+        parts.append(f"{snapshot.seconds_per_step:.2f} s/step")
+    if snapshot.phase_remaining_s:
+        parts.append(f"{format_seconds(snapshot.phase_remaining_s)} to its last step")
     return ", ".join(parts)
 
 
-def format_seconds(seconds: float) -> str:
-    """`45 s`, `12 m 03 s`, `3 h 12 m`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} m {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} m"
+def _times(snapshot: RunSnapshot) -> tuple[str, str]:
+    """Elapsed and left, in words; empty where unknown."""
+    elapsed = f"{format_seconds(snapshot.elapsed_s)} elapsed" if snapshot.elapsed_s is not None else ""
+    if snapshot.state not in ("running", "stopping"):
+        return elapsed, ""
+    if snapshot.remaining_s is None:
+        return elapsed, "time left not known yet"
+    left = format_seconds(snapshot.remaining_s)
+    if not snapshot.not_counted:
+        return elapsed, f"about {left} left{', in part guessed' if snapshot.guessed else ''}"
+    return elapsed, f"at least {left} left, without {' and '.join(snapshot.not_counted)}"
+
+
+def _memory(snapshot: RunSnapshot) -> str:
+    memory = snapshot.memory
+    return f"{(memory.used_bytes or 0) / GIB:.1f} of {memory.cap_bytes / GIB:.1f} GiB"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,13 +13,15 @@ import typer
 
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson, ManifestPath
-from sana_wm.errors import UsageError, printable
+from sana_wm.errors import MemoryCapError, UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sana_wm.cli.progress_json import JsonProgress
     from sana_wm.handoff.run_directory import RunDirectory, Stage
     from sana_wm.launcher.decisions import StageDecision
+    from sana_wm.launcher.plan import RunPlan
     from sana_wm.manifest.model import RunManifest
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which stages would run and why, then stop.")]
@@ -27,6 +31,15 @@ StartFrom = Annotated[
 AcceptNumerics = Annotated[
     list[str] | None,
     typer.Option("--accept-numerics", metavar="RULE", help="Run although this numerics check fails; may be repeated."),
+]
+AcceptOverCap = Annotated[
+    bool, typer.Option("--accept-over-cap", help="Run although the plan does not fit the memory cap.")
+]
+JsonLines = Annotated[
+    bool, typer.Option("--json-progress", help="Progress as one JSON object a line on standard output.")
+]
+JsonLinesTo = Annotated[
+    int | None, typer.Option("--json-progress-fd", metavar="FD", help="The same, on this open file descriptor.")
 ]
 
 
@@ -41,15 +54,20 @@ def run_pipeline(
         Path | None, typer.Option("--frames-dir", help="Write the frames as PNG, too; goes into video.frames_dir.")
     ] = None,
     accept_numerics: AcceptNumerics = None,
+    accept_over_cap: AcceptOverCap = False,
     as_json: AsJson = False,
+    json_progress: JsonLines = False,
+    json_progress_fd: JsonLinesTo = None,
 ) -> None:
     """Run a manifest: Stage 1, refiner and VAE decode, each in a process of its own."""
     from sana_wm.handoff.run_directory import RunDirectory
+    from sana_wm.launcher.intrinsics import describe_estimate
     from sana_wm.launcher.lock import owning
     from sana_wm.launcher.preflight import check_manifest, list_warnings
     from sana_wm.launcher.run import compare, prepare
     from sana_wm.manifest.loading import load_manifest
 
+    lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     parsed = load_manifest(manifest_path, os.environ)
     if frames_dir is not None:
         video = parsed.video.model_copy(update={"frames_dir": str(frames_dir.absolute())})
@@ -57,6 +75,8 @@ def run_pipeline(
     manifest = check_manifest(parsed)
     for warning in list_warnings(manifest):
         typer.echo(f"warning: {warning}", err=True)
+    if manifest.intrinsics_estimate is not None:
+        typer.echo(f"intrinsics: {describe_estimate(manifest.intrinsics_estimate)}", err=True)
     run = RunDirectory(Path(manifest.output_dir))
     starting_over = compare(run, manifest, force=force)
     if dry_run:
@@ -64,11 +84,12 @@ def run_pipeline(
             typer.echo(f"--force would delete what {stage} left", err=True)
         _print_decisions(_decide(run, manifest, None), as_json=as_json)
         return
+    manifest, plan = _check_memory(manifest, _decide(run, manifest, None), accept=accept_over_cap)
     _check_numerics(manifest, accept_numerics)
     with owning(run) as lock:
         for path in prepare(run, manifest, force=force):
             typer.echo(printable(f"deleted {path}"), err=True)
-        _execute(run, manifest, None, lock, as_json=as_json)
+        _execute(run, manifest, None, plan, lock, lines, as_json=as_json)
 
 
 @app.command("resume")
@@ -76,26 +97,65 @@ def resume(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A directory that run-pipeline made.")],
     start_from: StartFrom = None,
     dry_run: DryRun = False,
+    cap_gib: Annotated[
+        float | None, typer.Option("--cap-gib", min=0.1, help="From now on this memory.cap_gib, in GiB.")
+    ] = None,
+    budget_gib: Annotated[
+        float | None, typer.Option("--budget-gib", min=0.1, help="From now on this memory.budget_gib, in GiB.")
+    ] = None,
     accept_numerics: AcceptNumerics = None,
+    accept_over_cap: AcceptOverCap = False,
     as_json: AsJson = False,
+    json_progress: JsonLines = False,
+    json_progress_fd: JsonLinesTo = None,
 ) -> None:
     """Go on with a run: skip what is done and matches its receipt, run the rest."""
     from sana_wm.handoff.run_directory import STAGES, RunDirectory, stage_named
     from sana_wm.launcher.lock import owning
     from sana_wm.launcher.run import check_receipts
 
+    lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     stage = stage_named(start_from) if start_from is not None else None
     if start_from is not None and stage is None:
         raise UsageError("--from names no stage", got=repr(start_from), expected=", ".join(STAGES))
     run = RunDirectory(run_dir.resolve())
-    manifest = run.read_manifest()
-    check_receipts(run, manifest)
+    stored = run.read_manifest()
+    asked = {"cap_gib": cap_gib, "budget_gib": budget_gib}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    manifest = stored.model_copy(update={"memory": stored.memory.model_copy(update=changes)})
+    check_receipts(run, stored)
     if dry_run:
         _print_decisions(_decide(run, manifest, stage), as_json=as_json)
         return
+    checked, plan = _check_memory(manifest, _decide(run, manifest, stage), accept=accept_over_cap)
     _check_numerics(manifest, accept_numerics)
     with owning(run) as lock:
-        _execute(run, manifest, stage, lock, as_json=as_json)
+        if checked.memory != stored.memory:
+            run.write_manifest(checked)
+        _execute(run, checked, stage, plan, lock, lines, as_json=as_json)
+
+
+def _check_memory(
+    manifest: RunManifest, decisions: Sequence[StageDecision], *, accept: bool
+) -> tuple[RunManifest, RunPlan]:
+    """Refuse to start a stage that will not fit; on demand warn and plan it as lean as it gets.
+
+    Returns:
+        The manifest that runs, and the plan of the one that was given.
+    """
+    from sana_wm.cli.plan import plan_here
+    from sana_wm.launcher.plan import plan_over_cap, require_fit
+
+    stages: list[Stage] = [one.stage for one in decisions if one.action == "run"]
+    plan = plan_here(manifest, stages)
+    try:
+        require_fit(plan)
+    except MemoryCapError as error:
+        if not accept:
+            raise
+        typer.echo(f"warning: {error}", err=True)
+        return plan_over_cap(manifest, plan.device), plan
+    return manifest, plan
 
 
 def _check_numerics(manifest: RunManifest, accepted: list[str] | None) -> None:
@@ -113,27 +173,56 @@ def _decide(run: RunDirectory, manifest: RunManifest, start_from: Stage | None) 
     return decide(run, manifest, current_weights(manifest), start_from)
 
 
-def _execute(run: RunDirectory, manifest: RunManifest, start_from: Stage | None, lock: int, *, as_json: bool) -> None:
+def _open_json_progress(wanted: bool, descriptor: int | None, *, as_json: bool) -> JsonProgress | None:
+    from sana_wm.cli.progress_json import STANDARD_OUTPUT, JsonProgress
+
+    if descriptor is None and not wanted:
+        return None
+    target = STANDARD_OUTPUT if descriptor is None else descriptor
+    if as_json and target == STANDARD_OUTPUT:
+        raise UsageError(
+            "--json and --json-progress both write to standard output",
+            next_step="Leave --json out (the last line of --json-progress says the same), or add --json-progress-fd.",
+        )
+    return JsonProgress(target)
+
+
+def _execute(
+    run: RunDirectory,
+    manifest: RunManifest,
+    start_from: Stage | None,
+    plan: RunPlan,
+    lock: int,
+    lines: JsonProgress | None,
+    *,
+    as_json: bool,
+) -> None:
     from sana_wm.cli.progress_view import make_view
+    from sana_wm.launcher.past_runs import expect, find_past_runs
     from sana_wm.launcher.run import execute
+    from sana_wm.launcher.run_progress import RunProgress
+    from sana_wm.launcher.run_record import RunStart
 
     decisions = _decide(run, manifest, start_from)
     _print_decisions(decisions, as_json=False, to_stderr=True)
-    view = make_view(int(manifest.memory.cap_gib * 1024**3))
-    with view:
+    expected_s, guessed = expect(plan, find_past_runs(run, manifest))
+    start = RunStart.of(decisions, expected_s, time.time(), guessed)
+    view = make_view(sys.stderr)
+    progress = RunProgress(run, manifest, start, [view, lines] if lines else [view])
+    with view, progress.reporting():
         execute(
             run,
             manifest,
             decisions,
             environment=os.environ,
-            view=view,
+            view=progress,
             start_over=start_from is not None,
             lock=lock,
             say=lambda line: typer.echo(line, err=True),
         )
     if as_json:
         typer.echo(json.dumps({"video": str(run.video_file), "metrics": str(run.metrics_file)}, indent=2))
-    else:
+    elif lines is None or not lines.on_standard_output:
         typer.echo(printable(f"video: {run.video_file}"))
 
 

@@ -1,13 +1,120 @@
-"""`weights tiny`: a checkpoint with every part at tiny size."""
+"""`weights`: what is needed and here, download, verification; `weights tiny`, a checkpoint at tiny size."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+from collections.abc import Generator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sana_wm.cli.app import weights_app
+from sana_wm.cli.manifest import AsJson
+from sana_wm.errors import (
+    DownloadError,
+    IncompleteWeightsError,
+    InterruptedRunError,
+    Problem,
+    ProblemListError,
+    UsageError,
+)
+from sana_wm.weights.layout import STAGE_COMPONENTS, LayoutName, StageName
+
+if TYPE_CHECKING:
+    from sana_wm.cli.transfer_view import OpenTransferView
+    from sana_wm.weights.download import DownloadPlan
+    from sana_wm.weights.places import WeightPlaces
+
+DEFAULT_FOLDER = Path("weights")
+ALL_STAGES = ",".join(STAGE_COMPONENTS)
+FOLDER_HELP = "Folder that holds one folder for each repository. [default: weights]"
+
+Layout = Annotated[LayoutName | None, typer.Option("--layout", help="original (the default) or diffusers.")]
+Stages = Annotated[str, typer.Option("--stages", help="Only what these read: stage1,refiner,vae_decode.")]
+From = Annotated[Path | None, typer.Option("--in", metavar="DIR", help=FOLDER_HELP)]
+To = Annotated[Path | None, typer.Option("--to", metavar="DIR", help=FOLDER_HELP)]
+OfManifest = Annotated[
+    Path | None, typer.Option("--manifest", metavar="MANIFEST", help="Layout and folders of a manifest instead.")
+]
+
+
+@weights_app.command("list")
+def list_command(
+    layout: Layout = None,
+    stages: Stages = ALL_STAGES,
+    folder: From = None,
+    manifest: OfManifest = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which stage needs which files, how large they are and what is here. Asks nobody, opens nothing."""
+    from sana_wm.cli.weights_text import print_rows
+    from sana_wm.weights.inventory import list_weights
+
+    places, chosen = _choose_places(manifest, folder, layout), _parse_stages(stages)
+    rows = list_weights(places, chosen)
+    if as_json:
+        content = [{**asdict(row), "folder": str(row.folder)} for row in rows]
+        typer.echo(json.dumps({"layout": places.layout_name, "files": content}, indent=2))
+    else:
+        print_rows(rows, chosen)
+
+
+@weights_app.command("download")
+def download(
+    layout: Layout = None,
+    stages: Stages = ALL_STAGES,
+    to: To = None,
+    manifest: OfManifest = None,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Hash every file that is here; fetch anew what is not the hub's."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched; change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Download what the stages read, or the rest of it, and check it. Interrupted, it goes on where it stopped."""
+    places, chosen = _choose_places(manifest, to, layout), _parse_stages(stages)
+    with _problems_as_json(as_json):
+        plan = _download(places, chosen, replace=replace, dry_run=dry_run)
+    if as_json:
+        from sana_wm.cli.weights_text import describe_plan
+
+        typer.echo(json.dumps(describe_plan(places, plan, dry_run=dry_run), indent=2))
+    elif not dry_run:
+        typer.echo(json.dumps({"model": places.as_manifest_section()}, indent=2))
+
+
+@weights_app.command("verify")
+def verify(
+    layout: Layout = None,
+    stages: Stages = ALL_STAGES,
+    folder: From = None,
+    manifest: OfManifest = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Headers, names, shapes and sizes only: seconds.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check the weights file by file: headers, names, shapes, sizes, and every byte against the hub's hash."""
+    from sana_wm.cli.transfer_view import make_transfer_view
+    from sana_wm.cli.weights_text import print_reports
+    from sana_wm.weights.verification import verify_weights
+
+    places, chosen = _choose_places(manifest, folder, layout), _parse_stages(stages)
+    with _stopped_by_hand("the verification was stopped", "Nothing was changed."), make_transfer_view() as view:
+        reports, problems = verify_weights(places, chosen, view, hashes=not quick)
+    if as_json:
+        content = [report.as_json() for report in reports]
+        listed = [problem.as_json() for problem in problems]
+        typer.echo(json.dumps({"ok": not problems, "files": content, "problems": listed}, indent=2))
+        if problems:
+            raise typer.Exit(IncompleteWeightsError.exit_code)
+        return
+    print_reports(reports)
+    if problems:
+        raise IncompleteWeightsError(problems)
 
 
 @weights_app.command("tiny")
@@ -20,3 +127,94 @@ def tiny(
     from sana_wm.launcher.process import run_module
 
     run_module("sana_wm.weights", ["tiny", "--layout", layout, "--out", str(out), "--seed", str(seed)])
+
+
+def _choose_places(manifest: Path | None, folder: Path | None, layout: LayoutName | None) -> WeightPlaces:
+    from sana_wm.manifest.loading import load_manifest
+    from sana_wm.weights.places import places_in, places_of
+
+    if manifest is None:
+        return places_in(folder or DEFAULT_FOLDER, layout or "original")
+    if folder is not None or layout is not None:
+        raise UsageError("--manifest says layout and folders already", next_step="Leave out the other option.")
+    return places_of(load_manifest(manifest, os.environ))
+
+
+def _parse_stages(text: str) -> tuple[StageName, ...]:
+    asked = [name.strip() for name in text.split(",")]
+    if unknown := sorted(set(asked) - set(STAGE_COMPONENTS)):
+        raise UsageError("--stages names an unknown stage", got=", ".join(unknown), expected=ALL_STAGES)
+    return tuple(stage for stage in STAGE_COMPONENTS if stage in asked)
+
+
+def _download(places: WeightPlaces, stages: tuple[StageName, ...], *, replace: bool, dry_run: bool) -> DownloadPlan:
+    """Plan, say the plan, fetch, check."""
+    import tempfile
+
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    from sana_wm.cli.transfer_view import make_transfer_view
+    from sana_wm.cli.weights_text import say_plan
+    from sana_wm.weights.check import check_layout
+    from sana_wm.weights.download import DownloadPlan, plan_download, run_download
+    from sana_wm.weights.hub import GO_ON, Hub
+    from sana_wm.weights.places import places_in
+
+    with (
+        _stopped_by_hand("the download was stopped", GO_ON),
+        make_transfer_view() as view,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        if HF_HUB_OFFLINE:
+            _require_all_here(places, stages, view)
+            return DownloadPlan((), ())
+        hub = Hub(view.say)
+        index_places = places_in(Path(scratch), places.layout_name) if dry_run else None
+        plan = plan_download(hub, places, stages, view, replace=replace, index_places=index_places)
+        say_plan(plan, view)
+        if dry_run:
+            return plan
+        view.expect(sum(file.remote.size_bytes for file in plan.files if file.sha256 is None))
+        run_download(hub, plan, view)
+        if problems := check_layout(places.layout(), stages):
+            raise IncompleteWeightsError(problems)
+        view.say(f"everything that {', '.join(stages)} read{'s' if len(stages) == 1 else ''} is here, and whole")
+    return plan
+
+
+def _require_all_here(places: WeightPlaces, stages: tuple[StageName, ...], view: OpenTransferView) -> None:
+    from sana_wm.weights.verification import verify_weights
+
+    _, problems = verify_weights(places, stages, view, hashes=False)
+    if problems:
+        raise DownloadError(
+            [
+                Problem(
+                    "HF_HUB_OFFLINE",
+                    "offline mode forbids asking the hub for what is missing",
+                    next_step="Unset it (and TRANSFORMERS_OFFLINE), or copy the files from another machine.",
+                ),
+                *problems,
+            ]
+        )
+    view.say("offline mode: the hub was not asked; everything is here already")
+
+
+@contextlib.contextmanager
+def _problems_as_json(as_json: bool) -> Generator[None]:
+    """Turn a list of problems into JSON and its exit code, where JSON was asked for."""
+    try:
+        yield
+    except ProblemListError as error:
+        if not as_json:
+            raise
+        typer.echo(json.dumps({"ok": False, "problems": [problem.as_json() for problem in error.problems]}, indent=2))
+        raise typer.Exit(error.exit_code) from error
+
+
+@contextlib.contextmanager
+def _stopped_by_hand(what: str, next_step: str) -> Generator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError(what, next_step=next_step) from error

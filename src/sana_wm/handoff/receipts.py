@@ -39,6 +39,9 @@ NEUTRAL_FIELDS = ("stage1.checkpoint_every", "stage1.preview_every", "input.imag
 #: purpose: what was made under a lower one is made again. Library versions alone never are a reason (docs/runs.md).
 RESULTS_VERSION: dict[Stage, int] = {"stage1": 1, "refiner": 1, "vae_decode": 1}
 
+#: What CUDA libraries may keep in workspaces of their own, which no tensor holds; recorded, and not a leak.
+WORKSPACE_BYTES = 64 * 1024**2
+
 
 class Record(BaseModel):
     """Base of what receipts hold: strict and immutable."""
@@ -72,12 +75,19 @@ class PhaseRecord(Record):
 
 
 class ProcessRecord(Record):
-    """What the parent saw of the stage's process, children included."""
+    """What the parent saw of the stage's process, children included; `None` where nothing could be read.
 
-    peak_process_bytes: int
+    `seconds` is the life of the process, the start of Python included. Pairs are what the machine had left, and what
+    was in use on its NVIDIA cards, right before and right after.
+    """
+
+    seconds: float = 0.0
+    peak_process_bytes: int | None
     peak_device_bytes: int | None
     after_exit_processes: int
     after_exit_bytes: int
+    system_available_bytes: tuple[int | None, int | None] = (None, None)
+    cards_used_bytes: tuple[int | None, int | None] = (None, None)
 
 
 class Receipt(Record):

@@ -94,6 +94,31 @@ class RunDirectory:
         """JSON lines of the stage's last start."""
         return self.path / "events" / f"{stage}.jsonl"
 
+    @property
+    def start_file(self) -> Path:
+        """What the last start meant to do, and how long it was expected to take."""
+        return self.path / "events" / "start.json"
+
+    @property
+    def end_file(self) -> Path:
+        """How the last start ended, if it could still say so."""
+        return self.path / "events" / "end.json"
+
+    @property
+    def memory_file(self) -> Path:
+        """What the governor saw, a line a second, over all starts of the run."""
+        return self.path / "events" / "memory.jsonl"
+
+    @property
+    def memory_plot_file(self) -> Path:
+        """The memory log as a picture."""
+        return self.path / "memory.png"
+
+    @property
+    def report_file(self) -> Path:
+        """The whole run on one page, for people."""
+        return self.path / "report.html"
+
     def latents_file(self, stage: Stage) -> Path:
         """The latents that a stage leaves for the next."""
         return {"stage1": self.stage1_file, "refiner": self.refined_file}[stage]

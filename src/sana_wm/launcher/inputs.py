@@ -10,7 +10,7 @@ from sana_wm.camera.intrinsics import read_intrinsics
 from sana_wm.durable import sha256_of
 from sana_wm.errors import Problem, SanaWMError
 from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
-from sana_wm.manifest.model import InputFile, Manifest
+from sana_wm.manifest.model import ESTIMATE, InputFile, Manifest
 from sana_wm.video.picture import open_picture
 
 #: The text encoder takes 300 tokens; this is another file.
@@ -29,11 +29,12 @@ def check_inputs(manifest: Manifest) -> list[Problem]:
     trajectory = _attempt(field, problems, lambda: load_trajectory(manifest.camera))
     if trajectory is not None:
         _attempt("video.num_frames", problems, lambda: trajectory.first(manifest.video.num_frames))
-    _attempt(
-        "camera.intrinsics",
-        problems,
-        lambda: read_intrinsics(intrinsics_source(manifest.camera), manifest.video.num_frames),
-    )
+    if manifest.camera.intrinsics != ESTIMATE:
+        _attempt(
+            "camera.intrinsics",
+            problems,
+            lambda: read_intrinsics(intrinsics_source(manifest.camera), manifest.video.num_frames),
+        )
     return problems
 
 

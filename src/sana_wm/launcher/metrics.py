@@ -59,6 +59,7 @@ def _rows(run: RunDirectory) -> list[dict[str, Any]]:
 
 
 def _figures(receipt: Receipt) -> dict[str, Any]:
+    """One line of the table: a stage, its peaks, and what was there after it was unloaded."""
     process = receipt.process
     peaks = [phase.peak_device_bytes for phase in receipt.phases]
     if process is not None:
@@ -73,6 +74,8 @@ def _figures(receipt: Receipt) -> dict[str, Any]:
         "after_unload_process_bytes": process and process.after_exit_bytes,
         "peak_device_bytes": max((peak for peak in peaks if peak is not None), default=None),
         "after_unload_device_bytes": max((rest for rest in left if rest is not None), default=None),
+        "system_available_bytes_before_and_after": process and process.system_available_bytes,
+        "cards_used_bytes_before_and_after": process and process.cards_used_bytes,
         "phases": [phase.model_dump() for phase in receipt.phases],
         "plan": receipt.plan,
     }

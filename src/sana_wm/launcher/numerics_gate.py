@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from typing import Any
 from sana_wm import __version__
 from sana_wm.durable import write_durably
 from sana_wm.errors import HandoffError, StageFailedError
+from sana_wm.launcher.cache import cache_folder
 from sana_wm.launcher.diagnosis import run_diagnostic
 
 SelfTest = Callable[[], str]
@@ -53,15 +53,6 @@ class MachineKey:
             torch=metadata.version("torch"),
             sana_wm=__version__,
         )
-
-
-def cache_folder(environment: Mapping[str, str], system: str = sys.platform) -> Path:
-    """Where this user's caches are kept on this platform."""
-    home = Path(environment["HOME"]) if environment.get("HOME") else Path.home()
-    if system == "darwin":
-        return home / "Library" / "Caches" / "sana-wm"
-    base = environment.get("XDG_CACHE_HOME")
-    return (Path(base) if base else home / ".cache") / "sana-wm"
 
 
 def run_self_test(environment: Mapping[str, str]) -> str:

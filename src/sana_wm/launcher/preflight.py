@@ -6,14 +6,19 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from sana_wm.errors import IncompleteWeightsError, ManifestError, Problem, UsageError
+from sana_wm.camera.field_of_view import doubt_about
+from sana_wm.camera.intrinsics import read_intrinsics
+from sana_wm.errors import IncompleteWeightsError, ManifestError, Problem, UsageError, WeightsError
+from sana_wm.handoff.camera_path import intrinsics_source
 from sana_wm.handoff.receipts import WeightFile
 from sana_wm.handoff.run_directory import STAGES, Stage
 from sana_wm.launcher.inputs import check_inputs, hash_inputs, read_prompt
+from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics, video_field_of_view_deg
 from sana_wm.launcher.space import existing_part, needed_bytes
 from sana_wm.manifest.loading import parse_manifest
-from sana_wm.manifest.model import Manifest, RunManifest
+from sana_wm.manifest.model import ESTIMATE, IntrinsicsEstimate, Manifest, RunManifest
 from sana_wm.video.encoder import check_codec
+from sana_wm.video.picture import open_picture
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
 
@@ -90,12 +95,20 @@ def _check_writable(field: str, folder: Path) -> list[Problem]:
     return []
 
 
-def list_warnings(manifest: Manifest) -> list[str]:
-    """What runs but deserves a word."""
+def list_warnings(manifest: RunManifest) -> list[str]:
+    """What runs but deserves a word, of a manifest that was checked."""
+    warnings: list[str] = []
     size = (manifest.video.height, manifest.video.width)
-    if size == TRAINED_SIZE:
-        return []
-    return [f"video: the model was trained at {TRAINED_SIZE[0]}x{TRAINED_SIZE[1]}, not at {size[0]}x{size[1]}"]
+    if size != TRAINED_SIZE:
+        warnings.append(
+            f"video: the model was trained at {TRAINED_SIZE[0]}x{TRAINED_SIZE[1]}, not at {size[0]}x{size[1]}"
+        )
+    first = read_intrinsics(intrinsics_source(manifest.camera), manifest.video.num_frames)[0]
+    picture_size = open_picture(Path(manifest.input.image)).size
+    across_deg = video_field_of_view_deg(manifest, tuple(first.tolist()), picture_size)[0]
+    if doubt := doubt_about(across_deg):
+        warnings.append(f"camera.intrinsics: {doubt}; they are in pixels of the input image")
+    return warnings
 
 
 def check_manifest(manifest: Manifest) -> RunManifest:
@@ -105,18 +118,34 @@ def check_manifest(manifest: Manifest) -> RunManifest:
         ManifestError: Inputs or output have problems; weight problems are listed with them.
         IncompleteWeightsError: Only the weights have problems.
     """
-    problems = [*check_inputs(manifest), *check_settings(manifest), *check_output(manifest)]
+    manifest, estimate, unsettled = _settle_intrinsics(manifest)
+    problems = [*unsettled, *check_inputs(manifest), *check_settings(manifest), *check_output(manifest)]
     weight_problems = check_layout(locate_weights(manifest), active_stages(manifest))
     if problems:
         raise ManifestError([*problems, *weight_problems])
     if weight_problems:
         raise IncompleteWeightsError(weight_problems)
-    return resolve_manifest(manifest)
+    return resolve_manifest(manifest, estimate)
 
 
-def resolve_manifest(manifest: Manifest) -> RunManifest:
+def _settle_intrinsics(manifest: Manifest) -> tuple[Manifest, IntrinsicsEstimate | None, list[Problem]]:
+    """Put numbers in the place of `"estimate"`."""
+    if manifest.camera.intrinsics != ESTIMATE:
+        return manifest, None, []
+    try:
+        estimate = estimate_intrinsics(manifest)
+    except (UsageError, WeightsError) as error:
+        got, expected = str(error.got), str(error.expected)
+        return manifest, None, [Problem("camera.intrinsics", error.what, got, expected, error.next_step)]
+    except (FileNotFoundError, ValueError):
+        return manifest, None, []  # of the picture itself, which `check_inputs` names
+    return settle_intrinsics(manifest, estimate), estimate, []
+
+
+def resolve_manifest(manifest: Manifest, estimate: IntrinsicsEstimate | None = None) -> RunManifest:
     """What `manifest.json` of the run directory holds: the prompt's text in place, inputs by hash."""
     data = manifest.model_dump(mode="json")
+    data["intrinsics_estimate"] = estimate and estimate.model_dump(mode="json")
     data["input"] |= {"prompt": read_prompt(manifest), "prompt_file": None}
     data["inputs"] = {name: file.model_dump() for name, file in hash_inputs(manifest).items()}
     return parse_manifest(data, RunManifest)

@@ -6,21 +6,23 @@ The one place that starts Python processes (ffmpeg is started by `sana_wm.video`
 from __future__ import annotations
 
 import contextlib
-import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sana_wm.errors import HandoffError, MemoryNotReleasedError
+from sana_wm.handoff.events import EventReader
 from sana_wm.handoff.run_directory import RunDirectory, Stage
 from sana_wm.launcher.lock import holds
-from sana_wm.launcher.probes import session_members
+from sana_wm.launcher.probes.process import session_members
 
+#: Sent through the liveness pipe: "take less memory" (`sana_wm.runtime.stopping`).
+SHRINK = b"s"
 GRACE_S = 60.0
 KILL_S = 30.0
 
@@ -92,6 +94,11 @@ class StageProcess:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGTERM)
 
+    def ask_to_shrink(self) -> None:
+        """Ask the stage to take less memory and to save; a stage that is ending does not hear it any more."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._write_end, SHRINK)
+
     def kill(self) -> list[int]:
         """End the stage and everything it started, now; returns the pids that were there.
 
@@ -118,26 +125,6 @@ class StageProcess:
     def close(self) -> None:
         """Let go of the pipe."""
         os.close(self._write_end)
-
-
-class EventReader:
-    """Reads the events that a stage appends; half a line stays for the next time."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-
-    def read(self) -> list[dict[str, Any]]:
-        """The events since the last call."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                content = file.read()
-        except FileNotFoundError:
-            return []
-        whole, newline, _ = content.rpartition(b"\n")
-        self._offset += len(whole) + len(newline)
-        return [json.loads(line) for line in whole.splitlines() if line]
 
 
 def stage_command(stage: Stage, run: RunDirectory) -> list[str]:
@@ -183,7 +170,8 @@ def mps_watermarks(cap_bytes: int, recommended_bytes: int) -> dict[str, str]:
     The default high mark, 1.7, lets a Mac swap instead of raising; a high mark below the low one is refused by torch
     (docs/mps.md), so both are always set.
     """
-    high = min(1.0, cap_bytes / recommended_bytes)
+    # Cut off, not rounded: the limit must not come out above the cap.
+    high = math.floor(min(1.0, cap_bytes / recommended_bytes) * 10_000) / 10_000
     return {
         "PYTORCH_MPS_HIGH_WATERMARK_RATIO": f"{high:.4f}",
         "PYTORCH_MPS_LOW_WATERMARK_RATIO": f"{0.9 * high:.4f}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from sana_wm.durable import part_path, remove_parts_under
@@ -11,18 +12,31 @@ from sana_wm.errors import (
     HandoffError,
     IncompleteWeightsError,
     InterruptedRunError,
+    MemoryNotReleasedError,
     StageFailedError,
 )
-from sana_wm.handoff.chain import changed_settings
-from sana_wm.handoff.receipts import changed_fields, read_receipt, stage_settings, write_receipt
+from sana_wm.handoff.chain import changed_settings, damaged_outputs
+from sana_wm.handoff.receipts import (
+    WORKSPACE_BYTES,
+    Receipt,
+    changed_fields,
+    read_receipt,
+    stage_settings,
+    write_receipt,
+)
 from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
 from sana_wm.launcher.decisions import StageDecision
+from sana_wm.launcher.governor import MemoryLimits
+from sana_wm.launcher.history import History
 from sana_wm.launcher.metrics import metrics_findings, write_metrics
+from sana_wm.launcher.plan import phase_times
 from sana_wm.launcher.power import PowerWatch, keep_awake_command
 from sana_wm.launcher.process import StageProcess, stage_command, stage_environment
+from sana_wm.launcher.remedies import remedy
 from sana_wm.launcher.space import check_space
 from sana_wm.launcher.supervisor import StopRequests, View, supervise
 from sana_wm.manifest.model import RunManifest
+from sana_wm.planning.device import Device
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.manifest_layout import locate_weights
 
@@ -156,6 +170,7 @@ def execute(
     run.metrics_file.unlink(missing_ok=True)
     cap_bytes = int(manifest.memory.cap_gib * 1024**3)
     child_environment = stage_environment(environment, cap_bytes)
+    history = History.of_this_user(environment)
     stops = StopRequests()
     started_s = time.monotonic()
     with stops.listening():
@@ -169,11 +184,14 @@ def execute(
             check_space(run, manifest, stage)
             run.receipt_file(stage).unlink(missing_ok=True)
             while True:
+                is_whole = not any(run.checkpoint_folder(stage).glob("*"))
                 process = StageProcess(command(stage, run), run, stage, child_environment, lock)
                 power = PowerWatch(manifest.power, keep_awake_command(process.pid), process.ask_to_stop, say)
                 try:
                     with power:
-                        _watch_stage(process, run, stage, cap_bytes, stops, view)
+                        receipt, device = _watch_stage(process, run, manifest, stage, stops, view)
+                    if is_whole and device is not None:
+                        history.add(phase_times(manifest, device, receipt))
                     break
                 except (HandoffError, StageFailedError) as error:
                     check_space(run, manifest, stage, after=error)  # a full disk shows in many ways, and is one reason
@@ -186,10 +204,11 @@ def execute(
 
 
 def _watch_stage(
-    process: StageProcess, run: RunDirectory, stage: Stage, cap_bytes: int, stops: StopRequests, view: View
-) -> None:
+    process: StageProcess, run: RunDirectory, manifest: RunManifest, stage: Stage, stops: StopRequests, view: View
+) -> tuple[Receipt, Device | None]:
+    limits = MemoryLimits(int(manifest.memory.cap_gib * 1024**3))
     try:
-        record = supervise(process, run, stage, cap_bytes, stops, view)
+        record, device = supervise(process, run, stage, limits, stops, view, partial(remedy, manifest, run))
     finally:
         process.kill()
         process.close()
@@ -199,4 +218,36 @@ def _watch_stage(
             f"stage {stage} ended without a receipt",
             next_step=f"Read {run.log_file(stage)}; then go on with: sana-wm resume {run.path}",
         )
-    write_receipt(run, receipt.model_copy(update={"process": record}))
+    _check_receipt(run, receipt)
+    receipt = receipt.model_copy(update={"process": record})
+    write_receipt(run, receipt)
+    return receipt, device
+
+
+def _check_receipt(run: RunDirectory, receipt: Receipt) -> None:
+    """Hold what a stage says of itself against the memory contract and against what it left.
+
+    Raises:
+        MemoryNotReleasedError: A phase left device memory, or the stage does not say what its phases left.
+        HandoffError: An output is not the one that the receipt names.
+    """
+    phases = {phase.name: phase.after_release_bytes for phase in receipt.phases}
+    left = {name: size for name, size in phases.items() if (size or 0) > WORKSPACE_BYTES}
+    silent = receipt.device != "cpu" and (not phases or None in phases.values())
+    findings = damaged_outputs(run, receipt)
+    if not (left or silent or findings):
+        return
+    # Not trusted, so not to be found by the next resume.
+    run.receipt_file(receipt.stage).unlink()
+    if findings:
+        raise HandoffError(
+            f"stage {receipt.stage} left other files than its receipt says",
+            got="; ".join(findings),
+            next_step=f"Check the disk; then run it again with: sana-wm resume {run.path}",
+        )
+    raise MemoryNotReleasedError(
+        f"stage {receipt.stage} ended with a receipt that breaks the memory contract",
+        got=f"bytes left per phase {phases} on {receipt.device}",
+        expected="0 after every phase",
+        next_step="This is a bug in sana-wm: please report it with the stage's log.",
+    )

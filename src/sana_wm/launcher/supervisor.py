@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,12 +22,19 @@ from sana_wm.errors import (
 )
 from sana_wm.handoff.receipts import ProcessRecord
 from sana_wm.handoff.run_directory import RunDirectory, Stage
-from sana_wm.launcher.governor import MemorySample, is_over_cap
-from sana_wm.launcher.probes import group_bytes
+from sana_wm.launcher.governor import MemoryLimits, MemorySample, gib
+from sana_wm.launcher.memory_watch import MemoryLog, MemoryWatch
+from sana_wm.launcher.probes.cards import cards_used_bytes
+from sana_wm.launcher.probes.process import group_bytes
+from sana_wm.launcher.probes.system import read_system_memory
 from sana_wm.launcher.process import GRACE_S, StageProcess
 from sana_wm.launcher.progress import StageProgress
+from sana_wm.launcher.remedies import Overrun
+from sana_wm.planning.device import Device
 
 SAMPLE_EVERY_S = 0.25
+#: From what was seen over the cap to what the user can change.
+Remedy = Callable[[Overrun], str]
 
 _ERRORS: dict[int, type[SanaWMError]] = {
     kind.exit_code: kind
@@ -48,6 +55,10 @@ class View(Protocol):
 
     def stage_asked_to_stop(self, progress: StageProgress) -> None:
         """A stage was asked to save and leave."""
+        ...
+
+    def stage_asked_to_shrink(self, progress: StageProgress, why: str) -> None:
+        """A stage was asked to take less memory and to save."""
         ...
 
     def stage_ended(self, progress: StageProgress, seconds: float) -> None:
@@ -82,29 +93,57 @@ class StopRequests:
 class _Watch:
     """What was seen of a stage so far."""
 
-    peak_process_bytes: int = 0
+    peak_process_bytes: int | None = None
     peak_device_bytes: int | None = None
     device_bytes: int | None = None
+    device_limit_bytes: int | None = None
+    device: Device | None = None
     error: dict[str, Any] | None = None
-    over_cap: MemorySample | None = None
+    over_cap: str | None = None
     asked_at_s: float | None = None
 
     def take(self, event: dict[str, Any]) -> None:
         if event["event"] == "error":
             self.error = event
+        if event["event"] == "stage_start" and "device_facts" in event:
+            self.device = Device(**event["device_facts"])
+            self.device_limit_bytes = event["device_limit_bytes"]
         device_bytes = event.get("device_bytes")
         if device_bytes is not None:
             self.device_bytes = device_bytes
             self.peak_device_bytes = max(self.peak_device_bytes or 0, device_bytes)
 
+    def see(self, sample: MemorySample) -> None:
+        if sample.process_bytes is not None:
+            self.peak_process_bytes = max(self.peak_process_bytes or 0, sample.process_bytes)
+
+    @property
+    def peak_bytes(self) -> int:
+        return max(self.peak_process_bytes or 0, self.peak_device_bytes or 0)
+
 
 def supervise(
-    process: StageProcess, run: RunDirectory, stage: Stage, cap_bytes: int, stops: StopRequests, view: View
-) -> ProcessRecord:
+    process: StageProcess,
+    run: RunDirectory,
+    stage: Stage,
+    limits: MemoryLimits,
+    stops: StopRequests,
+    view: View,
+    remedy: Remedy,
+) -> tuple[ProcessRecord, Device | None]:
     """Watch a stage until it is gone.
 
+    Args:
+        process: The stage.
+        run: Its run directory; what is seen of memory goes into `events/memory.jsonl`.
+        stage: Its name.
+        limits: What it is held to.
+        stops: What the user asks for meanwhile.
+        view: Shows the run.
+        remedy: Says what to change when it was stopped over the cap.
+
     Returns:
-        What the system saw of the process.
+        What the system saw of the process, and the device that the stage said it works on.
 
     Raises:
         SanaWMError: Of the class that the stage's exit code names; `MemoryCapError` when it was stopped over the cap,
@@ -113,14 +152,19 @@ def supervise(
     progress = StageProgress(stage, started_s=time.monotonic())
     view.stage_started(progress)
     watch = _Watch()
+    memory = MemoryWatch(process.members, MemoryLog(run.memory_file, stage))
+    before = (read_system_memory(), cards_used_bytes())
     while (code := process.wait(SAMPLE_EVERY_S)) is None:
         _take_events(process, watch, progress)
-        sample = MemorySample(group_bytes(process.members()), watch.device_bytes)
-        watch.peak_process_bytes = max(watch.peak_process_bytes, sample.process_bytes or 0)
+        sample, verdict = memory.look(watch.device_bytes, watch.device_limit_bytes, limits)
+        watch.see(sample)
         progress.sample = sample
         view.updated(progress)
-        if watch.over_cap is None and is_over_cap(sample, cap_bytes):
-            watch.over_cap = sample
+        if verdict.action == "stop" and watch.over_cap is None:
+            watch.over_cap = verdict.why
+        if verdict.action == "shrink" and watch.asked_at_s is None:
+            process.ask_to_shrink()
+            view.stage_asked_to_shrink(progress, verdict.why)
         if watch.asked_at_s is None and (stops.count or watch.over_cap):
             watch.asked_at_s = time.monotonic()
             process.ask_to_stop()
@@ -133,14 +177,20 @@ def supervise(
     if code == -signal.SIGTERM and process.asked_to_stop:  # before it could listen, so before it had anything to save
         code = InterruptedRunError.exit_code
     left_behind = process.kill()
-    _raise_for(code, watch, left_behind, run, stage, cap_bytes, stops)
-    view.stage_ended(progress, time.monotonic() - progress.started_s)
-    return ProcessRecord(
+    _raise_for(code, watch, left_behind, run, limits, stops, progress, remedy)
+    seconds = time.monotonic() - progress.started_s
+    view.stage_ended(progress, seconds)
+    after = (read_system_memory(), cards_used_bytes())
+    record = ProcessRecord(
+        seconds=round(seconds, 3),
         peak_process_bytes=watch.peak_process_bytes,
         peak_device_bytes=watch.peak_device_bytes,
         after_exit_processes=len(process.members()),
         after_exit_bytes=group_bytes(process.members()) or 0,
+        system_available_bytes=(before[0].available_bytes, after[0].available_bytes),
+        cards_used_bytes=(before[1], after[1]),
     )
+    return record, watch.device
 
 
 def _take_events(process: StageProcess, watch: _Watch, progress: StageProgress) -> None:
@@ -154,17 +204,19 @@ def _raise_for(
     watch: _Watch,
     left_behind: list[int],
     run: RunDirectory,
-    stage: Stage,
-    cap_bytes: int,
+    limits: MemoryLimits,
     stops: StopRequests,
+    progress: StageProgress,
+    remedy: Remedy,
 ) -> None:
+    stage, phase = progress.stage, progress.phase
     resume = f"sana-wm resume {run.path}"
     if watch.over_cap is not None:
         raise MemoryCapError(
-            f"stage {stage} was stopped over the memory cap",
-            got=f"{watch.over_cap.used_bytes / 1024**3:.2f} GiB",
-            expected=f"at most {cap_bytes / 1024**3:.2f} GiB (memory.cap_gib)",
-            next_step=f"Lower video.num_frames or raise memory.cap_gib, then: {resume}",
+            f"stage {stage} was stopped over the memory cap in phase {phase}",
+            got=f"{watch.over_cap} (peak {gib(watch.peak_bytes)})",
+            expected=f"at most {gib(limits.cap_bytes)} (memory.cap_gib)",
+            next_step=remedy(Overrun(phase, watch.peak_bytes, watch.device)),
         )
     if code == InterruptedRunError.exit_code:
         raise InterruptedRunError(f"stopped in stage {stage}, saved", next_step=f"Go on with: {resume}")

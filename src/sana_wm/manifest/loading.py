@@ -12,13 +12,15 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sana_wm.errors import ManifestError, Problem
-from sana_wm.manifest.model import Manifest
+from sana_wm.manifest.model import ESTIMATE, Manifest
+from sana_wm.manifest.schema import SCHEMA_KEY
 
-#: Fields that name a file or folder; `camera.intrinsics` does when it is a string.
+#: Fields that name a file or folder; `camera.intrinsics` does when it is another string than `ESTIMATE`.
 PATH_FIELDS = (
     ("model", "root"),
     ("model", "gemma_root"),
     ("model", "refiner_root"),
+    ("model", "depth_pro_root"),
     ("input", "image"),
     ("input", "prompt_file"),
     ("camera", "poses"),
@@ -52,8 +54,9 @@ def load_manifest(path: Path, environ: Mapping[str, str]) -> Manifest:
         ManifestError: With all problems of the file at once.
     """
     raw = _read_json(path)
+    raw.pop(SCHEMA_KEY, None)  # for editors
     problems: list[Problem] = []
-    expanded = _map_strings(raw, "", lambda text, field: _expand_variables(text, field, environ, problems))
+    expanded = map_strings(raw, "", lambda text, field: _expand_variables(text, field, environ, problems))
     if problems:
         raise ManifestError(problems)
     _absolutize(expanded, path.resolve().parent)
@@ -120,15 +123,21 @@ def _refuse_deep(data: Any) -> None:
     raise ValueError(f"nested more than {MAX_DEPTH} deep")
 
 
-def _map_strings(value: Any, field: str, change: Callable[[str, str], str]) -> Any:
+def escape_variables(text: str) -> str:
+    """The spelling that `load_manifest` reads as `text`, whatever `${…}` it holds."""
+    return _VARIABLE.sub(r"$\g<0>", text)
+
+
+def map_strings(value: Any, field: str, change: Callable[[str, str], str]) -> Any:
+    """Parsed JSON with every string changed; `change` is given the string and its field, as `input.prompt`."""
     if isinstance(value, str):
         return change(value, field)
     if isinstance(value, dict):
         items = cast("Json", value).items()
-        return {key: _map_strings(item, f"{field}.{key}" if field else key, change) for key, item in items}
+        return {key: map_strings(item, f"{field}.{key}" if field else key, change) for key, item in items}
     if isinstance(value, list):
         items = cast("list[Any]", value)
-        return [_map_strings(item, f"{field}.{index}", change) for index, item in enumerate(items)]
+        return [map_strings(item, f"{field}.{index}", change) for index, item in enumerate(items)]
     return value
 
 
@@ -159,6 +168,8 @@ def _absolutize(data: Json, base: Path) -> None:
         for key in section:
             holder = cast("Json", holder).get(key) if isinstance(holder, dict) else None
         if isinstance(holder, dict) and isinstance(text := cast("Json", holder).get(name), str) and text:
+            if (name, text) == ("intrinsics", ESTIMATE):
+                continue
             try:
                 holder[name] = str((base / Path(text).expanduser()).absolute())
             except RuntimeError as error:  # "~nobody": no such home

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Positive = Annotated[float, Field(gt=0)]
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
 Codec = Literal["libx264", "h264_videotoolbox", "hevc_videotoolbox"]
+#: `camera.intrinsics` for "find out"; a file of this name is written `./estimate`.
+ESTIMATE = "estimate"
 PixelIntrinsics = Annotated[tuple[float, float, float, float], Field(description="[fx, fy, cx, cy]")]
 
 
@@ -30,6 +32,9 @@ class ModelSection(Section):
         default=None, description="Folder of gemma-2-2b-it; needed by the original layout only."
     )
     refiner_root: str | None = Field(default=None, description="Folder of the refiner; null means ROOT/refiner.")
+    depth_pro_root: str | None = Field(
+        default=None, description="Folder of apple/DepthPro-hf; for intrinsics to estimate where EXIF says nothing."
+    )
 
     @model_validator(mode="after")
     def _original_needs_gemma(self) -> Self:
@@ -67,7 +72,8 @@ class CameraSection(Section):
     rotation_speed_deg: Positive = Field(default=1.2, description="Degrees per frame.")
     poses: str | None = Field(default=None, description=".npy of (F, 4, 4) camera-to-world poses, OpenCV axes.")
     intrinsics: str | PixelIntrinsics = Field(
-        description="[fx, fy, cx, cy] or .npy of (4,), (3,3), (F,4), (F,3,3), in pixels of the input image."
+        description="[fx, fy, cx, cy] or .npy of (4,), (3,3), (F,4), (F,3,3), in pixels of the input image; "
+        "or estimate: from the picture's EXIF data, else by Depth Pro."
     )
 
     @model_validator(mode="after")
@@ -137,6 +143,9 @@ class MemorySection(Section):
     """The memory contract."""
 
     cap_gib: Positive = Field(default=96.0, description="No stage may use more than this.")
+    budget_gib: Positive | None = Field(
+        default=None, description="What engines plan with; null takes what the cap and the device allow."
+    )
 
 
 class PowerSection(Section):
@@ -203,10 +212,22 @@ class InputFile(Section):
     sha256: str
 
 
+class IntrinsicsEstimate(Section):
+    """Intrinsics that nobody gave."""
+
+    intrinsics: PixelIntrinsics
+    field_of_view_deg: float = Field(description="Horizontal, of the video's part of the picture.")
+    source: str
+    uncertainty_share: float = Field(description="How far the focal length may be off, as a share of it.")
+    basis: str = Field(description="Where that share comes from.")
+
+
 class RunManifest(Manifest):
     """What a run directory's `manifest.json` holds.
 
-    The manifest with every default, absolute paths and the prompt's text, and the hashes of its input files.
+    The manifest with every default, absolute paths and the prompt's text, the hashes of its input files, and where
+    `camera.intrinsics` came from if they were estimated.
     """
 
     inputs: dict[str, InputFile]
+    intrinsics_estimate: IntrinsicsEstimate | None = None

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -294,21 +293,6 @@ def remove_parts(module: nn.Module, parts: tuple[str, ...]) -> None:
         for name in children + parameters:
             if any(part in name for part in parts):
                 setattr(owner, name, None)
-
-
-def stored_bytes(component: Component, dtype: torch.dtype) -> int:
-    """Memory that a component's weights take once loaded in `dtype`, from the headers of its files.
-
-    Raises:
-        WeightsError: A file is missing or damaged.
-    """
-    headers = [read_header(shard) for shard in component.shards]
-    return sum(
-        math.prod(entry.shape) * dtype.itemsize
-        for header in headers
-        for stored, entry in header.tensors.items()
-        if component.rules(stored) is not None
-    )
 
 
 def load_tokenizer(component: Component) -> PreTrainedTokenizerBase:

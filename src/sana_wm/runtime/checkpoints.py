@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
 from sana_wm.errors import HandoffError
+from sana_wm.runtime.device import is_out_of_memory
 from sana_wm.runtime.latents import load_tensors, save_tensors
 
 _NAME = re.compile(r"(\d{5})\.safetensors")
@@ -49,6 +51,17 @@ class Checkpoints:
         if self._pending is not None:
             pending, self._pending = self._pending, None
             pending.result()
+
+    @contextlib.contextmanager
+    def kept_when_out_of_memory(self, done: int, tensors: Mapping[str, torch.Tensor]) -> Generator[None]:
+        """Save the state after `done` steps if the block runs out of memory; the error goes on."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if done and is_out_of_memory(error):
+                self.save(done, tensors)
+                self.wait()
+            raise
 
     def load_newest(self) -> tuple[int, dict[str, torch.Tensor]] | None:
         """The newest checkpoint of this run that is whole: steps done and tensors; `None` when there is none."""

@@ -5,12 +5,19 @@ The one place that knows what differs between devices' programming interfaces.
 
 from __future__ import annotations
 
+import os
+import platform
+import sys
 from dataclasses import dataclass
 
 import psutil
 import torch
 
 from sana_wm.errors import UsageError
+from sana_wm.planning.device import Device
+
+#: What torch takes when the variable is not set (docs/mps.md).
+MPS_DEFAULT_HIGH_WATERMARK = "1.7"
 
 
 @dataclass(frozen=True)
@@ -100,32 +107,42 @@ def device_memory(device: torch.device) -> DeviceMemory:
     return DeviceMemory(None, None, None)
 
 
-def limit_memory(device: torch.device, cap_bytes: int) -> None:
-    """Make CUDA refuse allocations above the cap, so that they fail inside Python first.
+def limit_memory(device: torch.device, cap_bytes: int) -> int | None:
+    """Make the device refuse allocations above the cap, so that they fail inside Python first.
 
-    On MPS the same limit comes from the two watermark variables, which the allocator reads at its first use: the
-    launcher sets them before the stage starts (`sana_wm.launcher.process.mps_watermarks`).
+    On MPS the limit comes from the two watermark variables, which the allocator reads at its first use: the launcher
+    sets them before the stage starts (`sana_wm.launcher.process.mps_watermarks`).
+
+    Returns:
+        The limit that now holds, in bytes; `None` for a CPU, which has none of its own.
     """
     if device.type == "cuda":
         total_bytes = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, cap_bytes / total_bytes), device)
+        return min(cap_bytes, total_bytes)
+    if device.type == "mps":
+        ratio = float(os.environ.get("PYTORCH_MPS_HIGH_WATERMARK_RATIO", MPS_DEFAULT_HIGH_WATERMARK))
+        # A ratio of 0 turns the limit off.
+        return int(ratio * torch.mps.recommended_max_memory()) if ratio else sys.maxsize
+    return None
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch says with this error that an allocation did not fit (MPS has no class of its own for it)."""
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether this error says that an allocation did not fit (MPS has no class of its own for it)."""
     text = str(error)
     signs = ("out of memory", "Invalid buffer size", "can't allocate memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in signs)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in text for sign in signs)
 
 
-def memory_budget_bytes(device: torch.device, cap_bytes: int) -> int:
-    """Memory that a stage may plan with: the cap, or what the device can give if that is less.
+def describe_device(device: torch.device) -> Device:
+    """The device as planning sees it.
 
-    On MPS that is Metal's recommended working set, on CUDA the card, on the CPU the machine's memory: never what
-    happens to be free, because the same run must be cut the same way each time to end in the same bits.
+    Its memory is Metal's recommended working set, the CUDA card's, or the machine's: never what happens to be free,
+    because the same run must be cut the same way each time to end in the same bits.
     """
     if device.type == "mps":
-        return min(cap_bytes, torch.mps.recommended_max_memory())
+        return Device("mps", platform.processor(), torch.mps.recommended_max_memory(), torch.__version__)
     if device.type == "cuda":
-        return min(cap_bytes, torch.cuda.get_device_properties(device).total_memory)
-    return min(cap_bytes, psutil.virtual_memory().total)
+        card = torch.cuda.get_device_properties(device)
+        return Device("cuda", card.name, card.total_memory, torch.__version__)
+    return Device("cpu", platform.machine(), psutil.virtual_memory().total, torch.__version__)

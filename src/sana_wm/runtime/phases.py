@@ -13,14 +13,11 @@ import torch
 from torch import nn
 
 from sana_wm.errors import MemoryNotReleasedError
-from sana_wm.handoff.receipts import PhaseRecord
+from sana_wm.handoff.receipts import WORKSPACE_BYTES, PhaseRecord
 from sana_wm.runtime.device import device_memory, empty_cache, reset_peak, synchronize
 from sana_wm.runtime.events import EventWriter
 
 Network = TypeVar("Network", bound=nn.Module)
-
-#: What CUDA libraries may keep in workspaces of their own, which no tensor holds; recorded, and not a leak.
-WORKSPACE_BYTES = 64 * 1024**2
 
 
 class Phase:
@@ -46,6 +43,7 @@ class PhaseLog:
         self.device = device
         self.events = events
         self.records: list[PhaseRecord] = []
+        self.running = "start"
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Generator[Phase]:
@@ -57,6 +55,7 @@ class PhaseLog:
         phase = Phase()
         reset_peak(self.device)
         start = time.perf_counter()
+        self.running = name
         self.events.emit("phase_start", phase=name)
         yield phase
         synchronize(self.device)

@@ -1,6 +1,6 @@
-"""How a stage learns that it should stop: a signal, or the death of its parent.
+"""What a stage is asked for from outside: to stop, by a signal or the death of its parent; to take less memory.
 
-The stage looks at the flag between steps, saves, and leaves with exit code 130; nothing is interrupted half-way.
+The stage looks between steps. Asked to stop, it saves and leaves with exit code 130; nothing is interrupted half-way.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self._shrink = threading.Event()
 
     def listen(self, liveness_fd: int | None) -> None:
         """Watch for stop signals, and for the end of the parent's pipe.
 
         Args:
             liveness_fd: Read end of a pipe whose write end only the parent holds: it ends when the parent does,
-                however that happens.
+                however that happens. A byte in it asks for less memory.
         """
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
@@ -40,8 +41,15 @@ class StopFlag:
         self.reason = self.reason or f"signal {signal.Signals(number).name}"
 
     def _await_parent(self, liveness_fd: int) -> None:
-        os.read(liveness_fd, 1)
+        while os.read(liveness_fd, 1):
+            self._shrink.set()
         self.reason = self.reason or "its parent is gone"
+
+    def take_shrink_request(self) -> bool:
+        """Whether less memory was asked for since the last call."""
+        asked = self._shrink.is_set()
+        self._shrink.clear()
+        return asked
 
     def check(self) -> None:
         """Leave if asked to; called where everything worth keeping is saved.

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import TextIO, cast
@@ -14,10 +15,11 @@ import torch
 
 from sana_wm.errors import MemoryCapError, SanaWMError, as_refusal
 from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.planning.forecast import RunForecaster
 from sana_wm.runtime.device import (
+    describe_device,
     is_out_of_memory,
     limit_memory,
-    memory_budget_bytes,
     select_device,
     select_dtype,
 )
@@ -27,6 +29,9 @@ from sana_wm.runtime.phases import PhaseLog
 from sana_wm.runtime.stopping import StopFlag
 from sana_wm.stages.context import StageContext
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
+
+#: The share of its budget that a stage which ran out of memory should plan with when it goes on.
+LESS = 0.8
 
 
 def main() -> int:
@@ -51,17 +56,6 @@ def main() -> int:
         if (refusal := as_refusal(error)) is None:
             raise
         return report(events, refusal)
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
-            raise
-        return report(
-            events,
-            MemoryCapError(
-                f"stage {stage} ran out of memory",
-                got=(str(error).splitlines() or ["MemoryError"])[0],
-                next_step="Lower video.num_frames, or raise memory.cap_gib if the machine has more.",
-            ),
-        )
     return 0
 
 
@@ -70,12 +64,13 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
     manifest = run.read_manifest()
     device = select_device(manifest.device)
     cap_bytes = int(manifest.memory.cap_gib * 1024**3)
-    limit_memory(device, cap_bytes)
+    device_limit_bytes = limit_memory(device, cap_bytes)
     # Bit-identical resume needs kernels that add in the same order every time.
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
     # Left on, it would write every new buffer twice. (A property that the module adds to itself.)
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     layout = locate_weights(manifest)
+    forecaster = RunForecaster(manifest, layout, describe_device(device))
     context = StageContext(
         stage=stage,
         run=run,
@@ -87,13 +82,32 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
         phases=PhaseLog(device, events),
         layout=layout,
         weights=identify_weights(layout, stage),
-        budget_bytes=memory_budget_bytes(device, cap_bytes),
+        forecaster=forecaster,
+    )
+    events.emit(
+        "stage_start",
+        stage=stage,
+        device=str(device),
+        dtype=str(context.dtype),
+        device_facts=asdict(forecaster.device),
+        device_limit_bytes=device_limit_bytes,
     )
     events.report_device_memory(device)
-    events.emit("stage_start", stage=stage, device=str(device), dtype=str(context.dtype))
     run_phases = cast("Callable[[StageContext], None]", import_module(f"sana_wm.stages.{stage}").run)
-    with torch.inference_mode():
-        run_phases(context)
+    try:
+        with torch.inference_mode():
+            run_phases(context)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        less_gib = LESS * forecaster.budget_bytes / 1024**3
+        raise MemoryCapError(
+            f"stage {stage} ran out of memory in phase {context.phases.running}",
+            got=(str(error).splitlines() or ["MemoryError"])[0],
+            expected=f"at most {manifest.memory.cap_gib} GiB (memory.cap_gib)",
+            next_step=f"What was done is saved. Go on with a smaller working set: sana-wm resume {run.path} "
+            f"--budget-gib {less_gib:.2f}; `sana-wm plan` says what fits.",
+        ) from error
 
 
 def report(events: EventWriter | None, error: SanaWMError) -> int:

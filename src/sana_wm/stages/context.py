@@ -25,7 +25,9 @@ from sana_wm.handoff.receipts import (
 )
 from sana_wm.handoff.run_directory import RunDirectory, Stage
 from sana_wm.manifest.model import RunManifest
+from sana_wm.planning.forecast import RunForecaster
 from sana_wm.runtime.checkpoints import Checkpoints
+from sana_wm.runtime.device import empty_cache
 from sana_wm.runtime.events import EventWriter
 from sana_wm.runtime.phases import PhaseLog
 from sana_wm.runtime.stopping import StopFlag
@@ -38,7 +40,7 @@ LATENT_CHANNELS = 128
 class StageContext:
     """Everything a stage is given; it adds nothing global.
 
-    `budget_bytes` is the memory that the stage may plan with, taken before anything is loaded.
+    `forecaster` says how the stage works within its memory budget, by the very functions of `sana-wm plan`.
     """
 
     stage: Stage
@@ -51,8 +53,13 @@ class StageContext:
     phases: PhaseLog
     layout: WeightLayout
     weights: tuple[WeightFile, ...]
-    budget_bytes: int
+    forecaster: RunForecaster
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def budget_bytes(self) -> int:
+        """Memory that the stage may plan with."""
+        return self.forecaster.budget_bytes
 
     @property
     def latents_shape(self) -> tuple[int, int, int, int, int]:
@@ -92,6 +99,16 @@ class StageContext:
     def report_step(self, step: int, total: int, **fields: Any) -> None:
         """Tell the parent that `step` of `total` is done."""
         self.events.emit("step", step=step, total=total, **fields)
+
+    def take_less(self) -> bool:
+        """Whether the parent asked for less memory since the last call; if so, the device's caches are emptied.
+
+        What a stage does besides is up to it; it then says so with `events`.
+        """
+        asked = self.stop.take_shrink_request()
+        if asked:
+            empty_cache(self.device)
+        return asked
 
     def finish(
         self,

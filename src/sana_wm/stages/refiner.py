@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from sana_wm.durable import sha256_of
-from sana_wm.models.loading import load_connectors, load_gemma3, load_tokenizer, stored_bytes
-from sana_wm.models.refiner.loading import build_refiner_transformer, open_refiner_engine, stream_gemma3
-from sana_wm.models.refiner.plan import RefinerPlan, measure_refiner, plan_refiner
-from sana_wm.models.refiner.refine import SIGMAS, refine_autoregressive, refine_single_shot
+from sana_wm.models.loading import load_connectors, load_gemma3, load_tokenizer
+from sana_wm.models.refiner.loading import open_refiner_engine, stream_gemma3
+from sana_wm.models.refiner.refine import refine_autoregressive, refine_single_shot
 from sana_wm.models.refiner.state import RefinerState
 from sana_wm.models.refiner.text import PromptEncoding, connect, encode_levels, tokenize_prompt
+from sana_wm.planning.refiner import SIGMAS
 from sana_wm.runtime.checkpoints import Checkpoints
 from sana_wm.runtime.latents import load_if_ours, load_latents, save_tensors
 from sana_wm.runtime.phases import Phase
 from sana_wm.runtime.sentinels import check_latents
 from sana_wm.stages.context import StageContext
-
-#: What the resident text encoder needs beside its weights for 1024 tokens, with room to spare.
-TEXT_WORK_BYTES = 1536 * 1024**2
 
 
 def run(context: StageContext) -> None:
@@ -64,8 +60,9 @@ def _encode_text(context: StageContext, phase: Phase) -> tuple[torch.Tensor, tor
     prompt = context.manifest.input.prompt
     assert prompt is not None  # a run's manifest always holds the prompt's text
     input_ids, attention_mask = tokenize_prompt(load_tokenizer(context.layout.refiner_tokenizer), prompt)
+    plan = context.forecaster.refiner_text()(context.budget_bytes).plan
     with contextlib.ExitStack() as stack:
-        if stored_bytes(component, context.dtype) + TEXT_WORK_BYTES <= context.budget_bytes:
+        if plan["mode"] == "resident":
             text_encoder = load_gemma3(context.layout, context.device, context.dtype)[1]
         else:
             text_encoder = stack.enter_context(stream_gemma3(component, device=context.device, dtype=context.dtype))
@@ -81,9 +78,32 @@ def _connect(context: StageContext, phase: Phase, packed: torch.Tensor, attentio
 def _refine(
     context: StageContext, phase: Phase, latents: torch.Tensor, encoding: PromptEncoding
 ) -> tuple[torch.Tensor, dict[str, Any]]:
-    settings = context.manifest.refiner
-    plan = _plan(context, encoding)
+    """Refine; when less memory is asked for, go on from the last block with fewer blocks of weights on the device."""
+    plan = dict(context.forecaster.refiner_transformer()(context.budget_bytes).plan)
     progress = _Progress(context, context.checkpoints(context.run.stage1_file), latents.shape[2])
+    while True:
+        progress.can_shrink = plan["resident_blocks"] > 0
+        try:
+            refined = _refine_with(context, phase, latents, encoding, plan["resident_blocks"], progress)
+        except _ShrinkAskedError:
+            # Half of what stays, so that a few requests suffice; the results do not depend on it.
+            plan |= {"mode": "streamed", "resident_blocks": plan["resident_blocks"] // 2}
+            plan["reason"] = "less memory was asked for while it ran"
+            context.events.emit("shrunk", plan=plan)
+            continue
+        progress.checkpoints.wait()
+        return refined, {"refiner_mode": context.manifest.refiner.mode, **plan}
+
+
+def _refine_with(
+    context: StageContext,
+    phase: Phase,
+    latents: torch.Tensor,
+    encoding: PromptEncoding,
+    resident_blocks: int,
+    progress: _Progress,
+) -> torch.Tensor:
+    settings = context.manifest.refiner
     common: dict[str, Any] = {
         "fps": context.manifest.video.fps,
         "sink_size": settings.sink_size,
@@ -95,49 +115,35 @@ def _refine(
         context.layout.refiner_transformer,
         device=context.device,
         dtype=context.dtype,
-        resident_blocks=plan.resident_blocks,
+        resident_blocks=resident_blocks,
     ) as engine:
         phase.hold(engine.transformer)
         if settings.mode == "single_shot":
-            refined = refine_single_shot(engine, latents, *prompt, on_step=progress.save, **common)
-        else:
-            refined = refine_autoregressive(
-                engine,
-                latents,
-                *prompt,
-                block_size=settings.block_size,
-                kv_max_frames=settings.kv_max_frames,
-                on_block=progress.save,
-                **common,
-            )
-    progress.checkpoints.wait()
-    return refined, {"refiner_mode": settings.mode, **asdict(plan)}
+            return refine_single_shot(engine, latents, *prompt, on_step=progress.save, **common)
+        return refine_autoregressive(
+            engine,
+            latents,
+            *prompt,
+            block_size=settings.block_size,
+            kv_max_frames=settings.kv_max_frames,
+            on_block=progress.save,
+            **common,
+        )
 
 
-def _plan(context: StageContext, encoding: PromptEncoding) -> RefinerPlan:
-    """Resident or streamed weights, by the memory budget."""
-    settings = context.manifest.refiner
-    sizes = measure_refiner(
-        build_refiner_transformer(context.layout.refiner_transformer),
-        context.latents_shape,
-        mode=settings.mode,
-        dtype=context.dtype,
-        sink_size=settings.sink_size,
-        block_size=settings.block_size,
-        kv_max_frames=settings.kv_max_frames,
-        text_tokens=encoding.prompt_embeds.shape[1],
-    )
-    return plan_refiner(sizes, context.budget_bytes)
+class _ShrinkAskedError(Exception):
+    """Less memory was asked for, and what was done is saved."""
 
 
 class _Progress:
-    """Saves and reports after every block (or step), and leaves when asked to."""
+    """Saves and reports after every block (or step), and leaves or starts over with less when asked to."""
 
     def __init__(self, context: StageContext, checkpoints: Checkpoints, latent_num_frames: int) -> None:
         settings = context.manifest.refiner
         self.context, self.checkpoints = context, checkpoints
         blocks = -(-(latent_num_frames - settings.sink_size) // settings.block_size)
         self.total = len(SIGMAS) - 1 if settings.mode == "single_shot" else blocks
+        self.can_shrink = False
 
     def resume_state(self) -> RefinerState | None:
         """Where an earlier start of this run got to."""
@@ -156,3 +162,6 @@ class _Progress:
         if context.stop.reason is not None:
             self.checkpoints.wait()
         context.stop.check()
+        if context.take_less() and self.can_shrink and state.next_block < self.total:
+            self.checkpoints.wait()
+            raise _ShrinkAskedError

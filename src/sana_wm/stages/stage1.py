@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,30 +122,41 @@ def _denoise(
         attention_dtype=context.dtype,
     )
     prompts = slice(None) if settings.guidance_scale > 1 else slice(1, None)  # the negative prompt stands first
-    prepared = engine.prepare(
+    prepare = partial(
+        engine.prepare,
         conditioning["prompt_embeds"][prompts],
         conditioning["prompt_attention_mask"][prompts],
         {name: conditioning[name] for name in CAMERA_TENSORS},
     )
+    prepared = prepare()
+    shrunk_after: list[int] = []
     schedule = build_schedule(settings.num_inference_steps, settings.flow_shift)
     checkpoints = context.checkpoints()
     done, latents = _start(context, checkpoints.load_newest(), conditioning["first_latent"])
     preview = _Preview(context, conditioning["first_latent"])
     for step in range(done, schedule.num_inference_steps):
-        velocity = engine.velocity(latents, schedule.timesteps[step], prepared, settings.guidance_scale)
+        with checkpoints.kept_when_out_of_memory(step, {"latents": latents}):
+            velocity = engine.velocity(latents, schedule.timesteps[step], prepared, settings.guidance_scale)
         shown = preview.save(step + 1, latents, velocity, schedule.sigmas[step])
         latents = euler_step(latents, velocity, schedule, step)
         synchronize(context.device)
         context.report_step(step + 1, schedule.num_inference_steps, preview=shown)
-        stopping = context.stop.reason is not None
-        if stopping or (step + 1) % settings.checkpoint_every == 0 or step + 1 == schedule.num_inference_steps:
+        stopping, shrinking = context.stop.reason is not None, context.take_less()
+        is_last = step + 1 == schedule.num_inference_steps
+        if stopping or shrinking or is_last or (step + 1) % settings.checkpoint_every == 0:
             _check(context, latents, step + 1, schedule)
             checkpoints.save(step + 1, {"latents": latents})
         if stopping:
             checkpoints.wait()
             context.stop.check()
+        if shrinking and not is_last and engine.shrink():
+            del prepared  # not beside its successor
+            prepared = prepare()
+            shrunk_after.append(step + 1)
+            context.events.emit("shrunk", step=step + 1, plan=prepared.plan.as_json())
     checkpoints.wait()
-    return latents.to("cpu"), {"weights_bytes": weights_bytes, **prepared.plan.as_json()}
+    plan = {"weights_bytes": weights_bytes, **prepared.plan.as_json(), "shrunk_after_steps": shrunk_after}
+    return latents.to("cpu"), plan
 
 
 class _Preview:

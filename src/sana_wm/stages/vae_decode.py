@@ -18,9 +18,10 @@ from sana_wm.durable import remove_tree, sha256_of
 from sana_wm.errors import SanityError, StageFailedError
 from sana_wm.handoff.camera_path import load_trajectory
 from sana_wm.manifest.model import Manifest
+from sana_wm.manifest.portable import portable_json
 from sana_wm.models.loading import load_vae
-from sana_wm.models.vae.decode_plan import FASTEST, DecodePlan, plan_decode, reach_latent_frames
 from sana_wm.models.vae.streaming_decoder import StreamingDecoder
+from sana_wm.planning.decode import FASTEST, WORTHWHILE_BYTES, DecodePlan, plan_decode, reach_latent_frames
 from sana_wm.runtime.latents import load_latents
 from sana_wm.runtime.phases import Phase
 from sana_wm.stages.context import StageContext
@@ -33,9 +34,6 @@ from sana_wm.video.segments import SegmentedEncoder, concatenate, finished_segme
 
 FRAMES_PER_SEGMENT = 32
 FRAMES_PER_LATENT = 8
-#: More memory than this buys no time: on CUDA as measured (reports/bench/decode.md); on MPS small steps mean one shape,
-#: and so one compiled graph, per layer.
-WORTHWHILE_BYTES = {"cuda": 4 * 1024**3, "mps": 2 * 1024**3}
 
 
 @dataclass(frozen=True)
@@ -73,12 +71,14 @@ def shown_frames(manifest: Manifest) -> ShownFrames:
 
 
 def _video_metadata(context: StageContext) -> dict[str, str]:
+    """What the video says of itself; the manifest makes it again: `sana-wm init-manifest --from video.mp4`."""
     manifest = context.manifest
     return {
         "name": manifest.name,
         "manifest_sha256": sha256_of(context.run.manifest_file),
         "seed": str(manifest.stage1.seed),
         "package_version": __version__,
+        **({"manifest": text} if (text := portable_json(manifest, Path.home())) else {}),
     }
 
 
@@ -92,7 +92,7 @@ def _decode(
         vae.config,
         manifest.latent_height,
         manifest.latent_width,
-        context.dtype,
+        context.dtype.itemsize,
         context.budget_bytes,
         implementation=FASTEST[context.device.type],
         worthwhile_bytes=WORTHWHILE_BYTES.get(context.device.type),
@@ -186,6 +186,7 @@ def _write_frames(
             done += len(frames)
             context.report_step(done, shown.count)
             context.stop.check()
+            context.take_less()
     account("encode")
     return {part: round(spent, 3) for part, spent in seconds.items()}
 

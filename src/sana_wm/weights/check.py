@@ -62,7 +62,7 @@ def _where(layout: WeightLayout, component: Component) -> str:
     field = "refiner_root" if component in layout.of_stage("refiner") else "root"
     if layout.name == "original" and component in (layout.stage1_text_encoder, layout.stage1_tokenizer):
         field = "gemma_root"
-    return f"Set model.{field} in the manifest, or download the weights (README.md, Weights)."
+    return f"Set model.{field} in the manifest, or download them: sana-wm weights download (docs/weights.md)."
 
 
 def _check_config(component: Component) -> Iterator[Problem]:
@@ -89,12 +89,12 @@ def _check_index(component: Component) -> Iterator[Problem]:
     if component.index is None:
         return
     try:
-        read_weight_map(component.index)
+        named = {component.folder / file_name for file_name in read_weight_map(component.index).values()}
     except WeightsError as error:
         yield _problem(component.index, error)
         return
     stem = component.index.name.removesuffix(".safetensors.index.json")
-    for shard in sorted(set(component.folder.glob(f"{stem}-*-of-*.safetensors")) - set(component.shards)):
+    for shard in sorted(set(component.folder.glob(f"{stem}-*-of-*.safetensors")) - named):
         yield Problem(str(shard), "this shard is not in the index", expected=component.index.name, next_step=REPAIR)
 
 
@@ -136,7 +136,7 @@ def _check_promises(component: Component, headers: list[Header]) -> Iterator[Pro
         return
     present = {header.path.name: header.tensors for header in headers}
     for name, file_name in read_weight_map(component.index).items():
-        if name not in present[file_name]:
+        if file_name in present and name not in present[file_name]:
             shard = str(component.folder / file_name)
             yield Problem(shard, f"tensor {name} is not in this file, the index says so", next_step=REPAIR)
 

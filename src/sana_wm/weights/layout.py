@@ -85,7 +85,7 @@ class Component:
         folder: Where it lies.
         config: Its config file, or None where the layout has none (the original Stage 1 file).
         shards: Its weight files in order, each once; empty for tokenizers, schedulers and an index that cannot be
-            read. A file named here need not exist.
+            read. A file named here need not exist; a shard that holds only what `rules` skip is not named.
         index: The `*.safetensors.index.json` that named the shards, or None for a single file.
         rules: How its stored names become the module's names.
     """
@@ -201,7 +201,7 @@ def read_weight_map(index: Path) -> dict[str, str]:
     return cast("dict[str, str]", weight_map)
 
 
-REPAIR = "Download this file again (README.md, Weights)."
+REPAIR = "Fetch it again: sana-wm weights download --replace, with your --manifest or --to (docs/weights.md)."
 
 
 def _is_plain_weight_map(weight_map: dict[object, object]) -> bool:
@@ -220,7 +220,7 @@ def _network(name: str, folder: Path, stem: str, rules: KeyRules | None = None) 
     if not index.is_file():
         return Component(name, folder, config, shards=(folder / f"{stem}.safetensors",), rules=rules)
     try:
-        file_names = sorted(set(read_weight_map(index).values()))
+        file_names = sorted({file_name for key, file_name in read_weight_map(index).items() if rules(key) is not None})
     except WeightsError:
         file_names = []  # check_layout reads the index again and says what is wrong with it
     return Component(

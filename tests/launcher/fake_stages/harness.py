@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
 
-from sana_wm.handoff.receipts import Receipt, describe_outputs, stage_settings, write_receipt
+from sana_wm.handoff.receipts import PhaseRecord, Receipt, describe_outputs, stage_settings, write_receipt
 from sana_wm.handoff.run_directory import STAGES, RunDirectory
+from sana_wm.launcher.probes.process import process_bytes
 
 STAGE = next(stage for stage in STAGES if stage == sys.argv[1])
 RUN = RunDirectory(Path(sys.argv[2]))
+CAP_BYTES = int(RUN.read_manifest().memory.cap_gib * 1024**3)
 LIVENESS_FD = int(sys.argv[sys.argv.index("--liveness-fd") + 1])
 
 
@@ -22,7 +25,12 @@ def emit(event: str, **fields: object) -> None:
         file.write(json.dumps({"time_s": time.time(), "event": event, **fields}) + "\n")
 
 
-def finish() -> None:
+def own_bytes() -> int:
+    """What the governor would see of this process now."""
+    return process_bytes(os.getpid()) or 0
+
+
+def finish(device: str = "cpu", phases: tuple[PhaseRecord, ...] = ()) -> None:
     """Leave what the real stage would leave, with content that names the stage."""
     _, *outputs, _ = RUN.belongings(STAGE)
     for path in outputs:
@@ -38,14 +46,14 @@ def finish() -> None:
             stage=STAGE,
             package_version="0",
             versions={},
-            device="cpu",
+            device=device,
             dtype="float32",
             settings=stage_settings(RUN.read_manifest(), STAGE),
             weights=(),
             inputs=inputs,
             outputs=describe_outputs(RUN, tuple(outputs)),
             plan={},
-            phases=(),
+            phases=phases,
             started_at="",
             finished_at="",
             seconds=0.0,

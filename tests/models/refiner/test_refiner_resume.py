@@ -102,3 +102,27 @@ def test_an_incomplete_state_is_refused(refiner_case: Any) -> None:
 
     with pytest.raises(HandoffError, match="generator_state"):
         RefinerState.from_tensors({"latents": refiner_case(6).latents})
+
+
+@pytest.mark.parametrize("kv_max_frames", [1, 5, 100])
+def test_the_planned_window_is_the_allocated_one(refiner_case: Any, kv_max_frames: int) -> None:
+    import torch
+
+    from sana_wm.models.refiner.kv_window import KVWindow
+    from sana_wm.models.refiner.refine import refine_autoregressive
+    from sana_wm.models.refiner.transformer import RefinerEngine
+    from sana_wm.planning.refiner import Refinement, measure_refiner
+
+    case = refiner_case(9)
+    engine = RefinerEngine(case.transformer)
+    windows: list[KVWindow] = []
+    make_window = engine.new_window
+    engine.new_window = lambda *sizes: (windows.append(make_window(*sizes)), windows[-1])[1]
+    inputs = (case.latents, case.prompt_embeds, case.prompt_attention_mask)
+    generator = torch.Generator("cpu")
+    refine_autoregressive(engine, *inputs, fps=16.0, generator=generator, kv_max_frames=kv_max_frames)
+    tensors = {name: tuple(parameter.shape) for name, parameter in case.transformer.named_parameters()}
+    asked = Refinement(tuple(case.latents.shape), "autoregressive", kv_max_frames=kv_max_frames)
+    measured = measure_refiner(tensors, case.transformer.config, asked, element_bytes=4)
+    kept = sum(t.nbytes for name, t in windows[0].to_tensors().items() if "key" in name or "value" in name)
+    assert measured.window_bytes == kept + windows[0].key.nbytes + windows[0].value.nbytes

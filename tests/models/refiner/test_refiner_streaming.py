@@ -76,7 +76,7 @@ def test_released_prompt_weights_change_no_bit(tiny_layout: Any, tiny_latents: A
 
 
 def test_one_block_is_on_the_device_at_a_time(tiny_layout: Any, tiny_latents: Any) -> None:
-    from sana_wm.models.refiner.transformer import TEXT_PARTS
+    from sana_wm.planning.refiner import TEXT_PARTS
 
     with engine_of(tiny_layout, 0) as engine:
         transformer = engine.transformer

@@ -13,12 +13,13 @@ from diffusers.models.transformers.transformer_sana_wm import (
 
 from sana_wm.bench.measure import report, write_json
 from sana_wm.bench.random_stage1 import build_inputs, build_transformer
-from sana_wm.bench.stage1 import Ceilings, measure_engine, measure_stock, step_tflop
+from sana_wm.bench.stage1 import Ceilings, measure_engine, measure_stock
 from sana_wm.models.stage1.feed_forward import spatial_feed_forward, temporal_feed_forward, temporal_weight
 from sana_wm.models.stage1.positions import RayTransforms, Rotation, from_rays, rotate, to_rays
 from sana_wm.models.stage1.sampler import build_schedule, euler_step
 from sana_wm.models.stage1.self_attention import zero_framed
 from sana_wm.models.stage1.short_convolution import convolve_frames, reach_of
+from sana_wm.planning.stage1 import step_tflop
 
 
 def randn(*shape, seed=0):
@@ -132,5 +133,4 @@ def test_a_benchmark_measures_both_engines_and_writes_its_file(tmp_path):
 def test_the_arithmetic_of_a_full_step_is_counted():
     with torch.device("meta"):
         transformer = SanaWMTransformer3DModel()
-    inputs = build_inputs(transformer, (41, 22, 40))
-    assert step_tflop(transformer, inputs) == pytest.approx(585, abs=1)
+    assert step_tflop(transformer.config, (41, 22, 40), prompts=2) == pytest.approx(585, abs=1)

@@ -9,8 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sana_wm.errors import HandoffError, UsageError, WeightsError
-from sana_wm.models.vae.decode_plan import decoder_layers, forecast, reach_latent_frames
 from sana_wm.models.vae.streaming_decoder import StreamingDecoder
+from sana_wm.planning.decode import decoder_layers, forecast, reach_latent_frames
 
 HEIGHT, WIDTH = 3, 4
 IMPLEMENTATIONS = ("frame", "window", "channels_last")
@@ -30,7 +30,7 @@ def decode_untiled(vae, latents):
 
 def plan_for(vae, steps, implementation="window", height=HEIGHT, width=WIDTH):
     levels = 1 + sum(layer.kind == "upsample" for layer in decoder_layers(vae.config))
-    return forecast(vae.config, height, width, vae.dtype, steps[:levels], implementation)
+    return forecast(vae.config, height, width, vae.dtype.itemsize, steps[:levels], implementation)
 
 
 def decode_streaming(vae, latents, steps=(2, 4, 8, 16, 16), implementation="window", chunk=1):
@@ -235,3 +235,9 @@ def test_memory_is_as_forecast(make_vae, steps, implementation):
     latents = torch.randn(9, 8, 6, 10)
     peak, _ = measure_decode(vae, plan, latents)
     assert peak + plan.weights_bytes == pytest.approx(plan.predicted_bytes, rel=0.1)
+
+
+def test_weights_are_those_of_the_module(make_vae, four_blocks):
+    for vae in (make_vae(), make_vae(**four_blocks)):
+        plan = forecast(vae.config, 3, 4, 4, (1, 1, 1, 1, 1))
+        assert plan.weights_bytes == sum(weight.numel() * 4 for weight in vae.decoder.parameters())

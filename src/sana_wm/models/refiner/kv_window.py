@@ -7,46 +7,11 @@ frame overwrites the oldest, and nothing is shifted or concatenated.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class WindowShape:
-    """Sizes of a window; frames are latent frames.
-
-    Attributes:
-        layers: Transformer blocks.
-        batch: Videos.
-        heads: Attention heads.
-        head_dim: Channels of a head.
-        frame_tokens: Tokens of one frame.
-        sink_frames: Frames at the front that stay unrefined.
-        history_frames: Refined frames that are kept.
-        current_frames: Frames refined together.
-    """
-
-    layers: int
-    batch: int
-    heads: int
-    head_dim: int
-    frame_tokens: int
-    sink_frames: int
-    history_frames: int
-    current_frames: int
-
-    def tensor_shape(self, frames: int) -> tuple[int, int, int, int]:
-        """(B, L, H, D) for some frames: tokens before heads, so that frames are contiguous."""
-        return (self.batch, frames * self.frame_tokens, self.heads, self.head_dim)
-
-    @property
-    def elements(self) -> int:
-        """Elements of all tensors of a window."""
-        frame_elements = 2 * self.batch * self.heads * self.frame_tokens * self.head_dim
-        kept = self.layers * (self.sink_frames + self.history_frames)
-        return frame_elements * (kept + self.sink_frames + self.history_frames + self.current_frames)
+from sana_wm.planning.refiner import WindowShape
 
 
 class KVWindow:

@@ -16,7 +16,8 @@ from sana_wm.models.loading import build_empty, load_weights
 from sana_wm.models.refiner.pointwise import Pointwise
 from sana_wm.models.refiner.stored_weights import StoredTensor, index_weights, read_rows
 from sana_wm.models.refiner.streaming import BlockStream, block_weights, spread_resident
-from sana_wm.models.refiner.transformer import TEXT_PARTS, RefinerEngine
+from sana_wm.models.refiner.transformer import RefinerEngine
+from sana_wm.planning.refiner import TEXT_PARTS
 from sana_wm.weights.component_config import read_config
 from sana_wm.weights.layout import REPAIR, Component
 

@@ -20,9 +20,7 @@ from sana_wm.models.refiner.kv_window import KVWindow
 from sana_wm.models.refiner.rope import RotaryTable
 from sana_wm.models.refiner.state import RefinerState
 from sana_wm.models.refiner.transformer import RefinerEngine
-
-# Distilled noise levels; the last is reached, not evaluated.
-SIGMAS = (0.909375, 0.725, 0.421875, 0.0)
+from sana_wm.planning.refiner import SIGMAS
 
 OnState = Callable[[RefinerState], None]
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from sana_wm.models.refiner.stored_weights import StoredTensor, TensorReader, bytes_of, verify_shape
+from sana_wm.planning.refiner import HOST_BUFFERS
 
-HOST_BUFFERS = 2
 READER_THREADS = 8
 # Large enough for a disk's full speed, small enough that four readers share one block.
 PIECE_BYTES = 16 * 2**20

@@ -21,17 +21,12 @@ import torch
 from torch import Tensor
 
 from sana_wm.models.attention import AttentionBudget, attention
-from sana_wm.models.refiner.kv_window import KVWindow, WindowShape
+from sana_wm.models.refiner.kv_window import KVWindow
 from sana_wm.models.refiner.pointwise import Norm, Pointwise
 from sana_wm.models.refiner.rope import RotaryTable, build_rotary_table
 from sana_wm.patches.catalogue import require
+from sana_wm.planning.refiner import FEED_FORWARD_TOKENS, window_shape
 from sana_wm.runtime.device import drop_scratch, synchronize
-
-# The feed-forward hidden layer is four times as wide: 36,080 tokens at once would take 1.2 GB twice.
-FEED_FORWARD_TOKENS = 8192
-
-# Parts of a block that only the prompt's keys and values need.
-TEXT_PARTS = ("attn2.to_k.", "attn2.to_v.", "attn2.norm_k.")
 
 
 class Capture(Enum):
@@ -78,7 +73,7 @@ class RefinerEngine:
         transformer: `SanaWMLTX2RefinerTransformer3DModel`; audio parts may be absent.
         blocks: Its transformer blocks in order, each ready to use when it comes; `transformer.transformer_blocks` when
             left out. Iterated once a pass.
-        text_blocks: The same for the parts named in `TEXT_PARTS`; iterated once a prompt.
+        text_blocks: The same for the parts named in `planning.refiner.TEXT_PARTS`; iterated once a prompt.
         release_text_weights: Drop each block's prompt projections when the prompt is set: it can then be set once.
         budget: Limits of the attention's score blocks.
         pointwise: What is done between the matrix products; `pointwise.compiled()` on CUDA.
@@ -254,20 +249,6 @@ class RefinerEngine:
         prompt = self._prompt
         attended = attention(query, prompt.keys[layer], prompt.values[layer], mask=prompt.mask, budget=self._budget)
         return _project_out(attn, normed, attended)
-
-
-def window_shape(config: Any, latent_shape: tuple[int, ...], sink: int, history: int, current: int) -> WindowShape:
-    """Sizes of the window of a transformer for latents (B, C, F, h, w)."""
-    return WindowShape(
-        layers=config.num_layers,
-        batch=latent_shape[0],
-        heads=config.num_attention_heads,
-        head_dim=config.attention_head_dim,
-        frame_tokens=latent_shape[-2] * latent_shape[-1],
-        sink_frames=sink,
-        history_frames=history,
-        current_frames=current,
-    )
 
 
 def _modulation(block: Any, time_embeds: Tensor) -> Modulation:

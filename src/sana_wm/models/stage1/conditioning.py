@@ -10,9 +10,9 @@ import torch
 from diffusers.models.transformers.transformer_sana_wm import SanaVideoMSCamCtrlBlock, SanaWMTransformer3DModel
 from torch import Tensor
 
-from sana_wm.models.stage1.plan import Stage1Plan
 from sana_wm.models.stage1.positions import Positions, build_ray_transforms, build_rotations
 from sana_wm.models.stage1.text_attention import TextKeys, encode_text_keys
+from sana_wm.planning.stage1 import Stage1Plan
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sana_wm.errors import WeightsError
-from sana_wm.models.attention import AttentionBudget, kernel_rules
+from sana_wm.models.attention import AttentionBudget
 from sana_wm.models.stage1.block import Stage1Block
 from sana_wm.models.stage1.conditioning import (
     Stage1Conditioning,
@@ -28,8 +28,9 @@ from sana_wm.models.stage1.conditioning import (
     tensor_bytes,
 )
 from sana_wm.models.stage1.modulation import modulate
-from sana_wm.models.stage1.plan import Stage1Plan, StepShape, choose_plan
 from sana_wm.patches.catalogue import require
+from sana_wm.planning.kernels import kernel_rules
+from sana_wm.planning.stage1 import Stage1Plan, StepShape, choose_plan, leaner_plan, step_shape
 from sana_wm.runtime.device import drop_scratch
 
 CameraRescale = Literal["pr379", "diffusers", "none"]
@@ -97,6 +98,7 @@ class Stage1Engine:
         self.working_set_bytes = working_set_bytes
         self.attention_dtype = attention_dtype
         self.plan: Stage1Plan | None = None
+        self._shape: StepShape | None = None
         self._attention_budget = AttentionBudget()
         self._blocks = [
             Stage1Block(
@@ -127,12 +129,27 @@ class Stage1Engine:
         rays = arrange_plucker(plucker, next(self.transformer.parameters()))
         projections = merge_plucker_projections(self.transformer)
         prompts = len(text[0])
-        shape = self._step_shape(
+        self._shape = self._step_shape(
             grid, prompts, tensor_bytes(text, rays, projections) + prompts * tensor_bytes(positions)
         )
-        self.plan = choose_plan(shape, self.working_set_bytes)
+        self.plan = choose_plan(self._shape, self.working_set_bytes)
         positions = positions.repeat(prompts // self.plan.guidance_passes)
         return Stage1Conditioning(grid, text, positions, rays, projections, self.plan)
+
+    def shrink(self) -> bool:
+        """Let the next `prepare` plan with less memory than the last one.
+
+        The results then differ in their rounding: sums are taken over other chunks.
+
+        Returns:
+            Whether there is a leaner plan; otherwise nothing changes.
+        """
+        if self._shape is None or self.plan is None:
+            return False
+        leaner = leaner_plan(self._shape, self.plan)
+        if leaner is not None:
+            self.working_set_bytes = leaner.working_set_bytes
+        return leaner is not None
 
     @torch.no_grad()
     def velocity(
@@ -209,21 +226,14 @@ class Stage1Engine:
         return final.linear(normed).float().permute(1, 3, 0, 2).unflatten(-1, conditioning.grid[1:]).contiguous()
 
     def _step_shape(self, grid: tuple[int, int, int], prompts: int, conditioning_bytes: int) -> StepShape:
-        config = self.transformer.config
         parameter = next(self.transformer.parameters())
-        attention_dtype = self.attention_dtype or parameter.dtype
-        head_dim = int(config["linear_head_dim"])
-        rules = kernel_rules(parameter.device.type, torch.__version__)
-        return StepShape(
-            frames=grid[0],
-            spatial=grid[1] * grid[2],
-            batch=prompts,
-            channels=int(config["hidden_size"]),
-            heads=int(config["hidden_size"]) // head_dim,
-            widening=int(2 * config["mlp_ratio"]),
+        return step_shape(
+            self.transformer.config,
+            grid,
+            prompts=prompts,
             element_bytes=parameter.element_size(),
-            attention_element_bytes=attention_dtype.itemsize,
-            attention_head_dim=rules.kernel_head_dim(head_dim) or head_dim,
+            attention_element_bytes=(self.attention_dtype or parameter.dtype).itemsize,
+            rules=kernel_rules(parameter.device.type, torch.__version__),
             conditioning_bytes=conditioning_bytes,
         )
 

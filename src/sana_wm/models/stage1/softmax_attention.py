@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sana_wm.models.attention import AttentionBudget, attention, kernel_rules
+from sana_wm.models.attention import AttentionBudget, attention
 from sana_wm.models.stage1.modulation import Modulation, modulate, normalize
 from sana_wm.models.stage1.positions import (
     Positions,
@@ -24,6 +24,7 @@ from sana_wm.models.stage1.self_attention import (
     project_qkv,
     split_heads,
 )
+from sana_wm.planning.kernels import kernel_rules
 
 
 class SoftmaxAttention:

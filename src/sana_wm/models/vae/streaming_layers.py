@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from sana_wm.errors import WeightsError
-from sana_wm.models.vae.decode_plan import TAPS, Implementation
+from sana_wm.planning.decode import TAPS, Implementation
 
 # For each padding mode, the rows of the padded picture that its first and its last row repeat.
 BORDER_SOURCES = {"reflect": (2, -3), "replicate": (1, -2), "circular": (-2, 1)}

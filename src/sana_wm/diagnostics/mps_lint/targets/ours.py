@@ -10,14 +10,14 @@ from torch import Tensor
 from sana_wm.diagnostics.mps_lint.fake_device import DEVICE
 from sana_wm.diagnostics.mps_lint.targets import networks, stock
 from sana_wm.diagnostics.mps_lint.targets.target import Size, Target, Trial, on_device
-from sana_wm.models.refiner.refine import SIGMAS
 from sana_wm.models.refiner.text import connect, encode_levels
 from sana_wm.models.refiner.transformer import RefinerEngine
 from sana_wm.models.stage1.engine import Stage1Engine
 from sana_wm.models.stage1.sampler import build_schedule, euler_step
-from sana_wm.models.vae.decode_plan import plan_decode
 from sana_wm.models.vae.first_frame import encode_first_frame
 from sana_wm.models.vae.streaming_decoder import StreamingDecoder
+from sana_wm.planning.decode import plan_decode
+from sana_wm.planning.refiner import SIGMAS
 
 AMPLE_BYTES = 1024**4
 
@@ -117,7 +117,7 @@ def build_vae_decode(size: Size) -> Trial:
     """The whole video as a stream, in the largest steps that a plan takes."""
     vae = networks.vae("decoder")
     config: Any = vae.config
-    plan = plan_decode(config, size.latent_height, size.latent_width, vae.dtype, AMPLE_BYTES)
+    plan = plan_decode(config, size.latent_height, size.latent_width, vae.dtype.itemsize, AMPLE_BYTES)
     latents = torch.zeros(size.latent_num_frames, config.latent_channels, size.latent_height, size.latent_width)
 
     def run() -> None:

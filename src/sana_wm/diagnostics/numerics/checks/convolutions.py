@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from sana_wm.diagnostics.numerics.check import BFLOAT16_TOLERANCE, EXACT, Draw, Inputs, NumericsCheck
 from sana_wm.diagnostics.numerics.checks.advice import UNUSED, UPDATE
-from sana_wm.models.vae.decode_plan import FASTEST, Implementation
 from sana_wm.models.vae.streaming_layers import StreamingConv
+from sana_wm.planning.decode import FASTEST, Implementation
 
 WIDE_PADS = "rank above 4 and extent >= 65536 gives zeros: #194922, #195147, before torch 2.15"
 CONV3D = "unrelated results on macOS 26.2 with torch 2.14 and later: #197114"

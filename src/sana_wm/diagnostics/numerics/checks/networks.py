@@ -14,13 +14,13 @@ from torch import Tensor
 
 from sana_wm.diagnostics.numerics.check import Draw, Inputs, NumericsCheck
 from sana_wm.diagnostics.numerics.checks.advice import UPDATE
-from sana_wm.models.refiner.refine import SIGMAS
 from sana_wm.models.refiner.text import connect
 from sana_wm.models.refiner.transformer import RefinerEngine
 from sana_wm.models.stage1.engine import Stage1Engine
-from sana_wm.models.vae.decode_plan import FASTEST, plan_decode
 from sana_wm.models.vae.first_frame import encode_first_frame
 from sana_wm.models.vae.streaming_decoder import StreamingDecoder
+from sana_wm.planning.decode import FASTEST, plan_decode
+from sana_wm.planning.refiner import SIGMAS
 from sana_wm.weights.tiny_models import NETWORKS, build_network
 
 # What dozens of layers make of roundings: measured up to 3e-2 in bfloat16, and on CUDA, with TF32, 5e-3 in float32.
@@ -73,7 +73,7 @@ def decode_latents(latents: Tensor) -> Tensor:
     vae = load_tiny("vae", latents)
     height, width = latents.shape[2:]
     fastest = FASTEST[latents.device.type]
-    plan = plan_decode(vae.config, height, width, vae.dtype, AMPLE_BYTES, implementation=fastest)
+    plan = plan_decode(vae.config, height, width, vae.dtype.itemsize, AMPLE_BYTES, implementation=fastest)
     return torch.cat(list(StreamingDecoder(vae, plan).decode_samples([latents]))).flatten(2)
 
 

@@ -1,0 +1,138 @@
+"""`init-manifest`: a manifest from a picture and a prompt, or from a video or run that is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sana_wm.cli.app import app
+from sana_wm.cli.camera import known_dialect, refuse_to_overwrite
+from sana_wm.errors import UsageError, printable
+
+
+@app.command("init-manifest")
+def init_manifest(
+    image: Annotated[Path | None, typer.Argument(metavar="IMAGE", help="First frame.")] = None,
+    *,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="What the video shows.")] = None,
+    prompt_file: Annotated[Path | None, typer.Option("--prompt-file", help="Text file with the prompt.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset", help="draft (25 frames, 4 steps; default), standard (161, 30), author-defaults (321, 60)."
+        ),
+    ] = None,
+    action: Annotated[str | None, typer.Option("--action", help="Action string, such as w-80,jw-40.")] = None,
+    dialect: Annotated[str | None, typer.Option("--dialect", help="Of --action: pr379 (default) or smoothed.")] = None,
+    poses: Annotated[Path | None, typer.Option("--poses", help="Poses file, .npy, instead of --action.")] = None,
+    intrinsics: Annotated[
+        str | None, typer.Option("--intrinsics", help="fx,fy,cx,cy in pixels of the picture, or a .npy.")
+    ] = None,
+    fov_deg: Annotated[
+        float | None, typer.Option("--fov-deg", min=1, max=179, help="What the picture shows from left to right.")
+    ] = None,
+    model_root: Annotated[Path | None, typer.Option("--model-root", help="Folder of the SANA-WM weights.")] = None,
+    gemma_root: Annotated[Path | None, typer.Option("--gemma-root", help="Folder of gemma-2-2b-it.")] = None,
+    refiner_root: Annotated[Path | None, typer.Option("--refiner-root", help="Folder of the refiner.")] = None,
+    depth_pro_root: Annotated[Path | None, typer.Option("--depth-pro-root", help="Folder of Depth Pro.")] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", help="Run directory; runs/NAME if left out.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="VIDEO|RUN_DIR", help="The manifest that made this; IMAGE replaces."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("manifest.json"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite.")] = False,
+) -> None:
+    """Write a manifest that runs: from IMAGE and a prompt, or from what made a video."""
+    from sana_wm.launcher.new_manifest import Wishes, draft_manifest, write_manifest
+
+    refuse_to_overwrite(out, force=force)
+    given = {
+        "root": model_root,
+        "gemma_root": gemma_root,
+        "refiner_root": refiner_root,
+        "depth_pro_root": depth_pro_root,
+    }
+    roots = {name: path for name, path in given.items() if path is not None}
+    if source is not None:
+        other = (prompt, prompt_file, preset, action, dialect, poses, intrinsics, fov_deg)
+        if any(value is not None for value in other):
+            raise UsageError("--from takes everything but folders and IMAGE from what is there")
+        data, notes = _rerun(source, image, roots, output_dir)
+    else:
+        if image is None:
+            raise UsageError("no first frame is named", expected="IMAGE, or --from", next_step="Name a picture.")
+        _refuse_both(("--action", action), ("--poses", poses))
+        _refuse_both(("--dialect", dialect), ("--poses", poses))
+        _refuse_both(("--intrinsics", intrinsics), ("--fov-deg", fov_deg))
+        wishes = Wishes(
+            image=image,
+            prompt=_prompt(prompt, prompt_file),
+            preset=_known_preset(preset or "draft"),
+            action=action,
+            dialect=known_dialect(dialect or "pr379", "--dialect"),
+            poses=poses,
+            intrinsics=_parse_intrinsics(intrinsics),
+            field_of_view_deg=fov_deg,
+            roots=roots,
+            output_dir=output_dir,
+        )
+        data, notes = draft_manifest(wishes, out.parent, os.environ)
+    write_manifest(data, out)
+    for note in notes:
+        typer.echo(printable(f"note: {note}"), err=True)
+    typer.echo(printable(f"{out} is written; next: sana-wm validate-manifest {out}"))
+
+
+def _rerun(
+    source: Path, image: Path | None, roots: dict[str, Path], output_dir: Path | None
+) -> tuple[dict[str, Any], list[str]]:
+    from sana_wm.launcher.new_manifest import changed_inputs, manifest_of_run
+    from sana_wm.manifest.portable import rerun_manifest
+
+    manifest = manifest_of_run(source)
+    data = rerun_manifest(manifest)
+    data["model"] |= {name: str(path.absolute()) for name, path in roots.items()}
+    if image is not None:
+        data["input"]["image"] = str(image.absolute())
+    if output_dir is not None:
+        data["output_dir"] = str(output_dir.absolute())
+    return data, changed_inputs(manifest, image)
+
+
+def _prompt(text: str | None, file: Path | None) -> str | Path:
+    _refuse_both(("--prompt", text), ("--prompt-file", file))
+    prompt = text if file is None else file
+    if prompt is None or not str(prompt).strip():
+        raise UsageError("no prompt is given", expected="--prompt TEXT or --prompt-file FILE")
+    return prompt
+
+
+def _known_preset(name: str) -> str:
+    from sana_wm.launcher.new_manifest import PRESETS
+
+    if name not in PRESETS:
+        raise UsageError("--preset names none", got=repr(name), expected=", ".join(PRESETS))
+    return name
+
+
+def _parse_intrinsics(text: str | None) -> tuple[float, ...] | Path | None:
+    if text is None or text.endswith(".npy"):
+        return text if text is None else Path(text)
+    try:
+        numbers = tuple(map(float, text.split(",")))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 4:
+        raise UsageError("--intrinsics is not usable", got=repr(text), expected="fx,fy,cx,cy or a .npy file")
+    return numbers
+
+
+def _refuse_both(first: tuple[str, object], second: tuple[str, object]) -> None:
+    if first[1] is not None and second[1] is not None:
+        raise UsageError(f"{first[0]} and {second[0]} exclude each other", expected="one of them")

@@ -1,0 +1,50 @@
+"""`report`: a run on one page, for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sana_wm.cli.app import app
+from sana_wm.cli.manifest import AsJson
+
+#: Earlier runs that are shown beside this one.
+EARLIER_RUNS = 5
+
+
+@app.command("report")
+def report(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A directory that run-pipeline made.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="The page; RUN_DIR/report.html when left out."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one HTML file with the video, memory, times and checks of a run, and memory.png beside it."""
+    from sana_wm.handoff.run_directory import RunDirectory
+    from sana_wm.launcher.past_runs import find_past_runs
+    from sana_wm.report.facts import gather_facts
+    from sana_wm.report.memory_plot import save_memory_plot
+    from sana_wm.report.page import write_report
+    from sana_wm.report.timeline import read_timeline
+
+    run = RunDirectory(run_dir.resolve())
+    facts = gather_facts(run)
+    timeline = read_timeline(run, int(facts.manifest.memory.cap_gib * 1024**3))
+    past = find_past_runs(run, facts.manifest)
+    this = [(run.path.name, one.seconds) for one in past if one.path == run.path]
+    earlier = [(one.path.name, one.seconds) for one in past if one.path != run.path]
+    page = output.absolute() if output is not None else run.report_file
+    plot = page.with_name(run.memory_plot_file.name)
+    write_report(page, facts, timeline, [*earlier[-EARLIER_RUNS:], *this] if this else [])
+    save_memory_plot(timeline, plot)
+    if as_json:
+        findings = {stage.stage: stage.findings for stage in facts.stages if not stage.off}
+        typer.echo(json.dumps({"report": str(page), "memory_plot": str(plot), "findings": findings}, indent=2))
+        return
+    typer.echo(f"report: {page}")
+    typer.echo(f"memory: {plot}")

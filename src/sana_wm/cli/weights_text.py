@@ -1,0 +1,83 @@
+"""What the `weights` commands say: the plan of a download, the inventory, the verdict on each file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import typer
+
+from sana_wm.cli.transfer_view import OpenTransferView, format_bytes
+from sana_wm.errors import printable
+from sana_wm.weights.download import DownloadPlan
+from sana_wm.weights.inventory import InventoryRow
+from sana_wm.weights.layout import StageName
+from sana_wm.weights.places import WeightPlaces
+from sana_wm.weights.verification import FileReport
+
+
+def say_plan(plan: DownloadPlan, view: OpenTransferView) -> None:
+    """What is here, what will come, what is left out and why."""
+    missing = [file for file in plan.files if file.sha256 is None]
+    here = len(plan.files) - len(missing)
+    view.say(f"{here} of {len(plan.files)} files are here; {format_bytes(plan.missing_bytes)} to fetch")
+    for why in dict.fromkeys(file.why for file in plan.skipped):
+        alike = [file for file in plan.skipped if file.why == why]
+        saved = format_bytes(sum(file.size_bytes for file in alike))
+        view.say(f"left out, {saved}: {', '.join(file.name for file in alike)} ({why})")
+
+
+def describe_plan(places: WeightPlaces, plan: DownloadPlan, *, dry_run: bool) -> dict[str, Any]:
+    """A download for `--json`."""
+    return {
+        "ok": True,
+        "dry_run": dry_run,
+        "model": places.as_manifest_section(),
+        "missing_bytes" if dry_run else "fetched_bytes": plan.missing_bytes,
+        "files": [
+            {
+                "repo_id": file.repository.repo_id,
+                "commit": file.repository.commit,
+                "name": file.remote.name,
+                "path": str(file.destination),
+                "size_bytes": file.remote.size_bytes,
+                "was_here": file.sha256 is not None,
+            }
+            for file in plan.files
+        ],
+        "skipped_bytes": plan.skipped_bytes,
+        "skipped": [asdict(file) for file in plan.skipped],
+    }
+
+
+def print_rows(rows: list[InventoryRow], stages: tuple[StageName, ...]) -> None:
+    """The inventory by repository, and the sum of each stage."""
+    repo_id = ""
+    for row in rows:
+        if row.repo_id != repo_id:
+            repo_id = row.repo_id
+            typer.echo(printable(f"{repo_id} -> {row.folder}"))
+        size = f"{'~' if row.is_estimate else ''}{format_bytes(row.needed_bytes)}"
+        partial = f", {format_bytes(row.partial_bytes)} of a file to go on from" if row.partial_bytes else ""
+        here = f" ({format_bytes(row.here_bytes)}{partial})" if row.here_bytes or row.partial_bytes else ""
+        typer.echo(f"  {row.pattern:<36} {size:>11}  {row.state}{here}  [{', '.join(row.stages)}]")
+    for stage in stages:
+        of_stage = [row for row in rows if stage in row.stages]
+        needed, here = (sum(getattr(row, name) for row in of_stage) for name in ("needed_bytes", "here_bytes"))
+        typer.echo(f"{stage}: {format_bytes(needed)}, of which {format_bytes(here)} are here")
+
+
+def print_reports(reports: list[FileReport]) -> None:
+    """One line for each file."""
+    words = {
+        "right": "its SHA-256 is the hub's",
+        "unknown": "its hash is not known here",
+        "unchecked": "its hash was not checked",
+        "wrong": "its SHA-256 is not the hub's",
+    }
+    for report in reports:
+        verdict = "BAD" if report.problems else "ok "
+        size = format_bytes(report.size_bytes)
+        typer.echo(printable(f"{verdict} {size:>11}  {report.path}: {words[report.sha256]}"))
+    if any(report.sha256 == "unknown" for report in reports):
+        typer.echo("`sana-wm weights download` asks the hub for unknown hashes; it fetches nothing that is right.")

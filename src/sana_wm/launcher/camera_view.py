@@ -1,0 +1,223 @@
+"""A camera as the `camera` commands look at it: from a manifest, or from an action string alone. Loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sana_wm.camera.dialects import action_trajectory
+from sana_wm.camera.exif import read_focal_length
+from sana_wm.camera.field_of_view import field_of_view_deg, focal_length_px
+from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, read_intrinsics, resize_and_center_crop
+from sana_wm.camera.preview import Scene, reach, render_preview
+from sana_wm.camera.trajectory import Trajectory
+from sana_wm.durable import durable_file, write_durably
+from sana_wm.errors import UsageError
+from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
+from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics
+from sana_wm.manifest.model import ESTIMATE, Manifest, VideoSection
+from sana_wm.video.encoder import VideoEncoder
+from sana_wm.video.picture import open_picture
+
+DialectName = Literal["pr379", "smoothed"]
+
+#: A preview has a quarter of the video's width and height; the picture it is made of has half.
+PREVIEW_SHRINK, PICTURE_SCALE = 4, 2
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What an action string means.
+
+    Attributes:
+        action: The action string.
+        dialect: Its dialect.
+        translation_speed: Scene units per frame.
+        rotation_speed_deg: Degrees per frame.
+    """
+
+    action: str
+    dialect: DialectName
+    translation_speed: float
+    rotation_speed_deg: float
+
+    def trajectory(self) -> Trajectory:
+        """Its camera path."""
+        return action_trajectory(
+            self.action,
+            dialect=self.dialect,
+            translation_speed=self.translation_speed,
+            rotation_speed_deg=self.rotation_speed_deg,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Lens:
+    """What is known of the camera that took the picture.
+
+    Attributes:
+        picture: The first frame.
+        intrinsics: (F, 4) or (1, 4) fx, fy, cx, cy in pixels of the picture.
+        source: Where they come from, in words.
+    """
+
+    picture: Path
+    intrinsics: NDArray[np.float32]
+    source: str
+
+    def cropped(self, *, height: int, width: int) -> NDArray[np.float32]:
+        """Intrinsics of the middle that a video of this size shows, in its pixels."""
+        return crop_intrinsics(
+            self.intrinsics, crop_geometry(open_first_frame(self.picture).size, height=height, width=width)
+        )
+
+    def field_of_view_deg(self, video: VideoSection) -> tuple[float, float]:
+        """Horizontal and vertical, of the first frame."""
+        first = self.cropped(height=video.height, width=video.width)[0]
+        return field_of_view_deg(first.tolist(), width=video.width, height=video.height)
+
+
+@dataclass(frozen=True, eq=False)
+class CameraView:
+    """A camera path, with what is known of its surroundings.
+
+    Attributes:
+        trajectory: The whole path.
+        motion: Where an action string made it.
+        video: Size and frame rate.
+        wanted_num_frames: How much of the path the video takes, where a manifest says so.
+        lens: Where there is a picture.
+    """
+
+    trajectory: Trajectory
+    motion: Motion | None
+    video: VideoSection
+    wanted_num_frames: int | None
+    lens: Lens | None
+
+    @property
+    def shown(self) -> Trajectory:
+        """The part of the path that the video takes, as far as the path goes."""
+        return Trajectory(self.trajectory.c2w[: self.wanted_num_frames])
+
+
+def view_of_manifest(manifest: Manifest) -> CameraView:
+    """The camera of a manifest, intrinsics estimated if it asks for that.
+
+    Raises:
+        UsageError: The path, the picture or the intrinsics are not usable.
+    """
+    open_first_frame(Path(manifest.input.image))
+    source = Path(manifest.camera.intrinsics).name if isinstance(manifest.camera.intrinsics, str) else "as given"
+    if manifest.camera.intrinsics == ESTIMATE:
+        estimate = estimate_intrinsics(manifest)
+        manifest = settle_intrinsics(manifest, estimate)
+        source = f"{estimate.source}, give or take {estimate.uncertainty_share:.0%}: {estimate.basis}"
+    trajectory, camera = load_trajectory(manifest.camera), manifest.camera
+    motion = camera.action and Motion(
+        camera.action, camera.dialect, camera.translation_speed, camera.rotation_speed_deg
+    )
+    num_frames = min(manifest.video.num_frames, len(trajectory))
+    intrinsics = read_intrinsics(intrinsics_source(camera), num_frames)
+    lens = Lens(Path(manifest.input.image), intrinsics, source)
+    return CameraView(trajectory, motion or None, manifest.video, manifest.video.num_frames, lens)
+
+
+def view_of_motion(motion: Motion, picture: Path | None, horizontal_deg: float | None) -> CameraView:
+    """The camera of an action string, before there is a manifest.
+
+    Args:
+        motion: The action.
+        picture: A first frame, if there is one.
+        horizontal_deg: Field of view across the picture; left out, its EXIF data must say.
+
+    Raises:
+        UsageError: The action, the picture or its EXIF data are not usable.
+    """
+    trajectory = motion.trajectory()
+    lens = picture and _lens_of_picture(picture, horizontal_deg)
+    return CameraView(trajectory, motion, VideoSection(), None, lens or None)
+
+
+def _lens_of_picture(path: Path, horizontal_deg: float | None) -> Lens:
+    width, height = open_first_frame(path).size
+    if horizontal_deg is not None:
+        fx = fy = focal_length_px(horizontal_deg, size_px=width)
+        source = "as given"
+    else:
+        with Image.open(path) as image:
+            focal = read_focal_length(image)
+        if isinstance(focal, str):
+            raise UsageError("the picture's field of view is not known", got=focal, next_step="Give --fov-deg.")
+        fx, fy, source = focal.fx, focal.fy, focal.source
+    return Lens(path, np.array([[fx, fy, width / 2, height / 2]], dtype=np.float32), source)
+
+
+def open_first_frame(path: Path) -> Image.Image:
+    """The picture, upright.
+
+    Raises:
+        UsageError: It cannot be used.
+    """
+    try:
+        return open_picture(path)
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(
+            f"{path} cannot be used as the first frame",
+            got="no such file" if isinstance(error, FileNotFoundError) else str(error),
+            expected="a whole PNG, JPEG or other picture",
+            next_step="Check the path.",
+        ) from error
+
+
+def write_preview(view: CameraView, scene: Scene, out: Path) -> int:
+    """Render a preview as MP4, whole or not at all; returns its number of frames.
+
+    Raises:
+        UsageError: There is no picture, the name has another suffix, or the path leaves the scene.
+    """
+    if view.lens is None:
+        raise UsageError("a preview needs a picture", expected="a MANIFEST, or --image beside --action")
+    if out.suffix != ".mp4":
+        raise UsageError("a preview is an MP4", got=out.name, expected="a name ending in .mp4")
+    height, width = view.video.height // PREVIEW_SHRINK, view.video.width // PREVIEW_SHRINK
+    picture = resize_and_center_crop(
+        open_first_frame(view.lens.picture), height=height * PICTURE_SCALE, width=width * PICTURE_SCALE
+    )
+    path = view.shown
+    if scene.backdrop <= (farthest := reach(path)):
+        raise UsageError(
+            "the camera path leaves the scene",
+            got=f"a backdrop at {scene.backdrop:g} scene units",
+            expected=f"more than {farthest:.2f}, which is how far the path gets",
+            next_step="Leave --backdrop out, or raise it.",
+        )
+    intrinsics = view.lens.cropped(height=height, width=width)
+    intrinsics = np.broadcast_to(intrinsics, (len(path), 4)) if len(intrinsics) == 1 else intrinsics
+    frames = render_preview(np.asarray(picture), intrinsics, path, scene, scale=PICTURE_SCALE)
+    with VideoEncoder(out, width=width, height=height, fps=view.video.fps, preset="veryfast") as encoder:
+        for frame in frames:
+            encoder.put(frame[None])
+    return len(path)
+
+
+def write_poses(trajectory: Trajectory, out: Path) -> None:
+    """Write poses as `camera.poses` takes them.
+
+    Raises:
+        UsageError: The name has another suffix.
+    """
+    if out.suffix != ".npy":
+        raise UsageError("poses are written as .npy", got=out.name, expected="a name ending in .npy")
+    with durable_file(out) as part:
+        np.save(part, trajectory.c2w)
+
+
+def write_plot(png: bytes, out: Path) -> None:
+    """Write a plot of a camera path, whole or not at all."""
+    write_durably(out, png)

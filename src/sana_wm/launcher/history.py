@@ -1,0 +1,112 @@
+"""How long phases took on this machine: a line per phase of every finished stage, and of every benchmark."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sana_wm.errors import HandoffError
+from sana_wm.launcher.cache import cache_folder
+
+
+@dataclass(frozen=True)
+class PhaseTime:
+    """One phase as it went.
+
+    Attributes:
+        device: Name of the device.
+        dtype: What was computed in.
+        stage: The stage.
+        phase: The phase.
+        tflop: Its arithmetic; 0 for what is none.
+        seconds: How long it took, loading included.
+        source: `run`, or `bench`, which loads nothing and counts steps only.
+    """
+
+    device: str
+    dtype: str
+    stage: str
+    phase: str
+    tflop: float
+    seconds: float
+    source: str = "run"
+
+
+class History:
+    """The times of this user's machine.
+
+    Args:
+        path: A JSON-lines file; need not be there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @classmethod
+    def of_this_user(cls, environment: Mapping[str, str]) -> History:
+        """The one that runs and benchmarks write."""
+        return cls(cache_folder(environment) / "history.jsonl")
+
+    def add(self, times: list[PhaseTime]) -> None:
+        """Append; a run does not fail because its times cannot be kept."""
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(asdict(time)) + "\n" for time in times)
+
+    def add_bench(self, report: Mapping[str, Any]) -> None:
+        """Append what `sana-wm bench` measured of our engines."""
+        stage, phase = {
+            "stage1": ("stage1", "transformer"),
+            "refiner": ("refiner", "transformer"),
+            "decode": ("vae_decode", "vae_decoder"),
+        }[report["what"]]
+        rows = [row for row in report["rows"] if row["engine"] == "sana_wm" and "tflop" in row]
+        device = report["device_name"]
+        self.add([PhaseTime(device, row["dtype"], stage, phase, row["tflop"], row["seconds"], "bench") for row in rows])
+
+    def read(self) -> list[PhaseTime]:
+        """All times, the oldest first; lines that are none, such as one cut off by a crash, are left out."""
+        try:
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError) as error:
+            raise HandoffError(
+                f"the times of earlier runs in {self._path} cannot be read",
+                got=str(error),
+                next_step="Delete the file; it only serves estimates.",
+            ) from error
+        times: list[PhaseTime] = []
+        for line in lines:
+            with contextlib.suppress(ValueError, TypeError):
+                times.append(PhaseTime(**json.loads(line)))
+        return times
+
+    def seconds(self, device: str, dtype: str, stage: str, phase: str, tflop: float) -> float | None:
+        """What a phase will take: the time of the one nearest in size, the newest of equals, scaled by arithmetic.
+
+        Returns:
+            Seconds; `None` when no such phase ran on such a device in this dtype.
+        """
+        alike = [
+            time
+            for time in self.read()
+            if (time.device, time.dtype, time.stage, time.phase) == (device, dtype, stage, phase)
+            and time.seconds > 0
+            and (time.tflop > 0) == (tflop > 0)
+        ]
+        if not alike:
+            return None
+        if not tflop:
+            return alike[-1].seconds
+        # A run counts before a benchmark of the same size: it includes the loading.
+        nearest = min(
+            reversed(alike), key=lambda time: (round(abs(math.log(time.tflop / tflop)), 2), time.source == "bench")
+        )
+        return nearest.seconds * tflop / nearest.tflop

@@ -1,0 +1,240 @@
+"""New manifests: from a picture and a prompt, or from a run or a video that is there. Loads no torch."""
+
+from __future__ import annotations
+
+import json
+import os.path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from sana_wm.camera.exif import read_focal_length
+from sana_wm.camera.field_of_view import focal_length_px
+from sana_wm.camera.trajectory import check_num_frames, load_poses, valid_num_frames_near
+from sana_wm.durable import sha256_of, write_durably
+from sana_wm.errors import HandoffError, ManifestError, UsageError
+from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.launcher.camera_view import DialectName, Motion, open_first_frame
+from sana_wm.manifest.loading import escape_variables
+from sana_wm.manifest.model import ESTIMATE, RunManifest
+from sana_wm.manifest.portable import parse_portable
+from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
+from sana_wm.video.reader import probe
+
+Json = dict[str, Any]
+
+#: The variable that says where weights lie if nothing else does.
+ROOT_VARIABLES = {
+    "root": "SANA_WM_MODEL_ROOT",
+    "gemma_root": "SANA_GEMMA_2_2B_IT_ROOT",
+    "depth_pro_root": "SANA_DEPTH_PRO_ROOT",
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much effort goes into a video; `num_frames` is how many frames it has at most."""
+
+    num_frames: int
+    stage1: Mapping[str, int]
+
+
+PRESETS: Mapping[str, Preset] = {
+    "draft": Preset(25, {"num_inference_steps": 4, "checkpoint_every": 1}),
+    "standard": Preset(161, {"num_inference_steps": 30, "preview_every": 10}),
+    "author-defaults": Preset(321, {"num_inference_steps": 60}),
+}
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user said; everything else is known or has a default.
+
+    Attributes:
+        image: First frame.
+        prompt: Text, or its file.
+        preset: A name in `PRESETS`.
+        action: Action string, or `None` for `poses`, or for straight ahead.
+        dialect: Of the action.
+        poses: Poses file.
+        intrinsics: fx, fy, cx, cy, or a file; `None`: to be estimated, or by `field_of_view_deg`.
+        field_of_view_deg: Across the picture.
+        roots: Weight folders by manifest field; those not given are taken from the environment.
+        output_dir: Run directory; `runs/NAME` if left out.
+    """
+
+    image: Path
+    prompt: str | Path
+    preset: str
+    action: str | None = None
+    dialect: DialectName = "pr379"
+    poses: Path | None = None
+    intrinsics: tuple[float, ...] | Path | None = None
+    field_of_view_deg: float | None = None
+    roots: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    output_dir: Path | None = None
+
+
+def draft_manifest(wishes: Wishes, folder: Path, environ: Mapping[str, str]) -> tuple[Json, list[str]]:
+    """Draft a manifest for a picture and a prompt.
+
+    Args:
+        wishes: What the user said.
+        folder: Where the manifest will lie: files below it are named relative to it.
+        environ: Tells which variables name weight folders.
+
+    Returns:
+        The manifest as its file holds it, and what a user should be told of it.
+
+    Raises:
+        UsageError: The picture or the camera path is not usable, or the field of view is not known.
+    """
+    preset = PRESETS[wishes.preset]
+    picture = open_first_frame(wishes.image)
+    notes: list[str] = []
+    name = escape_variables(f"{wishes.image.stem}_{wishes.preset.replace('-', '_')}")
+    camera, available = _camera_path(wishes, preset, folder, notes)
+    knows_depth_pro = "depth_pro_root" in wishes.roots or ROOT_VARIABLES["depth_pro_root"] in environ
+    camera["intrinsics"] = _intrinsics(wishes, folder, picture.size, notes, knows_depth_pro=knows_depth_pro)
+    asks_depth_pro = knows_depth_pro and camera["intrinsics"] == ESTIMATE
+    data = {
+        SCHEMA_KEY: schema_uri(),
+        "version": 1,
+        "name": name,
+        "model": _model(wishes.roots, environ, notes, asks_depth_pro=asks_depth_pro),
+        "input": {"image": _written(wishes.image, folder), **_prompt(wishes.prompt, folder), "negative_prompt": ""},
+        "camera": camera,
+        "video": {"num_frames": _num_frames(preset, available, notes), "height": 704, "width": 1280, "fps": 16},
+        "stage1": {**preset.stage1, "guidance_scale": 5.0, "seed": 42},
+        "refiner": {"enabled": True, "seed": 42},
+        "output_dir": _written(wishes.output_dir, folder) if wishes.output_dir else f"runs/{name}",
+    }
+    return data, notes
+
+
+def write_manifest(data: Json, out: Path) -> None:
+    """Write a manifest's file, whole or not at all."""
+    write_durably(out, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def manifest_of_run(source: Path) -> RunManifest:
+    """The manifest that made a run directory or a video.
+
+    Raises:
+        UsageError: The video carries none.
+        HandoffError: Neither a run directory nor a video.
+    """
+    if source.is_dir():
+        return RunDirectory(source).read_manifest()
+    text = probe(source).metadata.get("manifest")
+    try:
+        if text is not None:
+            return parse_portable(text)
+    except (ValueError, ManifestError) as error:
+        raise HandoffError(f"the manifest in {source} is damaged", got=str(error)) from error
+    raise UsageError(
+        f"{source} carries no manifest",
+        got="no such comment in its metadata",
+        expected="a video that this version made and no other program has written since",
+        next_step="Name the run directory instead.",
+    )
+
+
+def changed_inputs(manifest: RunManifest, picture: Path | None) -> list[str]:
+    """What became of a run's input files, in words; `picture` stands in for the first frame."""
+    notes: list[str] = []
+    for name, file in manifest.inputs.items():
+        path = picture if name == "input.image" and picture is not None else Path(file.path).expanduser()
+        if name == "input.prompt_file":
+            continue  # its text is in the manifest
+        if not path.is_file():
+            notes.append(f"{name}: {path} is not there")
+        elif sha256_of(path) != file.sha256:
+            notes.append(f"{name}: {path} is not the file that the run used")
+    return notes
+
+
+def _camera_path(wishes: Wishes, preset: Preset, folder: Path, notes: list[str]) -> tuple[Json, int]:
+    """The camera path's fields, and how many poses it has."""
+    if wishes.poses is not None:
+        return {"poses": _written(wishes.poses, folder)}, len(load_poses(wishes.poses))
+    action = wishes.action
+    if action is None:
+        action = f"w-{preset.num_frames - 1}"
+        notes.append(f"the camera goes straight ahead, {action}: change camera.action, or give --action")
+    motion = Motion(action, wishes.dialect, translation_speed=0.05, rotation_speed_deg=1.2)
+    return asdict(motion), len(motion.trajectory())
+
+
+def _num_frames(preset: Preset, available: int, notes: list[str]) -> int:
+    near = valid_num_frames_near(min(preset.num_frames, available), available=available)
+    fitting = [length for length in near if length <= preset.num_frames]
+    if not fitting:
+        check_num_frames(preset.num_frames, available=available)  # says what is wrong with the path
+    num_frames = max(fitting)
+    if num_frames != available:
+        notes.append(f"the video takes the first {num_frames} of the camera path's {available} poses")
+    return num_frames
+
+
+def _prompt(prompt: str | Path, folder: Path) -> Json:
+    if isinstance(prompt, Path):
+        return {"prompt_file": _written(prompt, folder)}
+    return {"prompt": escape_variables(prompt)}
+
+
+def _intrinsics(
+    wishes: Wishes, folder: Path, picture_size: tuple[int, int], notes: list[str], *, knows_depth_pro: bool
+) -> Any:
+    if isinstance(wishes.intrinsics, Path):
+        return _written(wishes.intrinsics, folder)
+    if wishes.intrinsics is not None:
+        return list(wishes.intrinsics)
+    if wishes.field_of_view_deg is not None:
+        width, height = picture_size
+        focal_px = focal_length_px(wishes.field_of_view_deg, size_px=width)
+        return [focal_px, focal_px, width / 2, height / 2]
+    with Image.open(wishes.image) as image:
+        focal = read_focal_length(image)
+    if not isinstance(focal, str):
+        notes.append(f"the focal length will be the picture's own: {focal.source}")
+    elif knows_depth_pro:
+        notes.append(f"Depth Pro will estimate the focal length: {focal}")
+    else:
+        raise UsageError(
+            "the picture's field of view is not known",
+            got=focal,
+            expected="--fov-deg, --intrinsics, or Depth Pro's weights in --depth-pro-root",
+            next_step="Give --fov-deg: what the picture shows from left to right. A phone's main lens shows about 70.",
+        )
+    return ESTIMATE
+
+
+def _model(roots: Mapping[str, Path], environ: Mapping[str, str], notes: list[str], *, asks_depth_pro: bool) -> Json:
+    """Weight folders as given, else by variable; the layout is what the folder shows."""
+    root = roots.get("root") or environ.get(ROOT_VARIABLES["root"])
+    is_converted = root is not None and Path(root, "transformer").is_dir() and not Path(root, "dit").is_dir()
+    layout = "diffusers" if is_converted else "original"
+    needed = [
+        "root",
+        *(["gemma_root"] if layout == "original" else []),
+        *(["depth_pro_root"] if asks_depth_pro else []),
+    ]
+    model: Json = {"layout": layout}
+    for name in needed:
+        if name in roots:
+            continue
+        model[name] = f"${{{ROOT_VARIABLES[name]}}}"
+        if ROOT_VARIABLES[name] not in environ:
+            notes.append(f"{ROOT_VARIABLES[name]} is not set: export it before the run, or name the folder here")
+    return model | {name: escape_variables(str(path.absolute())) for name, path in roots.items()}
+
+
+def _written(path: Path, folder: Path) -> str:
+    """A path as the manifest names it: relative where it lies below the manifest, else absolute."""
+    absolute, base = path.absolute(), folder.absolute()
+    below = absolute.is_relative_to(base)
+    return escape_variables(os.path.relpath(absolute, base) if below else str(absolute))

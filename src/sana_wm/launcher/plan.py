@@ -1,0 +1,261 @@
+"""What a run will take, before anything is loaded: memory of every phase, disk, time; and what would fit."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from sana_wm.errors import MemoryCapError
+from sana_wm.handoff.receipts import Receipt
+from sana_wm.handoff.run_directory import Stage
+from sana_wm.launcher.history import History, PhaseTime
+from sana_wm.launcher.process import run_module
+from sana_wm.launcher.progress import STARTING
+from sana_wm.launcher.space import existing_part, needed_bytes
+from sana_wm.manifest.model import Manifest, RunManifest
+from sana_wm.planning.device import Device
+from sana_wm.planning.fit import largest_num_frames, smallest_budget_gib, smallest_cap_gib
+from sana_wm.planning.forecast import PhaseForecast, Planner, RunForecaster
+from sana_wm.weights.layout import WeightLayout
+from sana_wm.weights.manifest_layout import locate_weights
+
+GIB = 1024**3
+#: TFLOP/s and GB/s of disk to guess by where this machine has no times yet. MPS: Stage 1 of a public port, 60 steps at
+#: 321 frames in 2 h 44 min on an M3 Max; CUDA: Stage 1 on an H200 (reports/bench); CPU: two cores of a server.
+GUESSED_TFLOPS = {"mps": 3.5, "cuda": 300.0, "cpu": 0.05}
+GUESSED_DISK_GB_S = 2.0
+GUESSED_STARTING_S = 6.0
+UNLIMITED_BYTES = 2**60
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """One phase of a run.
+
+    Attributes:
+        stage: Its stage.
+        phase: Its name.
+        mode: How its engine will work; what is wrong when it does not fit.
+        used_bytes: What will be held against the cap at the peak; `None` when it does not fit.
+        seconds: How long it will take; `None` when it does not fit.
+        measured: Whether the time comes from this machine's own runs or benchmarks; otherwise it is a guess.
+    """
+
+    stage: Stage
+    phase: str
+    mode: str
+    used_bytes: int | None
+    seconds: float | None
+    measured: bool
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A whole run.
+
+    Attributes:
+        device: Where.
+        cap_bytes: What no stage may exceed.
+        budget_bytes: What the engines plan with.
+        phases: In order, with what each stage takes outside its phases as `starting`.
+        weights_bytes: Files of weights that are read.
+        disk_bytes: What the run directory takes at most.
+        free_disk_bytes: What its disk has left.
+        largest_num_frames: When it does not fit: the most frames that would.
+        smallest_cap_gib: When it does not fit: the least cap under which it would.
+    """
+
+    device: Device
+    cap_bytes: int
+    budget_bytes: int
+    phases: tuple[PhasePlan, ...]
+    weights_bytes: int
+    disk_bytes: int
+    free_disk_bytes: int
+    largest_num_frames: int | None = None
+    smallest_cap_gib: int | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether every phase fits its memory."""
+        return all(phase.used_bytes is not None for phase in self.phases)
+
+    @property
+    def peak_bytes(self) -> int:
+        """The highest peak of the phases that fit."""
+        return max((phase.used_bytes or 0 for phase in self.phases), default=0)
+
+    @property
+    def seconds(self) -> float:
+        """All phases together."""
+        return sum(phase.seconds or 0.0 for phase in self.phases)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether all times come from this machine."""
+        return all(phase.measured for phase in self.phases)
+
+    def expected_seconds(self) -> dict[tuple[Stage, str], float]:
+        """By stage and phase, for an estimate of what is left of a run."""
+        return {(phase.stage, phase.phase): phase.seconds for phase in self.phases if phase.seconds is not None}
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        derived = {"fits": self.fits, "peak_bytes": self.peak_bytes, "seconds": round(self.seconds, 1)}
+        return {**derived, "is_measured": self.is_measured, **asdict(self)}
+
+
+def plan_run(manifest: Manifest, stages: Sequence[Stage], device: Device, history: History) -> RunPlan:
+    """Plan the stages of a run that are to come: headers and configs are read, weights are not.
+
+    Args:
+        manifest: What shall run.
+        stages: Which of its stages.
+        device: Where; see `find_device`.
+        history: Times of this machine.
+
+    Raises:
+        WeightsError: A header or config cannot be read.
+    """
+    layout = locate_weights(manifest)
+    forecaster = RunForecaster(manifest, layout, device)
+    phases: list[PhasePlan] = []
+    for stage in stages:
+        starting = history.seconds(device.name, _dtype(forecaster), stage, STARTING, 0.0)
+        seconds = GUESSED_STARTING_S if starting is None else starting
+        phases.append(PhasePlan(stage, STARTING, "Python, imports, hashes", 0, seconds, measured=starting is not None))
+        phases += [
+            _plan_phase(forecaster, history, planned_stage, phase, planner)
+            for planned_stage, phase, planner in forecaster.planners()
+            if planned_stage == stage
+        ]
+    plan = RunPlan(
+        device=device,
+        cap_bytes=forecaster.cap_bytes,
+        budget_bytes=forecaster.budget_bytes,
+        phases=tuple(phases),
+        weights_bytes=_weights_bytes(layout, stages),
+        disk_bytes=sum(needed_bytes(manifest, stage) for stage in stages),
+        free_disk_bytes=shutil.disk_usage(existing_part(Path(manifest.output_dir))).free,
+    )
+    return plan if plan.fits else _with_what_would_fit(plan, forecaster)
+
+
+def require_fit(plan: RunPlan) -> None:
+    """Refuse a run that does not fit.
+
+    Raises:
+        MemoryCapError: A phase does not fit; the message says which, and the largest setting that would.
+    """
+    unfit = next((phase for phase in plan.phases if phase.used_bytes is None), None)
+    if unfit is None:
+        return
+    device = plan.device
+    raise MemoryCapError(
+        f"the run will not fit: {unfit.stage}, {unfit.phase}: {unfit.mode}",
+        got=f"a cap of {plan.cap_bytes / GIB:.1f} GiB on {device.name} with {device.memory_bytes / GIB:.1f} GiB",
+        next_step=f"{what_would_fit(plan)} To try anyway: --accept-over-cap.",
+    )
+
+
+def plan_over_cap(manifest: RunManifest, device: Device) -> RunManifest:
+    """The manifest with the least budget that its engines can plan with, for a run that shall be tried over its cap.
+
+    The cap stays: a forecast may be too high, and the governor has the last word.
+    """
+    budget_gib = smallest_budget_gib(RunForecaster(manifest, locate_weights(manifest), device))
+    memory = manifest.memory.model_copy(update={"budget_gib": budget_gib})
+    return manifest.model_copy(update={"memory": memory})
+
+
+def what_would_fit(plan: RunPlan) -> str:
+    """The settings that would make a plan fit, as a sentence."""
+    ways: list[str] = []
+    if plan.largest_num_frames is not None:
+        ways.append(f"set video.num_frames to {plan.largest_num_frames}")
+    if plan.smallest_cap_gib is not None:
+        ways.append(f"raise memory.cap_gib to {plan.smallest_cap_gib}, if the machine has that much")
+    return f"To make it fit, {', or '.join(ways)}." if ways else "No setting makes it fit this device."
+
+
+def find_device(name: str) -> Device:
+    """The device that a manifest's `device` means on this machine.
+
+    A CPU is described here. For what only torch knows a process of its own is asked, which takes a few seconds.
+
+    Raises:
+        SystemExit: The device is not there; the process has said so.
+    """
+    version = metadata.version("torch")
+    only_cpu = sys.platform != "darwin" and version.endswith("+cpu")
+    if name == "cpu" or (name == "auto" and only_cpu):
+        return Device("cpu", platform.machine(), psutil.virtual_memory().total, version)
+    return Device(**json.loads(run_module("sana_wm.runtime", [name], quiet=True)))
+
+
+def phase_seconds(forecast: PhaseForecast, forecaster: RunForecaster, history: History) -> tuple[float, bool]:
+    """How long a phase takes, and whether that comes from this machine's own times."""
+    device = forecaster.device
+    measured = history.seconds(device.name, _dtype(forecaster), forecast.stage, forecast.phase, forecast.tflop)
+    if measured is not None:
+        return measured, True
+    computing = forecast.tflop / GUESSED_TFLOPS[device.kind]
+    return max(computing, forecast.read_bytes / (GUESSED_DISK_GB_S * 1e9)), False
+
+
+def phase_times(manifest: Manifest, device: Device, receipt: Receipt) -> list[PhaseTime]:
+    """The times of a finished stage, for the history: its phases, and what it took besides."""
+    forecaster = RunForecaster(manifest, locate_weights(manifest), device)
+    tflop = {
+        (stage, phase): planner(UNLIMITED_BYTES).tflop
+        for stage, phase, planner in forecaster.planners()
+        if stage == receipt.stage
+    }
+    times = [
+        PhaseTime(device.name, receipt.dtype, receipt.stage, phase.name, work, phase.seconds)
+        for phase in receipt.phases
+        if (work := tflop.get((receipt.stage, phase.name))) is not None
+    ]
+    whole_s = receipt.process.seconds if receipt.process is not None else receipt.seconds
+    rest_s = whole_s - sum(phase.seconds for phase in receipt.phases)
+    return [*times, PhaseTime(device.name, receipt.dtype, receipt.stage, STARTING, 0.0, round(rest_s, 3))]
+
+
+def _plan_phase(forecaster: RunForecaster, history: History, stage: Stage, phase: str, planner: Planner) -> PhasePlan:
+    try:
+        forecast = planner(forecaster.budget_bytes)
+    except MemoryCapError as error:
+        return PhasePlan(stage, phase, f"{error.what}: {error.got}, {error.expected}", None, None, measured=False)
+    used_bytes = forecaster.used_bytes(forecast)
+    if used_bytes > forecaster.cap_bytes:
+        reason = f"would take {used_bytes / GIB:.2f} GiB ({forecast.mode})"
+        return PhasePlan(stage, phase, reason, None, None, measured=False)
+    seconds, measured = phase_seconds(forecast, forecaster, history)
+    return PhasePlan(stage, phase, forecast.mode, used_bytes, seconds, measured)
+
+
+def _with_what_would_fit(plan: RunPlan, forecaster: RunForecaster) -> RunPlan:
+    return replace(
+        plan,
+        largest_num_frames=largest_num_frames(forecaster),
+        smallest_cap_gib=smallest_cap_gib(forecaster),
+    )
+
+
+def _dtype(forecaster: RunForecaster) -> str:
+    return {4: "float32", 2: "bfloat16"}[forecaster.element_bytes]
+
+
+def _weights_bytes(layout: WeightLayout, stages: Sequence[Stage]) -> int:
+    """Size of the weight files that the run reads, each once."""
+    shards = {shard for stage in stages for component in layout.of_stage(stage) for shard in component.shards}
+    return sum(shard.stat().st_size for shard in shards)

@@ -1,0 +1,124 @@
+"""How a run is, seen from outside: reads what it leaves in its directory, takes no lock, changes nothing."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import psutil
+
+from sana_wm.handoff.events import Event, EventReader, MemoryReading
+from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.launcher.decisions import Action
+from sana_wm.launcher.governor import MemorySample
+from sana_wm.launcher.progress import StageProgress, replay
+from sana_wm.launcher.run_progress import take_snapshot
+from sana_wm.launcher.run_record import RunEnd, RunStart
+from sana_wm.launcher.snapshot import RunError, RunSnapshot, RunState
+from sana_wm.manifest.model import RunManifest
+
+
+class StatusReader:
+    """Looks at a run again and again, reading only what is new.
+
+    Args:
+        run: The run directory.
+        clock: Wall clock in seconds.
+
+    Raises:
+        HandoffError: It is no run directory.
+    """
+
+    def __init__(self, run: RunDirectory, clock: Callable[[], float] = time.time) -> None:
+        self._run, self._clock = run, clock
+        self._manifest: RunManifest = run.read_manifest()
+        self._readers = {stage: EventReader(run.events_file(stage)) for stage in STAGES}
+        self._events: dict[Stage, list[Event]] = {stage: [] for stage in STAGES}
+        self._memory_reader = EventReader(run.memory_file)
+        self._memory: MemoryReading | None = None
+
+    def look(self) -> RunSnapshot:
+        """The run as it is now."""
+        self._read_new()
+        end = RunEnd.read(self._run)
+        under_way = end is None and owner_lives(self._run)
+        start = RunStart.read(self._run) or self._guess_start()
+        seen = self._replay(start, under_way=under_way)
+        state, error = self._judge(start, seen, end, under_way=under_way)
+        last_s = max((progress.phase_started_at_s for progress in seen.values()), default=start.started_at_s)
+        now_s = self._clock() if under_way else end.ended_at_s if end is not None else last_s
+        return take_snapshot(self._run, self._manifest, start, seen, state, now_s=now_s, error=error)
+
+    def _read_new(self) -> None:
+        for stage in STAGES:
+            reader = self._readers[stage]
+            new = [event for event in reader.read() if event.get("event") != "memory"]
+            self._events[stage] = new if reader.made_anew else self._events[stage] + new
+        for event in self._memory_reader.read():
+            self._memory = MemoryReading.from_event(event) or self._memory
+
+    def _guess_start(self) -> RunStart:
+        """The start of a run that has not said what it means to do: by receipts and events."""
+        times = [events[0]["time_s"] for events in self._events.values() if events]
+        actions: dict[Stage, Action] = {
+            stage: "run" if self._events[stage] else "skip" if self._run.receipt_file(stage).is_file() else "run"
+            for stage in STAGES
+        }
+        if not self._manifest.refiner.enabled:
+            actions["refiner"] = "off"
+        return RunStart(min(times, default=self._clock()), actions)
+
+    def _replay(self, start: RunStart, *, under_way: bool) -> dict[Stage, StageProgress]:
+        """Progress of the stages that this start has begun."""
+        seen: dict[Stage, StageProgress] = {}
+        begun_s = start.started_at_s
+        for stage in start.stages:
+            events = [event for event in self._events[stage] if event["time_s"] >= start.started_at_s]
+            done = bool(events) and events[-1]["event"] == "done" and self._run.receipt_file(stage).is_file()
+            if not events and not under_way:
+                break
+            ended_s = events[-1]["time_s"] if done else None
+            seen[stage] = replay(stage, events, started_at_s=begun_s, ended_at_s=ended_s)
+            if ended_s is None:
+                if under_way and self._memory is not None and self._memory.stage == stage:
+                    seen[stage].sample = MemorySample(self._memory.process_bytes, self._memory.device_bytes)
+                break
+            begun_s = ended_s
+        return seen
+
+    def _judge(
+        self, start: RunStart, seen: dict[Stage, StageProgress], end: RunEnd | None, *, under_way: bool
+    ) -> tuple[RunState, RunError | None]:
+        if end is not None:
+            return end.state, end.error
+        if under_way:
+            return "running", None
+        if all(stage in seen and seen[stage].ended for stage in start.stages):
+            return "finished", None
+        last = self._events[next(reversed(seen))][-1] if seen else {}
+        if last.get("event") == "error":
+            error = RunError(str(last.get("message")), last.get("exit_code"))
+            return ("interrupted" if error.exit_code == 130 else "failed"), error
+        return "stopped", None
+
+
+def owner_lives(run: RunDirectory) -> bool:
+    """Whether the process that last owned a run directory still runs.
+
+    The lock itself would have to be taken to be looked at. An owner on another machine counts as alive.
+    """
+    try:
+        owner = json.loads(run.lock_file.read_text(encoding="utf-8"))
+        pid, host, since_s = int(owner["pid"]), owner["host"], datetime.fromisoformat(owner["since"]).timestamp()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    if host != socket.gethostname():
+        return True
+    try:
+        # A process that began after the lock was taken has only got the same number.
+        return psutil.Process(pid).create_time() < since_s + 1
+    except psutil.Error:
+        return False

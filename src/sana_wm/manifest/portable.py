@@ -1,0 +1,51 @@
+"""A run's manifest as text that travels inside its video, and back to a manifest that makes the video again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from sana_wm.manifest.loading import PATH_FIELDS, escape_variables, map_strings, parse_manifest
+from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
+
+Json = dict[str, Any]
+
+#: ffmpeg takes metadata as one argument, which Linux limits to 128 KiB; a prompt that does not fit is no prompt.
+MAX_CHARACTERS = 100_000
+
+
+def portable_json(manifest: RunManifest, home: Path) -> str | None:
+    """The manifest as one line of JSON, `~` for the home folder: a shared video need not name its maker.
+
+    Returns:
+        ASCII text, the same for the same manifest and home; `None` if it is too long to keep.
+    """
+    data = manifest.model_dump(mode="json")
+    fields = [*PATH_FIELDS, *(("inputs", name, "path") for name in manifest.inputs)]
+    for *section, name in fields:
+        holder: Any = data
+        for key in section:
+            holder = holder[key]
+        if isinstance(text := holder[name], str) and Path(text).is_relative_to(home):
+            holder[name] = str(Path("~", Path(text).relative_to(home)))
+    text = json.dumps(data, separators=(",", ":"))
+    return text if len(text) <= MAX_CHARACTERS else None
+
+
+def parse_portable(text: str) -> RunManifest:
+    """What `portable_json` wrote; paths may begin with `~`.
+
+    Raises:
+        ManifestError: Not such a manifest.
+        ValueError: Not JSON.
+    """
+    return parse_manifest(json.loads(text), RunManifest)
+
+
+def rerun_manifest(manifest: RunManifest) -> Json:
+    """A manifest, as its file holds it, that makes what the run made: every default written out, nothing left open."""
+    data = manifest.model_dump(mode="json", exclude={"inputs", "intrinsics_estimate"})
+    written = map_strings(data, "", lambda text, _field: escape_variables(text))
+    return {SCHEMA_KEY: schema_uri(), **cast("Json", written)}

@@ -1,0 +1,345 @@
+"""What each phase of a run will take, before anything is loaded: the engines' own rules on headers and configs.
+
+Stages choose by the same functions, so that what was promised is what runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sana_wm.errors import MemoryCapError
+from sana_wm.manifest.model import Manifest
+from sana_wm.planning.decode import FASTEST, WORTHWHILE_BYTES, complete_config, decode_tflop, plan_decode
+from sana_wm.planning.device import Device, budget_bytes, element_bytes, reserved_bytes
+from sana_wm.planning.kernels import kernel_rules
+from sana_wm.planning.refiner import Refinement, measure_refiner, plan_refiner, refinement_tflop
+from sana_wm.planning.stage1 import choose_plan, step_shape, step_tflop
+from sana_wm.planning.text import (
+    ENCODE_FLOP_PER_PIXEL,
+    REFINER_TEXT_TOKENS,
+    STAGE1_TEXT_TOKENS,
+    connectors_work_bytes,
+    encode_work_bytes,
+    streamed_text_bytes,
+    text_work_bytes,
+)
+from sana_wm.weights.component_config import read_config
+from sana_wm.weights.headers import DTYPE_BYTES
+from sana_wm.weights.layout import Component, StageName, WeightLayout
+from sana_wm.weights.stored import StoredWeights, read_stored_weights
+from sana_wm.weights.tables import network_sizes
+
+GIB = 1024**3
+LATENT_CHANNELS = 128
+#: What cuBLAS and cuDNN keep for themselves beside the tensors.
+LIBRARY_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True)
+class PhaseForecast:
+    """One phase.
+
+    Attributes:
+        stage: The stage that it is a part of.
+        phase: Its name, as in events and receipts.
+        mode: How the engine will work, in words.
+        weights_bytes: Weights on the device at the peak.
+        work_bytes: Everything else on the device at the peak.
+        host_bytes: Buffers in main memory besides.
+        read_bytes: What is read from weight files, all passes together.
+        tflop: Arithmetic.
+        plan: The engine's decision as it goes into the receipt.
+    """
+
+    stage: StageName
+    phase: str
+    mode: str
+    weights_bytes: int
+    work_bytes: int
+    host_bytes: int
+    read_bytes: int
+    tflop: float
+    plan: Mapping[str, Any]
+
+    @property
+    def device_bytes(self) -> int:
+        """Peak on the device."""
+        return self.weights_bytes + self.work_bytes
+
+
+Planner = Callable[[int], PhaseForecast]
+"""From a budget in bytes to a phase; raises `MemoryCapError` when the phase does not fit it."""
+
+
+@dataclass(frozen=True)
+class RunForecaster:
+    """Forecasts the phases of a manifest on a device.
+
+    Args:
+        manifest: What shall run.
+        layout: Where its weights lie; headers and configs are read, weights are not.
+        device: Where it shall run.
+    """
+
+    manifest: Manifest
+    layout: WeightLayout
+    device: Device
+
+    def planners(self) -> list[tuple[StageName, str, Planner]]:
+        """Every phase that the manifest runs, in order: its stage, its name, and how it is planned.
+
+        Raises:
+            WeightsError: A header or config cannot be read.
+        """
+        planners: list[tuple[StageName, str, Planner]] = [
+            ("stage1", "text_encoder", self._stage1_text()),
+            ("stage1", "vae_encoder", self._first_frame()),
+            ("stage1", "transformer", self._stage1_transformer()),
+        ]
+        if self.manifest.refiner.enabled:
+            planners.append(("refiner", "text_encoder", self.refiner_text()))
+            planners.append(("refiner", "connectors", self._connectors()))
+            planners.append(("refiner", "transformer", self.refiner_transformer()))
+        planners.append(("vae_decode", "vae_decoder", self._decoder()))
+        return planners
+
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of an element of what is computed with."""
+        return element_bytes(self.manifest.dtype, self.device.kind)
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Latent frames, height, width."""
+        return (self.manifest.latent_num_frames, self.manifest.latent_height, self.manifest.latent_width)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int, int, int]:
+        """(B, C, F, h, w) of the latents."""
+        return (1, LATENT_CHANNELS, *self.grid)
+
+    def with_num_frames(self, num_frames: int) -> RunForecaster:
+        """The same run with another length."""
+        video = self.manifest.video.model_copy(update={"num_frames": num_frames})
+        return replace(self, manifest=self.manifest.model_copy(update={"video": video}))
+
+    def with_budget_gib(self, budget_gib: float) -> RunForecaster:
+        """The same run with another budget under the same cap."""
+        memory = self.manifest.memory.model_copy(update={"budget_gib": budget_gib})
+        return replace(self, manifest=self.manifest.model_copy(update={"memory": memory}))
+
+    def with_cap_gib(self, cap_gib: float) -> RunForecaster:
+        """The same run under another cap, with all of it as budget."""
+        memory = self.manifest.memory.model_copy(update={"cap_gib": float(cap_gib), "budget_gib": None})
+        return replace(self, manifest=self.manifest.model_copy(update={"memory": memory}))
+
+    @property
+    def cap_bytes(self) -> int:
+        """The manifest's cap."""
+        return int(self.manifest.memory.cap_gib * GIB)
+
+    @property
+    def budget_bytes(self) -> int:
+        """What an engine plans with: the manifest's budget, otherwise what its cap and the device allow."""
+        asked_gib = self.manifest.memory.budget_gib
+        if asked_gib is not None:
+            return int(asked_gib * GIB)
+        return budget_bytes(self.device.kind, self.device.memory_bytes, self.cap_bytes)
+
+    def used_bytes(self, phase: PhaseForecast) -> int:
+        """What the governor will hold against the cap: on a Mac the process with its device memory in it."""
+        if not self.device.is_unified:
+            return phase.device_bytes + LIBRARY_BYTES
+        return phase.device_bytes + phase.host_bytes + reserved_bytes(self.device.kind)
+
+    def _stage1_text(self) -> Planner:
+        sizes, weights = self._network(self.layout.stage1_text_encoder)
+        work_bytes = text_work_bytes(sizes, STAGE1_TEXT_TOKENS, self.element_bytes)
+        tflop = 2 * 2 * weights.elements * STAGE1_TEXT_TOKENS / 1e12
+        return self._resident("stage1", "text_encoder", weights, work_bytes, tflop)
+
+    def _first_frame(self) -> Planner:
+        video = self.manifest.video
+        weights = read_stored_weights(self.layout.vae).part(lambda name: not name.startswith("decoder."))
+        work_bytes = encode_work_bytes(video.height, video.width, self.element_bytes)
+        tflop = ENCODE_FLOP_PER_PIXEL * video.height * video.width / 1e12
+        return self._resident("stage1", "vae_encoder", weights, work_bytes, tflop)
+
+    def _stage1_transformer(self) -> Planner:
+        settings = self.manifest.stage1
+        sizes, weights = self._network(self.layout.transformer)
+        prompts = 2 if settings.guidance_scale > 1 else 1
+        shape = step_shape(
+            sizes,
+            self.grid,
+            prompts=prompts,
+            element_bytes=self.element_bytes,
+            attention_element_bytes=self.element_bytes,
+            rules=kernel_rules(self.device.kind, self.device.torch_version),
+        )
+        weights_bytes = weights.elements * self.element_bytes
+        tflop = settings.num_inference_steps * step_tflop(sizes, self.grid, prompts)
+
+        def plan(budget: int) -> PhaseForecast:
+            chosen = choose_plan(shape, budget - weights_bytes)
+            passes = "both prompts at once" if chosen.guidance_passes < prompts else "one prompt at a time"
+            frames = f"{chosen.attention_frames} of {shape.frames} latent frames at a time"
+            return PhaseForecast(
+                stage="stage1",
+                phase="transformer",
+                mode=f"{passes}, {frames}",
+                weights_bytes=weights_bytes,
+                work_bytes=chosen.working_set_bytes,
+                host_bytes=0,
+                read_bytes=weights.stored_bytes,
+                tflop=tflop,
+                plan=chosen.as_json(),
+            )
+
+        return plan
+
+    def refiner_text(self) -> Planner:
+        """The refiner's text encoder: resident where it fits, otherwise one layer at a time."""
+        sizes, weights = self._network(self.layout.refiner_text_encoder)
+        work_bytes = text_work_bytes(sizes, REFINER_TEXT_TOKENS, self.element_bytes)
+        tflop = 2 * weights.elements * REFINER_TEXT_TOKENS / 1e12
+        resident = self._resident("refiner", "text_encoder", weights, work_bytes, tflop)
+        layer = weights.part(lambda name: name.startswith("layers.0."))
+
+        def plan(budget: int) -> PhaseForecast:
+            try:
+                return resident(budget)
+            except MemoryCapError:
+                pass
+            weights_bytes, host_bytes = streamed_text_bytes(layer.elements * self.element_bytes, layer.stored_bytes)
+            forecast = PhaseForecast(
+                stage="refiner",
+                phase="text_encoder",
+                mode=f"streamed, one of {sizes['num_hidden_layers']} layers at a time",
+                weights_bytes=weights_bytes,
+                work_bytes=work_bytes,
+                host_bytes=host_bytes,
+                read_bytes=weights.stored_bytes,
+                tflop=tflop,
+                plan={"mode": "streamed"},
+            )
+            return self._fitting(forecast, budget)
+
+        return plan
+
+    def _connectors(self) -> Planner:
+        sizes, weights = self._network(self.layout.connectors)
+        work_bytes = connectors_work_bytes(sizes["packed_width"], REFINER_TEXT_TOKENS, self.element_bytes)
+        tflop = 2 * weights.elements * REFINER_TEXT_TOKENS / 1e12
+        return self._resident("refiner", "connectors", weights, work_bytes, tflop)
+
+    def refinement(self) -> Refinement:
+        """What is asked of the refiner."""
+        settings = self.manifest.refiner
+        return Refinement(
+            latent_shape=self.latent_shape,
+            mode=settings.mode,
+            sink_size=settings.sink_size,
+            block_size=settings.block_size,
+            kv_max_frames=settings.kv_max_frames,
+            text_tokens=REFINER_TEXT_TOKENS,
+        )
+
+    def refiner_transformer(self) -> Planner:
+        """The refiner's transformer: resident where it fits, otherwise with as many blocks staying as fit."""
+        sizes, weights = self._network(self.layout.refiner_transformer)
+        asked = self.refinement()
+        first = next(iter(weights.tensors.values()))
+        measured = measure_refiner(
+            {name: entry.shape for name, entry in weights.tensors.items()},
+            sizes,
+            asked,
+            self.element_bytes,
+            DTYPE_BYTES[first.dtype],
+        )
+        block_parameters = measured.blocks * measured.block_bytes // self.element_bytes
+        tflop = refinement_tflop(sizes, asked, block_parameters)
+
+        def plan(budget: int) -> PhaseForecast:
+            chosen = plan_refiner(measured, budget)
+            streamed = measured.blocks - chosen.resident_blocks
+            slots = 1 if streamed else 0
+            weights_bytes = measured.fixed_bytes + (chosen.resident_blocks + slots) * measured.block_bytes
+            host_bytes = measured.host_bytes if streamed else 0
+            return PhaseForecast(
+                stage="refiner",
+                phase="transformer",
+                mode=f"{chosen.mode}, {chosen.resident_blocks} of {measured.blocks} blocks stay",
+                weights_bytes=weights_bytes,
+                work_bytes=chosen.predicted_bytes - host_bytes - weights_bytes,
+                host_bytes=host_bytes,
+                read_bytes=weights.stored_bytes + (asked.passes - 1) * streamed * measured.stored_block_bytes,
+                tflop=tflop,
+                plan=chosen.as_json(),
+            )
+
+        return plan
+
+    def _decoder(self) -> Planner:
+        config = complete_config(read_config(self.layout.vae))
+        weights = read_stored_weights(self.layout.vae).part(lambda name: name.startswith("decoder."))
+        tflop = decode_tflop(config, self.latent_shape)
+        kind = self.device.kind
+
+        def plan(budget: int) -> PhaseForecast:
+            chosen = plan_decode(
+                config,
+                self.manifest.latent_height,
+                self.manifest.latent_width,
+                self.element_bytes,
+                budget,
+                implementation=FASTEST[kind],
+                worthwhile_bytes=WORTHWHILE_BYTES.get(kind),
+            )
+            return PhaseForecast(
+                stage="vae_decode",
+                phase="vae_decoder",
+                mode=f"streaming, at most {chosen.steps[-1]} frames at a time",
+                weights_bytes=chosen.weights_bytes,
+                work_bytes=chosen.predicted_bytes - chosen.weights_bytes,
+                host_bytes=0,
+                read_bytes=weights.stored_bytes,
+                tflop=tflop,
+                plan=chosen.as_json(),
+            )
+
+        return plan
+
+    def _network(self, component: Component) -> tuple[dict[str, int], StoredWeights]:
+        return network_sizes(component.name, read_config(component)), read_stored_weights(component)
+
+    def _resident(self, stage: StageName, phase: str, weights: StoredWeights, work_bytes: int, tflop: float) -> Planner:
+        """A network that is loaded whole, and its work."""
+        # Where device and host share memory, the largest tensor is there twice while it is loaded.
+        loading_bytes = weights.largest_elements * self.element_bytes if self.device.is_unified else 0
+        forecast = PhaseForecast(
+            stage=stage,
+            phase=phase,
+            mode="resident",
+            weights_bytes=weights.elements * self.element_bytes,
+            work_bytes=max(work_bytes, loading_bytes),
+            host_bytes=0,
+            read_bytes=weights.stored_bytes,
+            tflop=tflop,
+            plan={"mode": "resident"},
+        )
+        return lambda budget: self._fitting(forecast, budget)
+
+    @staticmethod
+    def _fitting(forecast: PhaseForecast, budget: int) -> PhaseForecast:
+        needed = forecast.device_bytes + forecast.host_bytes
+        if needed > budget:
+            raise MemoryCapError(
+                f"phase {forecast.phase} of stage {forecast.stage} does not fit",
+                got=f"a budget of {budget / 1024**3:.2f} GiB",
+                expected=f"at least {needed / 1024**3:.2f} GiB",
+                next_step="Raise memory.cap_gib.",
+            )
+        return forecast

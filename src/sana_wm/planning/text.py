@@ -1,0 +1,45 @@
+"""What the text encoders, the connectors and the first frame's encoder take beside their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sana_wm.planning.refiner import HOST_BUFFERS
+
+#: Tokens of Stage 1's prompt behind its instruction prefix, for gemma-2-2b-it's own tokenizer.
+STAGE1_TEXT_TOKENS = 517
+REFINER_TEXT_TOKENS = 1024
+
+#: Live elements per pixel while the VAE encodes one frame untiled, summed over fake tensors at 704x1280
+#: (reports/mps-lint.json).
+ENCODE_ELEMENTS_PER_PIXEL = 92
+#: Floating operations per pixel of that.
+ENCODE_FLOP_PER_PIXEL = 5.9e6
+
+
+def text_work_bytes(sizes: Mapping[str, int], tokens: int, element_bytes: int) -> int:
+    """Activations of a Gemma over `tokens` tokens: the feed-forward's inside, hidden states, eager scores in float32.
+
+    Args:
+        sizes: `hidden_size`, `intermediate_size`, `num_attention_heads` of its config.
+        tokens: Tokens of one prompt.
+        element_bytes: Bytes of an element of an activation.
+    """
+    activations = tokens * (4 * sizes["intermediate_size"] + 18 * sizes["hidden_size"]) * element_bytes
+    scores = sizes["num_attention_heads"] * tokens**2 * (element_bytes + 4)
+    return activations + scores
+
+
+def connectors_work_bytes(packed_width: int, tokens: int, element_bytes: int) -> int:
+    """The packed hidden states of all layers, as they come and three times in float32 while they are normalised."""
+    return int(tokens * packed_width * (element_bytes + 11.2))
+
+
+def encode_work_bytes(height_px: int, width_px: int, element_bytes: int) -> int:
+    """Activations of the first frame's encoding."""
+    return ENCODE_ELEMENTS_PER_PIXEL * height_px * width_px * element_bytes
+
+
+def streamed_text_bytes(layer_bytes: int, stored_layer_bytes: int) -> tuple[int, int]:
+    """Device and host memory of a text encoder that is read layer by layer: one layer, and the buffers."""
+    return layer_bytes, HOST_BUFFERS * stored_layer_bytes

@@ -1,0 +1,131 @@
+"""What the report says of a run: receipts and their check, sizes, versions; gathered once, drawn elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sana_wm.errors import HandoffError
+from sana_wm.handoff.chain import changed_settings, damaged_outputs, foreign_inputs, source_stage
+from sana_wm.handoff.receipts import Receipt, read_receipt
+from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.manifest.model import RunManifest
+from sana_wm.report.latents import LatentStatistics, measure_latents
+
+
+@dataclass(frozen=True)
+class StageFacts:
+    """One stage as its receipt has it.
+
+    Attributes:
+        stage: Its name.
+        off: The manifest has none.
+        receipt: What it left; `None` when it is not done, or its receipt is damaged.
+        findings: What does not match, in words; empty when everything does.
+    """
+
+    stage: Stage
+    off: bool
+    receipt: Receipt | None
+    findings: tuple[str, ...]
+
+    @property
+    def left_device_bytes(self) -> int | None:
+        """The most that a phase left on the device; `None` where the device cannot say."""
+        phases = self.receipt.phases if self.receipt is not None else ()
+        left = [phase.after_release_bytes for phase in phases]
+        return max((count for count in left if count is not None), default=None)
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Everything of a run but its drawings.
+
+    Attributes:
+        run: The run directory.
+        manifest: What really ran.
+        metrics: `metrics.json`, empty where there is none.
+        stages: In order.
+        latents: Statistics by path within the run directory.
+        unreadable: Why a file of latents has none, by path.
+    """
+
+    run: RunDirectory
+    manifest: RunManifest
+    metrics: Mapping[str, Any]
+    stages: tuple[StageFacts, ...]
+    latents: Mapping[str, LatentStatistics]
+    unreadable: Mapping[str, str]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of what computed, by package; several where stages differ."""
+        found: dict[str, list[str]] = {}
+        for stage in self.stages:
+            if stage.receipt is not None:
+                for name, version in stage.receipt.versions.items():
+                    found.setdefault(name, []).append(version)
+        return {name: ", ".join(dict.fromkeys(versions)) for name, versions in found.items()}
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every stage has left a receipt."""
+        return all(stage.off or stage.receipt is not None for stage in self.stages)
+
+
+def gather_facts(run: RunDirectory) -> RunFacts:
+    """Read a run directory and hold its receipts against its files.
+
+    Raises:
+        HandoffError: It is no run directory.
+    """
+    manifest = run.read_manifest()
+    latents, unreadable = _measure_all(run)
+    return RunFacts(
+        run=run,
+        manifest=manifest,
+        metrics=_read_metrics(run),
+        stages=tuple(_check_stage(run, manifest, stage) for stage in STAGES),
+        latents=latents,
+        unreadable=unreadable,
+    )
+
+
+def _check_stage(run: RunDirectory, manifest: RunManifest, stage: Stage) -> StageFacts:
+    if stage == "refiner" and not manifest.refiner.enabled:
+        return StageFacts(stage, off=True, receipt=None, findings=())
+    try:
+        receipt = read_receipt(run, stage)
+    except HandoffError as error:
+        return StageFacts(stage, off=False, receipt=None, findings=(str(error),))
+    if receipt is None:
+        return StageFacts(stage, off=False, receipt=None, findings=("no receipt: the stage is not done",))
+    findings = [
+        *(f"made with another setting: {words}" for words in changed_settings(receipt, manifest)),
+        *foreign_inputs(run, receipt, source_stage(manifest, stage)),
+        *damaged_outputs(run, receipt),
+    ]
+    return StageFacts(stage, off=False, receipt=receipt, findings=tuple(findings))
+
+
+def _measure_all(run: RunDirectory) -> tuple[dict[str, LatentStatistics], dict[str, str]]:
+    latents: dict[str, LatentStatistics] = {}
+    unreadable: dict[str, str] = {}
+    for path in (run.stage1_file, run.refined_file):
+        name = path.relative_to(run.path).as_posix()
+        if path.is_file():
+            try:
+                latents[name] = measure_latents(path)
+            except HandoffError as error:
+                unreadable[name] = str(error)
+    return latents, unreadable
+
+
+def _read_metrics(run: RunDirectory) -> dict[str, Any]:
+    try:
+        metrics = json.loads(run.metrics_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return metrics if isinstance(metrics, dict) else {}

@@ -1,0 +1,126 @@
+"""The report: one HTML file that needs nothing beside it, no script and no network."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from sana_wm import __version__
+from sana_wm.durable import write_durably
+from sana_wm.errors import SanaWMError
+from sana_wm.handoff.camera_path import load_trajectory
+from sana_wm.report.charts import RunTimes, draw_camera, draw_latents, draw_times
+from sana_wm.report.facts import RunFacts
+from sana_wm.report.memory_plot import draw_memory
+from sana_wm.report.theme import Shape, to_svg
+from sana_wm.report.timeline import Timeline
+
+SHAPES: tuple[Shape, ...] = ("wide", "narrow")
+GIB = 1024**3
+
+
+def write_report(path: Path, facts: RunFacts, timeline: Timeline, runs: Sequence[RunTimes]) -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        path: The HTML file.
+        facts: Of the run.
+        timeline: Its memory.
+        runs: Times of earlier runs of the same work and of this one, oldest first; empty when this one is not done.
+
+    Raises:
+        HandoffError: It cannot be written.
+    """
+    write_durably(path, render_report(facts, timeline, runs))
+
+
+def render_report(facts: RunFacts, timeline: Timeline, runs: Sequence[RunTimes]) -> str:
+    """The page as text; see `write_report`."""
+    environment = Environment(
+        loader=PackageLoader("sana_wm.report", ""),
+        autoescape=True,  # a prompt is text, whatever it looks like
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(gib=format_bytes, seconds=format_seconds)
+    limits = facts.manifest.sanity
+    return environment.get_template("page.html.jinja").render(
+        facts=facts,
+        manifest=facts.manifest,
+        manifest_text=facts.manifest.model_dump_json(indent=2),
+        package_version=__version__,
+        video=_embed(facts.run.video_file, "video/mp4"),
+        video_bytes=facts.run.video_file.stat().st_size if facts.run.video_file.is_file() else 0,
+        contact_sheet=_embed(facts.run.contact_sheet_file, "image/png"),
+        camera=_camera(facts),
+        timeline=timeline,
+        memory=_charts("memory", "Memory over time", lambda shape: draw_memory(timeline, shape)),
+        runs=runs,
+        times=_charts("times", "Seconds by stage and phase", lambda shape: draw_times(runs, shape)) if runs else None,
+        latents=_charts(
+            "latents",
+            "Standard deviation and change of each latent frame",
+            lambda shape: draw_latents(
+                facts.latents, low=limits.latent_std_min, high=limits.latent_std_max, shape=shape
+            ),
+        )
+        if facts.latents
+        else None,
+    )
+
+
+def format_bytes(count: int | None) -> str:
+    """`26.1 GiB`, `310 MiB`, or that it is not known."""
+    if count is None:
+        return "not known"
+    sizes = ((GIB, "GiB"), (1024**2, "MiB"), (1024, "KiB"))
+    return next((f"{count / size:.1f} {unit}" for size, unit in sizes if count >= size), f"{count}")
+
+
+def format_seconds(seconds: float | None) -> str:
+    """`12.3 s`, `2 h 03 m 04 s`, or that it is not known."""
+    if seconds is None:
+        return "not known"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} m {rest:02d} s" if hours else f"{minutes} m {rest:02d} s"
+
+
+def _charts(name: str, description: str, draw: Callable[[Shape], Figure]) -> Markup:
+    """A chart in both shapes; the page shows the one that fits the window."""
+    drawings = [
+        Markup('<div class="{}">{}</div>').format(
+            shape, to_svg(draw(shape), name=f"{name}-{shape}", description=description)
+        )
+        for shape in SHAPES
+    ]
+    return Markup("").join(drawings)
+
+
+def _camera(facts: RunFacts) -> Markup:
+    """The camera path as a chart, or why there is none."""
+    video, camera = facts.manifest.video, facts.manifest.camera
+    try:
+        trajectory = load_trajectory(camera).first(video.num_frames)
+    except SanaWMError as error:  # a poses file may have moved since
+        return Markup('<p class="bad">{}</p>').format(error)
+    return _charts(
+        "camera",
+        "Camera path from above and from the side",
+        lambda shape: draw_camera(trajectory, fps=video.fps, shape=shape),
+    )
+
+
+def _embed(path: Path, kind: str) -> str | None:
+    """A file as a `data:` address; `None` when it is not there."""
+    if not path.is_file():
+        return None
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"

@@ -1,0 +1,89 @@
+"""Which stage needs which files, how large they are, and what of them is here; nothing is opened but the record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+from sana_wm.weights.facts import Repository
+from sana_wm.weights.layout import StageName
+from sana_wm.weights.places import WeightPlaces
+from sana_wm.weights.record import read_record
+
+#: `optional`: none of them is here, and none is one that must be: some repositories keep the tokenizer elsewhere.
+State = Literal["here", "incomplete", "missing", "optional"]
+
+
+@dataclass(frozen=True)
+class InventoryRow:
+    """Files that belong together.
+
+    Attributes:
+        repo_id: Their repository.
+        pattern: Their names there.
+        stages: The stages that read them.
+        folder: Where the repository's files lie here.
+        needed_bytes: Their size.
+        is_estimate: Whether `needed_bytes` is an estimate: not all of them were downloaded by us.
+        here_bytes: What of them is here.
+        partial_bytes: What interrupted downloads of them left, to go on from.
+        state: Whether all of it is here.
+    """
+
+    repo_id: str
+    pattern: str
+    stages: tuple[StageName, ...]
+    folder: Path
+    needed_bytes: int
+    is_estimate: bool
+    here_bytes: int
+    partial_bytes: int
+    state: State
+
+
+def list_weights(places: WeightPlaces, stages: tuple[StageName, ...]) -> list[InventoryRow]:
+    """One row for each group of files that the stages read.
+
+    Raises:
+        WeightsError: A download record cannot be read.
+    """
+    return [row for repository in places.repositories(stages) for row in _list_repository(places, repository, stages)]
+
+
+def _list_repository(
+    places: WeightPlaces, repository: Repository, stages: tuple[StageName, ...]
+) -> Iterator[InventoryRow]:
+    folder = places.folder_of(repository)
+    record = read_record(folder)
+    recorded = {} if record is None else record.files
+    layout = places.layout()
+    components = {part.name: part for stage in stages for part in layout.of_stage(stage)}
+    required = {path for part in components.values() for path in (part.config, *part.shards) if path}
+    for entry in repository.needed_files(stages):
+        names = [name for name in recorded if fnmatchcase(name, entry.pattern)]
+        ours = {places.path_of(repository, name): recorded[name] for name in names}
+        pattern = places.path_of(repository, entry.pattern)
+        present = _files_of(pattern)
+        here = {path: path.stat().st_size for path in present if path.suffix != ".part"}
+        expected = {path for path in required if path.parent == pattern.parent and fnmatchcase(path.name, pattern.name)}
+        is_lacking = any(here.get(path) != file.size_bytes for path, file in ours.items()) or not expected <= set(here)
+        is_estimate = not ours or is_lacking
+        yield InventoryRow(
+            repo_id=repository.repo_id,
+            pattern=entry.pattern,
+            stages=tuple(stage for stage in stages if stage in entry.stages),
+            folder=folder,
+            needed_bytes=entry.approximate_bytes if is_estimate else sum(file.size_bytes for file in ours.values()),
+            is_estimate=is_estimate,
+            here_bytes=sum(here.values()),
+            partial_bytes=sum(path.stat().st_size for path in present if path.suffix == ".part"),
+            state="incomplete" if here and is_lacking else "here" if here else "missing" if expected else "optional",
+        )
+
+
+def _files_of(pattern: Path) -> list[Path]:
+    partial = pattern.parent.glob(f"{pattern.name}.*.part")
+    return [path for path in {*pattern.parent.glob(pattern.name), *partial} if path.is_file()]

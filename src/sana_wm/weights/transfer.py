@@ -1,0 +1,182 @@
+"""One file from the hub to the disk: goes on where it stopped, and has its name only when its hash is right."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+from collections.abc import Generator
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from sana_wm.durable import publish
+from sana_wm.errors import DownloadError, Problem
+from sana_wm.weights.hub import GO_ON, HUB_ERRORS, Hub, Patience, RemoteFile, RemoteRepository
+
+READ_BYTES = 8 * 1024**2
+
+
+class TransferView(Protocol):
+    """Shows what is happening to files, one after the other."""
+
+    def began(self, verb: str, name: str, total_bytes: int) -> None:
+        """A file is now being fetched or hashed."""
+        ...
+
+    def at(self, position_bytes: int) -> None:
+        """So much of it is done."""
+        ...
+
+    def ended(self) -> None:
+        """It is done, or given up."""
+        ...
+
+
+class Digests:
+    """The hashes of one file, as its bytes pass by: SHA-256, and git's SHA-1 where the hub knows no other.
+
+    Source: git hashes `blob`, the size, a zero byte and the content
+    (https://git-scm.com/book/en/v2/Git-Internals-Git-Objects).
+    """
+
+    def __init__(self, remote: RemoteFile) -> None:
+        self._remote = remote
+        self._sha256 = hashlib.sha256()
+        self._git_sha1 = hashlib.sha1(f"blob {remote.size_bytes}\0".encode(), usedforsecurity=False)
+
+    def update(self, chunk: bytes) -> None:
+        """Take more of the file."""
+        self._sha256.update(chunk)
+        if self._remote.sha256 is None:
+            self._git_sha1.update(chunk)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what has passed."""
+        return self._sha256.hexdigest()
+
+    @property
+    def compared(self) -> tuple[str, str | None]:
+        """The hash of what has passed, and the hub's."""
+        if self._remote.sha256 is not None:
+            return self.sha256, self._remote.sha256
+        return self._git_sha1.hexdigest(), self._remote.git_sha1
+
+
+def part_of(destination: Path, remote: RemoteFile) -> Path:
+    """Where a file lies until it is whole; the hash in its name keeps versions of it apart."""
+    return destination.with_name(f"{destination.name}.{(remote.sha256 or remote.git_sha1 or '')[:12]}.part")
+
+
+def hash_file(path: Path, remote: RemoteFile, view: TransferView) -> Digests:
+    """The hashes of a file on disk.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    view.began("checking", remote.name, remote.size_bytes)
+    try:
+        with path.open("rb") as file:
+            return _hash_open(file, remote, view)
+    finally:
+        view.ended()
+
+
+def fetch_file(
+    hub: Hub, repository: RemoteRepository, remote: RemoteFile, destination: Path, view: TransferView
+) -> str:
+    """Fetch one file, or the rest of it, and give it its name once its hash is the hub's.
+
+    Returns:
+        Its SHA-256.
+
+    Raises:
+        DownloadError: The hub refuses it, its content is wrong, or the disk fails. What came so far stays, unless it
+            is wrong.
+    """
+    part = part_of(destination, remote)
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with _open_alone(part) as file:
+            view.began("fetching", remote.name, remote.size_bytes)
+            try:
+                digests = _hash_open(file, remote, view)
+                digests = _fetch_rest(hub, repository, remote, file, digests, view)
+            finally:
+                view.ended()
+            _verify(digests, remote, part)
+            publish(part, destination)
+    except OSError as error:
+        problem = Problem(str(destination), "this file cannot be written", error.strerror or str(error))
+        raise DownloadError([problem]) from error
+    for older in destination.parent.glob(f"{destination.name}.*.part"):
+        older.unlink()  # of another version; nobody will ask for the rest of it
+    return digests.sha256
+
+
+def _fetch_rest(
+    hub: Hub, repository: RemoteRepository, remote: RemoteFile, file: BinaryIO, digests: Digests, view: TransferView
+) -> Digests:
+    patience = Patience(hub, repository.repo_id, remote.name)
+    position = file.tell()
+    patience.progressed(position)
+    while position < remote.size_bytes:
+        try:
+            with hub.stream(repository, remote.name, position) as (start, chunks):
+                if start != position:
+                    hub.say(f"{remote.name}: the server does not go on at byte {position}; starting over")
+                    file.truncate(0)
+                    file.seek(0)
+                    digests, position = Digests(remote), 0
+                for chunk in chunks:
+                    file.write(chunk)
+                    digests.update(chunk)
+                    position += len(chunk)
+                    patience.progressed(position)
+                    view.at(position)
+            if position < remote.size_bytes:
+                patience.bear(ConnectionError("the answer ended early"))
+        except HUB_ERRORS as error:
+            patience.bear(error)
+    file.flush()
+    return digests
+
+
+def _hash_open(file: BinaryIO, remote: RemoteFile, view: TransferView) -> Digests:
+    """Hash an open file from its start; leaves it at its end."""
+    digests, position = Digests(remote), 0
+    file.seek(0)
+    while chunk := file.read(READ_BYTES):
+        digests.update(chunk)
+        position += len(chunk)
+        view.at(position)
+    return digests
+
+
+def _verify(digests: Digests, remote: RemoteFile, part: Path) -> None:
+    got, expected = digests.compared
+    if got != expected:
+        part.unlink()
+        raise DownloadError(
+            [
+                Problem(
+                    remote.name,
+                    "what came is not what the hub says, and was deleted",
+                    got=f"hash {got}",
+                    expected=expected,
+                    next_step=f"{GO_ON} If it fails again, look for a proxy that changes content.",
+                )
+            ]
+        )
+
+
+@contextlib.contextmanager
+def _open_alone(part: Path) -> Generator[BinaryIO]:
+    """A partial file, open for reading and writing, that no other process writes to."""
+    with part.open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            problem = Problem(str(part), "another process is downloading this file", next_step="Wait for it.")
+            raise DownloadError([problem]) from error
+        yield file

@@ -1,0 +1,186 @@
+"""`init-manifest` through the real command line: what it writes must be valid, and a rerun must be the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sana_wm.camera.dialects import action_trajectory
+from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.launcher.preflight import check_manifest
+from sana_wm.manifest.loading import load_manifest
+from sana_wm.manifest.portable import portable_json
+from sana_wm.video.encoder import VideoEncoder
+
+Write = Callable[..., Path]
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def init(
+    sana_wm: Cli, picture: Path, tmp_path: Path, tiny_models: dict[str, dict[str, Any]]
+) -> Callable[..., dict[str, Any]]:
+    """Run `init-manifest` on the picture with the tiny checkpoint; returns what it wrote."""
+    model = tiny_models["original"]
+
+    def run(*arguments: object, layout: str = "original") -> dict[str, Any]:
+        root = ["--model-root", tiny_models[layout]["root"]]
+        gemma = ["--gemma-root", model["gemma_root"]] if layout == "original" else []
+        out = tmp_path / "manifest.json"
+        code, _, err = sana_wm("init-manifest", picture, *root, *gemma, "-o", out, "--force", *arguments)
+        assert code == 0, err
+        code, _, err = sana_wm("validate-manifest", out)
+        assert code == 0, err
+        return json.loads(out.read_text()) | {"said": err}
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("preset", "num_frames", "steps"), [("draft", 25, 4), ("standard", 161, 30), ("author-defaults", 321, 60)]
+)
+def test_a_picture_and_a_prompt_are_enough(
+    init: Callable[..., dict[str, Any]], preset: str, num_frames: int, steps: int
+) -> None:
+    data = init("--prompt", "A road.", "--fov-deg", "90", "--preset", preset)
+    assert data["$schema"].endswith("manifest.schema.json")
+    assert data["video"]["num_frames"] == num_frames
+    assert data["stage1"]["num_inference_steps"] == steps
+    assert data["camera"]["action"] == f"w-{num_frames - 1}"
+    assert data["camera"]["intrinsics"] == pytest.approx([100, 100, 100, 60]), "of a picture of 200x120"
+    assert data["input"]["image"] == "picture.png", "relative to the manifest"
+
+
+@pytest.mark.parametrize(("action", "num_frames"), [("w-8", 9), ("w-20", 17), ("w-24", 25), ("w-80", 25)])
+def test_the_length_is_what_the_path_gives(init: Callable[..., dict[str, Any]], action: str, num_frames: int) -> None:
+    data = init("--prompt", "A road.", "--fov-deg", "90", "--action", action)
+    assert data["video"]["num_frames"] == num_frames
+
+
+def test_poses_layout_and_intrinsics_are_taken_as_they_are(init: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    (tmp_path / "inputs").mkdir()
+    np.save(tmp_path / "inputs" / "poses.npy", action_trajectory("w-16").c2w)
+    (tmp_path / "prompt.txt").write_text("A road.")
+    data = init(
+        *("--prompt-file", tmp_path / "prompt.txt", "--intrinsics", "160,161,100,60"),
+        *("--poses", tmp_path / "inputs" / "poses.npy"),
+        layout="diffusers",
+    )
+    assert data["model"]["layout"] == "diffusers"
+    assert data["camera"] == {"poses": "inputs/poses.npy", "intrinsics": [160, 161, 100, 60]}
+    assert (data["input"]["prompt_file"], data["video"]["num_frames"]) == ("prompt.txt", 17)
+
+
+def test_roots_are_named_by_variable_and_unset_ones_are_said(
+    sana_wm: Cli, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SANA_WM_MODEL_ROOT", "/weights")
+    monkeypatch.delenv("SANA_GEMMA_2_2B_IT_ROOT", raising=False)
+    out = tmp_path / "m.json"
+    code, _, err = sana_wm("init-manifest", picture, "--prompt", "costs ${5}", "--fov-deg", "60", "-o", out)
+    assert code == 0
+    model = json.loads(out.read_text())["model"]
+    assert model["root"] == "${SANA_WM_MODEL_ROOT}"
+    assert "SANA_GEMMA_2_2B_IT_ROOT is not set" in err
+    assert "SANA_WM_MODEL_ROOT is not set" not in err
+    manifest = load_manifest(out, {"SANA_WM_MODEL_ROOT": "/weights", "SANA_GEMMA_2_2B_IT_ROOT": "/gemma"})
+    assert manifest.input.prompt == "costs ${5}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--prompt", "p"), "the picture's field of view is not known; got the picture holds no EXIF data"),
+        (("--fov-deg", "70"), "no prompt is given"),
+        (("--prompt", " ", "--fov-deg", "70"), "no prompt is given"),
+        (("--prompt", "p", "--prompt-file", "f", "--fov-deg", "70"), "exclude each other"),
+        (("--prompt", "p", "--fov-deg", "70", "--action", ""), "the action string is empty"),
+        (("--prompt", "p", "--fov-deg", "70", "--action", "w-7"), "the camera path is too short"),
+        (("--prompt", "p", "--fov-deg", "70", "--action", "w-8", "--poses", "p.npy"), "exclude each other"),
+        (("--prompt", "p", "--fov-deg", "70", "--preset", "quick"), "--preset names none; got 'quick'"),
+        (("--prompt", "p", "--intrinsics", "1,2,3"), "expected fx,fy,cx,cy or a .npy file"),
+        (("--prompt", "p", "--from", "video.mp4"), "--from takes everything"),
+    ],
+)
+def test_bad_usage_is_refused_and_nothing_is_written(
+    sana_wm: Cli, picture: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    out = tmp_path / "m.json"
+    code, _, err = sana_wm("init-manifest", picture, *arguments, "-o", out)
+    assert code == 2
+    assert said in err
+    assert not out.exists()
+
+
+def test_a_manifest_that_is_there_stays(sana_wm: Cli, picture: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.json"
+    out.write_text("mine")
+    code, _, err = sana_wm("init-manifest", picture, "--prompt", "p", "--fov-deg", "70", "-o", out)
+    assert (code, out.read_text()) == (2, "mine")
+    assert "add --force" in err
+
+
+@pytest.fixture
+def earlier_run(write_manifest: Write) -> RunDirectory:
+    """A run directory with its manifest, and the video that this run would leave."""
+    manifest = check_manifest(load_manifest(write_manifest(input__prompt="costs $${5}\nand more"), {}))
+    run = RunDirectory(Path(manifest.output_dir))
+    run.path.mkdir()
+    run.write_manifest(manifest)
+    text = portable_json(manifest, Path.home())
+    assert text is not None
+    with VideoEncoder(run.video_file, width=64, height=32, fps=16, metadata={"manifest": text}) as encoder:
+        encoder.put(np.zeros((2, 32, 64, 3), dtype=np.uint8))
+    return run
+
+
+@pytest.mark.parametrize("source", ["run", "video"])
+def test_a_rerun_resolves_to_the_manifest_that_made_it(
+    sana_wm: Cli, earlier_run: RunDirectory, tmp_path: Path, source: str
+) -> None:
+    out = tmp_path / "again.json"
+    path = earlier_run.path if source == "run" else earlier_run.video_file
+    code, _, err = sana_wm("init-manifest", "--from", path, "-o", out)
+    assert (code, err) == (0, "")
+    assert check_manifest(load_manifest(out, {})) == earlier_run.read_manifest()
+
+
+def test_inputs_that_changed_since_are_named(
+    sana_wm: Cli, earlier_run: RunDirectory, picture: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved.png"
+    moved.write_bytes(picture.read_bytes())
+    picture.write_bytes(picture.read_bytes() + b"x")
+    arguments = ("--from", earlier_run.video_file, "-o", tmp_path / "again.json", "--force")
+    assert f"input.image: {picture} is not the file that the run used" in sana_wm("init-manifest", *arguments)[2]
+    assert sana_wm("init-manifest", moved, *arguments)[2] == ""
+    assert json.loads((tmp_path / "again.json").read_text())["input"]["image"] == str(moved)
+    picture.unlink()
+    assert f"input.image: {picture} is not there" in sana_wm("init-manifest", *arguments)[2]
+
+
+def test_a_video_of_another_program_is_refused(sana_wm: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "other.mp4"
+    with VideoEncoder(path, width=64, height=32, fps=16) as encoder:
+        encoder.put(np.zeros((2, 32, 64, 3), dtype=np.uint8))
+    code, _, err = sana_wm("init-manifest", "--from", path, "-o", tmp_path / "m.json")
+    assert code == 2
+    assert "carries no manifest" in err
+    assert sana_wm("init-manifest", "--from", tmp_path / "nowhere.mp4", "-o", tmp_path / "m.json")[0] == 4
+
+
+def test_a_run_directory_is_where_the_user_stands_not_where_the_manifest_lies(
+    sana_wm: Cli, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "manifests").mkdir()
+    out = tmp_path / "manifests" / "m.json"
+    arguments = ("--prompt", "p", "--fov-deg", "70", "--output-dir", "runs/a", "-o", out)
+    assert sana_wm("init-manifest", picture, *arguments)[0] == 0
+    roots = {"SANA_WM_MODEL_ROOT": "/weights", "SANA_GEMMA_2_2B_IT_ROOT": "/gemma"}
+    assert load_manifest(out, roots).output_dir == str(tmp_path / "runs" / "a")

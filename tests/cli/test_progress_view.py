@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pty
+import select
+from dataclasses import replace
+
+import pytest
+
+from sana_wm.cli.figures import format_seconds
+from sana_wm.cli.progress_view import LiveView, PlainView, describe_run, make_view
+from sana_wm.launcher.snapshot import RunError, RunSnapshot, StageSnapshot
+
+
+def test_the_whole_run_stands_in_a_few_lines(half_way: RunSnapshot) -> None:
+    assert describe_run(half_way) == [
+        "demo: running, 12 m 05 s elapsed, about 2 h 10 m left",
+        "+ stage1      done in 10 m 50 s",
+        "> refiner     transformer 4/14, 21.30 s/step, 3 m 33 s to its last step",
+        ". vae_decode  to come, about 5 m 00 s",
+        "memory        [########................] 31.0 of 96.0 GiB",
+        "preview       /runs/demo/previews/0060.png",
+    ]
+
+
+def test_what_is_not_counted_is_said(half_way: RunSnapshot) -> None:
+    partly = replace(half_way, not_counted=("vae_decode vae decoder",))
+    assert "at least 2 h 10 m left, without vae_decode vae decoder" in describe_run(partly)[0]
+    guessed = replace(half_way, guessed=("vae_decode vae decoder",))
+    assert describe_run(guessed)[0].endswith("about 2 h 10 m left, in part guessed")
+    assert "time left not known yet" in describe_run(replace(half_way, remaining_s=None))[0]
+
+
+def test_a_name_from_a_manifest_cannot_steer_the_terminal(half_way: RunSnapshot) -> None:
+    assert "\x1b" not in "".join(describe_run(replace(half_way, name="\x1b[2Jdemo")))
+
+
+def test_the_end_is_told_with_its_reason_or_its_result(half_way: RunSnapshot) -> None:
+    stopped = replace(half_way.stages[1], state="stopped")
+    stages = (half_way.stages[0], stopped, half_way.stages[2])
+    failed = replace(half_way, state="failed", remaining_s=None, stages=stages, error=RunError("over the cap", 5))
+    assert describe_run(failed)[2].startswith("! refiner     stopped after 1 m 15 s in transformer 4/14")
+    assert describe_run(failed)[0] == "demo: failed, 12 m 05 s elapsed"
+    assert describe_run(failed)[-1] == "error         over the cap"
+    assert describe_run(replace(half_way, state="finished", video="/v.mp4"))[-1] == "video         /v.mp4"
+
+
+def test_plain_lines_come_with_each_phase_each_end_and_every_ten_seconds(half_way: RunSnapshot) -> None:
+    stream, now = io.StringIO(), [100.0]
+    view = PlainView(stream, clock=lambda: now[0])
+    for at_s, step in ((100.0, 4), (101.0, 5), (109.0, 6), (110.5, 7), (111.0, 14), (112.0, 14)):
+        now[0] = at_s
+        view("progress", replace(half_way, step=step))
+    view("stopping", replace(half_way, note="stopping: its step ends first"))
+    view("stage_ended", replace(half_way, stages=(StageSnapshot("stage1", "done", 650.0), *half_way.stages[1:])))
+    lines = stream.getvalue().splitlines()
+    assert [line.split("transformer ")[1].split(",")[0] for line in lines[:3]] == ["4/14", "7/14", "14/14"]
+    assert "about 2 h 10 m left" in lines[0]
+    assert "31.0 of 96.0 GiB" in lines[0]
+    assert lines[3].startswith("refiner: stopping")
+    assert lines[4] == "stage1: done in 10 m 50 s"
+    assert len(lines) == 5
+
+
+def test_a_terminal_gets_the_live_view_and_a_closed_one_does_not_end_the_run(half_way: RunSnapshot) -> None:
+    master, slave = pty.openpty()
+    with open(slave, "w") as terminal:  # noqa: PTH123  (a descriptor has no path)
+        view = make_view(terminal)
+        assert isinstance(view, LiveView)
+        with view:
+            view("progress", half_way)
+        drawn = b""
+        while b"vae_decode" not in drawn:
+            assert select.select([master], [], [], 5)[0], drawn
+            drawn += os.read(master, 65536)
+    os.close(master)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with contextlib.suppress(BrokenPipeError), open(writer, "w") as gone:  # noqa: PTH123
+        plain = make_view(gone)
+        assert isinstance(plain, PlainView)
+        plain("progress", half_way)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 m 00 s"), (3599.6, "1 h 00 m"), (86400.0, "24 h 00 m")],
+)
+def test_seconds_in_words(seconds: float, words: str) -> None:
+    assert format_seconds(seconds) == words

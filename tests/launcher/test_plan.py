@@ -1,0 +1,171 @@
+"""The plan of a run: what fits, how long it takes, and what this machine remembers of earlier runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sana_wm.errors import MemoryCapError
+from sana_wm.handoff.run_directory import STAGES, RunDirectory
+from sana_wm.launcher.history import History, PhaseTime
+from sana_wm.launcher.plan import find_device, plan_run, require_fit
+from sana_wm.launcher.progress import STARTING
+from sana_wm.launcher.remedies import Overrun, remedy
+from sana_wm.manifest.loading import load_manifest
+from sana_wm.manifest.model import Manifest
+from sana_wm.planning.device import Device
+
+GIB = 1024**3
+MAC = Device("mps", "Apple M3 Max", 48 * GIB, "2.13.0")
+
+
+@pytest.fixture
+def manifest(write_manifest: Callable[..., Path]) -> Manifest:
+    return load_manifest(write_manifest(), {})
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    return History(tmp_path / "cache" / "history.jsonl")
+
+
+def command_line(*arguments: object, cache: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "HOME": str(cache)}
+    command = [sys.executable, "-m", "sana_wm", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_times_are_guesses_until_something_like_it_ran(manifest: Manifest, history: History) -> None:
+    guessed = plan_run(manifest, STAGES, MAC, history)
+    assert not any(phase.measured for phase in guessed.phases)
+    phases = [(phase.stage, phase.phase) for phase in guessed.phases]
+    assert phases[:4] == [
+        ("stage1", STARTING),
+        ("stage1", "text_encoder"),
+        ("stage1", "vae_encoder"),
+        ("stage1", "transformer"),
+    ]
+    history.add(
+        [PhaseTime(MAC.name, "bfloat16", stage, phase, 1e-3 * (phase != STARTING), 7.0) for stage, phase in phases]
+    )
+    measured = plan_run(manifest, STAGES, MAC, history)
+    assert measured.is_measured
+    assert measured.phases[0].seconds == 7.0
+    # Another machine has learned nothing from it.
+    assert not plan_run(manifest, STAGES, Device("mps", "Apple M1", 48 * GIB, "2.13.0"), history).is_measured
+
+
+def test_the_nearest_time_is_scaled_by_the_arithmetic(history: History) -> None:
+    def add(tflop: float, seconds: float, source: str = "run") -> None:
+        history.add([PhaseTime("M3", "bfloat16", "stage1", "transformer", tflop, seconds, source)])
+
+    def seconds(tflop: float) -> float | None:
+        return history.seconds("M3", "bfloat16", "stage1", "transformer", tflop)
+
+    assert seconds(10.0) is None
+    add(10.0, 1.0)
+    add(1000.0, 500.0)
+    assert seconds(20.0) == pytest.approx(2.0)
+    assert seconds(2000.0) == pytest.approx(1000.0)
+    add(1000.0, 400.0)
+    assert seconds(1000.0) == pytest.approx(400.0)  # the newest of equals
+    add(1000.0, 300.0, "bench")
+    assert seconds(1000.0) == pytest.approx(400.0)  # a run counts before a benchmark of the same size
+    add(5000.0, 1500.0, "bench")
+    assert seconds(5000.0) == pytest.approx(1500.0)
+
+
+def test_a_line_that_was_cut_off_costs_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    history = History(path)
+    time = PhaseTime("M3", "bfloat16", "stage1", "transformer", 1.0, 2.0)
+    history.add([time])
+    path.write_text(path.read_text() + '{"device": "M3", "dty')
+    assert history.read() == [time]
+
+
+def test_a_benchmark_is_remembered(history: History) -> None:
+    report = json.loads((Path(__file__).parents[2] / "reports" / "bench" / "stage1-h200.json").read_text())
+    history.add_bench({**report, "device_name": report["hardware"]})
+    assert history.seconds("NVIDIA H200", "bfloat16", "stage1", "transformer", 584.665489408) == pytest.approx(
+        1.7187, abs=1e-3
+    )
+
+
+def test_what_does_not_fit_is_refused_and_named(write_manifest: Callable[..., Path], history: History) -> None:
+    manifest = load_manifest(write_manifest(memory__cap_gib=1.0), {})
+    plan = plan_run(manifest, STAGES, MAC, history)
+    assert not plan.fits
+    assert plan.smallest_cap_gib == 2
+    with pytest.raises(MemoryCapError, match=r"stage1, text_encoder.*raise memory\.cap_gib to 2") as caught:
+        require_fit(plan)
+    assert caught.value.exit_code == 5
+
+
+def test_a_cpu_is_described_without_torch() -> None:
+    device = find_device("cpu")
+    assert device.kind == "cpu"
+    assert device.memory_bytes > GIB
+
+
+def test_torch_is_asked_for_what_only_it_knows() -> None:
+    done = subprocess.run([sys.executable, "-m", "sana_wm.runtime", "cpu"], capture_output=True, text=True, check=True)
+    asked, described = Device(**json.loads(done.stdout)), find_device("cpu")
+    assert (asked.kind, asked.name, asked.memory_bytes) == (described.kind, described.name, described.memory_bytes)
+    missing = subprocess.run(
+        [sys.executable, "-m", "sana_wm.runtime", "mps"], capture_output=True, text=True, check=False
+    )
+    assert missing.returncode == 2
+    assert "device mps is not available" in missing.stderr
+
+
+def test_a_stage_over_its_cap_is_told_what_would_fit(write_manifest: Callable[..., Path]) -> None:
+    manifest = load_manifest(write_manifest(memory__cap_gib=3.0), {})
+    run = RunDirectory(Path("/runs/road"))
+    device = Device("cuda", "card", 8 * GIB, "2.13.0")
+    # A tiny network cannot be planned 0.1 GiB leaner than the next to nothing that it takes.
+    said = remedy(manifest, run, Overrun("transformer", int(3.1 * GIB), device))
+    assert "Nothing in this phase can be made smaller" in said
+    assert "sana-wm resume /runs/road --cap-gib 3.3" in said
+    assert remedy(manifest, run, Overrun("starting", 4 * GIB, None)).startswith(
+        "Go on with: sana-wm resume /runs/road --cap-gib 4.2"
+    )
+
+
+def test_the_command_line_plans_refuses_and_on_demand_tries(
+    write_manifest: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = write_manifest()
+    plain = command_line("plan", path, cache=tmp_path)
+    assert plain.returncode == 0, plain.stderr
+    assert "both prompts at once" in plain.stdout
+    assert "is a guess" in plain.stdout
+    data = json.loads(command_line("plan", path, "--json", cache=tmp_path).stdout)
+    assert data["fits"] is True
+    assert data["peak_bytes"] == max(phase["used_bytes"] for phase in data["phases"])
+    tight = command_line("plan", path, "--cap-gib", "0.9", cache=tmp_path)
+    assert tight.returncode == 5
+    assert "DOES NOT FIT. To make it fit, raise memory.cap_gib to 2" in tight.stdout
+
+    path = write_manifest(memory__cap_gib=0.9)
+    refused = command_line("run-pipeline", path, cache=tmp_path)
+    assert refused.returncode == 5
+    assert "--accept-over-cap" in refused.stderr
+    run = RunDirectory(Path(load_manifest(path, {}).output_dir))
+    assert not run.path.exists()
+    tried = command_line("run-pipeline", path, "--accept-over-cap", cache=tmp_path)
+    assert tried.returncode == 0, tried.stderr  # half a GiB more was kept back than a stage of this size takes
+    assert "warning: the run will not fit" in tried.stderr
+    assert run.video_file.exists()
+    again = command_line("plan", path, "--cap-gib", "96", cache=tmp_path)
+    assert "from this machine's own runs" in again.stdout
+    resumed = command_line("resume", run.path, "--cap-gib", "5", "--budget-gib", "2", cache=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    memory = run.read_manifest().memory
+    assert (memory.cap_gib, memory.budget_gib) == (5.0, 2.0)

@@ -1,0 +1,133 @@
+"""Forecasts of the released model against what was measured on a card, and what is said when something does not fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sana_wm.errors import MemoryCapError
+from sana_wm.planning.device import Device
+from sana_wm.planning.fit import fits, forecast_phases, largest_num_frames, smallest_cap_gib
+from sana_wm.planning.forecast import PhaseForecast, RunForecaster
+
+GIB = 1024**3
+M3_MAX = Device("mps", "Apple M3 Max", 96 * GIB, "2.13.0")
+H200 = Device("cuda", "NVIDIA H200", 140 * GIB, "2.11.0")
+Run = Callable[..., RunForecaster]
+REPORTS = Path(__file__).resolve().parents[2] / "reports" / "bench"
+
+
+def rows(name: str) -> list[dict[str, Any]]:
+    """What a benchmark measured of our engines."""
+    report = json.loads((REPORTS / f"{name}.json").read_text())
+    return [row for row in report["rows"] if row["engine"] == "sana_wm"]
+
+
+def phase(run: RunForecaster, stage: str, name: str, budget_bytes: int) -> PhaseForecast:
+    plan = next(plan for planned, phase, plan in run.planners() if (planned, phase) == (stage, name))
+    return plan(budget_bytes)
+
+
+def assert_close(predicted_bytes: int, measured_bytes: int) -> None:
+    """Within ten percent, and never under by more than five."""
+    assert 0.95 * measured_bytes <= predicted_bytes <= 1.1 * measured_bytes
+
+
+@pytest.mark.parametrize(
+    ("row", "working_set_bytes"),
+    [(row, 96 * GIB) for row in rows("stage1-h200")] + [(row, 5 * GIB) for row in rows("stage1-h200-5gib")],
+    ids=lambda value: value["latent_frames"] if isinstance(value, dict) else value // GIB,
+)
+def test_stage1_as_measured(full_size_run: Run, row: dict[str, Any], working_set_bytes: int) -> None:
+    run = full_size_run(H200, 8 * row["latent_frames"] - 7, 96)
+    forecast = phase(run, "stage1", "transformer", row["weights_bytes"] + working_set_bytes)
+    assert forecast.weights_bytes == pytest.approx(row["weights_bytes"], rel=0.001)
+    assert forecast.plan["guidance_passes"] == row["plan"]["guidance_passes"]
+    assert_close(run.used_bytes(forecast), row["peak_bytes"])
+
+
+@pytest.mark.parametrize("row", [row for row in rows("refiner-h200") if "latent_frames" in row], ids=str)
+def test_the_refiner_as_measured(full_size_run: Run, row: dict[str, Any]) -> None:
+    run = full_size_run(H200, 321, 96)
+    budget_bytes = int(row["budget_gib"] * GIB) if "budget_gib" in row else 96 * GIB
+    forecast = phase(run, "refiner", "transformer", budget_bytes)
+    assert forecast.plan["mode"] == row["plan"]["mode"]
+    assert forecast.plan["resident_blocks"] == row["plan"].get("resident_blocks", 48)
+    assert_close(run.used_bytes(forecast), row["peak_bytes"])
+
+
+def test_the_refiners_text_as_measured(full_size_run: Run) -> None:
+    row = next(row for row in rows("refiner-h200") if "Gemma-3" in row.get("notes", ""))
+    run = full_size_run(H200, 321, 16)
+    assert_close(run.used_bytes(phase(run, "refiner", "connectors", 16 * GIB)), row["peak_bytes"])
+    streamed = phase(run, "refiner", "text_encoder", 16 * GIB)
+    assert streamed.plan == {"mode": "streamed"}
+    # Only six of its layers were run, each by itself on the device: the peak is that of all 48.
+    assert streamed.device_bytes >= 0.95 * 625026048
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in rows("decode-h200") if row["plan"]["implementation"] == "channels_last"], ids=str
+)
+def test_the_decoder_as_measured(full_size_run: Run, row: dict[str, Any]) -> None:
+    run = full_size_run(H200, 8 * row["latent_frames"] - 7, 96)
+    forecast = phase(run, "vae_decode", "vae_decoder", int(row["budget_gib"] * GIB))
+    assert list(forecast.plan["steps"]) == row["plan"]["steps"]
+    assert_close(run.used_bytes(forecast), row["peak_bytes"])
+
+
+@pytest.mark.parametrize("cap_gib", [96, 48, 24, 16])
+@pytest.mark.parametrize("frames", [161, 321, 961])
+@pytest.mark.parametrize("device", [M3_MAX, H200], ids=["mps", "cuda"])
+def test_the_released_model_fits_every_cap_from_16_gib_up(
+    full_size_run: Run, device: Device, frames: int, cap_gib: int
+) -> None:
+    run = full_size_run(device, frames, cap_gib)
+    for forecast in forecast_phases(run):
+        assert run.used_bytes(forecast) <= 0.97 * cap_gib * GIB, forecast
+
+
+def test_engines_choose_by_the_cap(full_size_run: Run) -> None:
+    def modes(cap_gib: int) -> list[str]:
+        return [forecast.mode for forecast in forecast_phases(full_size_run(M3_MAX, 961, cap_gib))]
+
+    ample, tight = modes(96), modes(16)
+    assert ample[3] == "resident"
+    assert ample[5] == "resident, 48 of 48 blocks stay"
+    assert tight[2].startswith("one prompt at a time") or "of 121 latent frames" in tight[2]
+    assert tight[3] == "streamed, one of 48 layers at a time"
+    assert tight[5].startswith("streamed, ")
+
+
+def test_what_does_not_fit_names_the_largest_setting_that_would(full_size_run: Run) -> None:
+    small = Device("mps", "Apple M2", 11 * GIB, "2.13.0")
+    run = full_size_run(small, 961, 16, refiner__enabled=False)
+    assert not fits(run)
+    frames = largest_num_frames(run)
+    assert frames is not None
+    assert 321 < frames < 961
+    assert fits(run.with_num_frames(frames))
+    assert not fits(run.with_num_frames(frames + 8))
+    # The device is what is too small, so no cap helps.
+    assert smallest_cap_gib(run) is None
+
+
+def test_the_smallest_cap_is_the_smallest(full_size_run: Run) -> None:
+    run = full_size_run(M3_MAX, 321, 4)
+    cap_gib = smallest_cap_gib(run)
+    assert cap_gib is not None
+    assert fits(run.with_cap_gib(cap_gib))
+    assert not fits(run.with_cap_gib(cap_gib - 1))
+    assert largest_num_frames(run) is None
+    with pytest.raises(MemoryCapError):
+        forecast_phases(run)
+
+
+def test_a_budget_below_the_cap_is_kept(full_size_run: Run) -> None:
+    tight = full_size_run(M3_MAX, 961, 96, memory__budget_gib=15.0)
+    assert tight.budget_bytes == 15 * GIB
+    assert max(one.device_bytes + one.host_bytes for one in forecast_phases(tight)) <= 15 * GIB

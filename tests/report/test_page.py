@@ -1,0 +1,164 @@
+"""The page as text: what it says, and that nothing in a run can become markup."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.report.facts import gather_facts
+
+VOID = {"meta", "link", "img", "br", "input"}
+
+
+class Elements(HTMLParser):
+    """All elements and attributes of a page, and whether they are closed in the right order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@pytest.fixture
+def copy(made_run: RunDirectory, tmp_path: Path) -> RunDirectory:
+    shutil.copytree(made_run.path, tmp_path / "run")
+    return RunDirectory(tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def page(made_page: Path) -> Elements:
+    return Elements(made_page.read_text(encoding="utf-8"))
+
+
+def words_of(page: Elements) -> str:
+    return " ".join(" ".join(page.words).split())
+
+
+def test_the_page_is_whole_needs_nothing_and_runs_nothing(page: Elements) -> None:
+    assert not {"script", "iframe", "object", "form"} & set(page.names)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    addresses = [value or "" for name, value in page.attributes if name in ("src", "href", "poster", "xlink:href")]
+    assert [address[:16] for address in addresses if not address.startswith(("data:", "#"))] == []
+    assert {"video", "img", "svg"} <= set(page.names)
+
+
+def test_nothing_in_a_prompt_or_a_name_becomes_markup(page: Elements, made_run: RunDirectory) -> None:
+    manifest = made_run.read_manifest()
+    assert manifest.input.prompt is not None
+    assert manifest.input.prompt in page.words
+    assert manifest.name in page.words
+    assert "i" not in page.names  # the name is `street <i>at</i> dawn`
+    assert not [value for _, value in page.attributes if value and "alert" in value]
+
+
+def test_identifiers_on_the_page_are_its_own(page: Elements) -> None:
+    identifiers = [value for name, value in page.attributes if name == "id"]
+    assert len(identifiers) == len(set(identifiers))
+    referred = {value for name, value in page.attributes if name == "xlink:href" and value and value.startswith("#")}
+    assert referred
+    assert referred <= {f"#{value}" for value in identifiers}
+
+
+def test_everything_of_the_run_is_said(page: Elements) -> None:
+    words = words_of(page)
+    assert words.count("Every output, input and setting matches the receipt.") == 3
+    assert "process: peak 44.0 GiB, refiner transformer" in words
+    assert "refiner 44.0 GiB 40.0 GiB 0 0" in words
+    assert "at least 80.0 GiB left, its swap grew by at most 0" in words
+    assert "1 earlier one of the same work" in words
+    assert "every frame is finite and within 0.02 to 20.0" in words
+    assert "torch 2.14.1" in words
+    assert '"num_frames": 57' in words
+
+
+def rewrite(path: Path, before: str, after: str) -> None:
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+
+@pytest.mark.parametrize(
+    ("stage", "damage", "said"),
+    [
+        (2, lambda run: run.video_file.write_bytes(b"other"), "video.mp4 has 5 bytes, its receipt says"),
+        (2, lambda run: run.video_file.unlink(), "video.mp4 is missing"),
+        (1, lambda run: run.receipt_file("refiner").unlink(), "no receipt: the stage is not done"),
+        (0, lambda run: run.receipt_file("stage1").write_text("{"), "stage1.json is damaged"),
+        (
+            0,
+            lambda run: rewrite(run.manifest_file, '"seed": 42', '"seed": 43'),
+            "another setting: stage1.seed: 42 -> 43",
+        ),
+        (
+            1,
+            lambda run: rewrite(run.receipt_file("stage1"), '"sha256": "', '"sha256": "0'),
+            "its input latents/stage1.safetensors is not the one it was made from",
+        ),
+    ],
+)
+def test_what_does_not_match_a_receipt_is_found(
+    copy: RunDirectory, stage: int, damage: Callable[[RunDirectory], object], said: str
+) -> None:
+    assert [facts.findings for facts in gather_facts(copy).stages] == [(), (), ()]
+    damage(copy)
+    assert any(said in finding for finding in gather_facts(copy).stages[stage].findings)
+
+
+def test_a_page_is_written_of_whatever_is_left_and_says_what_is_missing(
+    copy: RunDirectory, sana_wm: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    copy.video_file.unlink()
+    copy.contact_sheet_file.unlink()
+    copy.stage1_file.unlink()
+    copy.refined_file.write_bytes(b"half")
+    copy.receipt_file("vae_decode").unlink()
+    copy.metrics_file.write_text("[")
+    shutil.rmtree(copy.path / "events")
+    rewrite(copy.manifest_file, '"action": "w-30,jw-10,w-16"', '"action": "w-8"')
+    page = tmp_path / "out" / "page.html"
+    code, out, err = sana_wm("report", copy.path, "-o", page)
+    assert code == 0, err
+    assert str(page) in out
+    assert (tmp_path / "out" / "memory.png").is_file()
+    words = words_of(Elements(page.read_text(encoding="utf-8")))
+    for said in (
+        "Not finished",
+        "There is no video.mp4 yet.",
+        "There is no contact_sheet.png yet.",
+        "refined.safetensors cannot be read",
+        "no receipt: the stage is not done",
+        "This run has left no memory log",
+        "the camera path has 9 poses; got 57",
+    ):
+        assert said in words
+
+
+def test_a_folder_that_is_no_run_is_refused(sana_wm: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    code, _, err = sana_wm("report", tmp_path)
+    assert code == 4
+    assert "is not a run directory" in err
