@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -97,18 +98,26 @@ def tiny() -> Callable[..., dict[str, Any]]:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, dict[str, Any]]) -> Path:
     """A finished run: 8 latent frames, 8 steps, seven refiner blocks, two video segments. Copy it to change it."""
-    folder = tmp_path_factory.mktemp("finished")
-    manifest = tiny_manifest(draw_picture(folder / "picture.png"), tiny_models["diffusers"])
-    manifest["camera"]["action"] = "w-40,wl-16"
-    manifest["video"]["num_frames"] = 57
-    manifest["video"]["overlay"] = True
-    manifest["stage1"] = {"num_inference_steps": 8, "checkpoint_every": 2, "preview_every": 4}
-    manifest["refiner"] = {"block_size": 1}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    command = [sys.executable, "-m", "sana_wm", "run-pipeline", str(folder / "manifest.json"), "--json-progress"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (folder / "progress.jsonl").write_text(done.stdout)
+    # One for all test processes: it costs half a minute.
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "finished"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / "done").exists():
+            return folder / "run"
+        manifest = tiny_manifest(draw_picture(folder / "picture.png"), tiny_models["diffusers"])
+        manifest["camera"]["action"] = "w-40,wl-16"
+        manifest["video"]["num_frames"] = 57
+        manifest["video"]["overlay"] = True
+        manifest["stage1"] = {"num_inference_steps": 8, "checkpoint_every": 2, "preview_every": 4}
+        manifest["refiner"] = {"block_size": 1}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        command = [sys.executable, "-m", "sana_wm", "run-pipeline", str(folder / "manifest.json"), "--json-progress"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        (folder / "progress.jsonl").write_text(done.stdout)
+        (folder / "done").touch()
     return folder / "run"
 
 

@@ -251,6 +251,16 @@ def test_a_handful_of_each_kind(name: str, tmp_path: Path) -> None:
     try_kind(name, 25, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["manifest", "run manifest", "receipt", "metrics", "safetensors header"])
+def test_json_that_is_nested_too_deeply_is_refused(name: str, tmp_path: Path) -> None:
+    for depth in (500, 900, 100_000):
+        text = b'{"version": ' + b"[" * depth + b"]" * depth + b"}"
+        wrapped = {"manifest": bytes, "safetensors header": safetensors}.get(name, lambda data: seal(data.decode()))
+        (tmp_path / "input").write_bytes(wrapped(text))
+        with contextlib.suppress(SanaWMError):
+            KINDS[name][1](tmp_path / "input")
+
+
 @pytest.mark.long
 def test_thousands_of_each_kind(tmp_path: Path) -> None:
     counts = {}

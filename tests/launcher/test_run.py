@@ -180,14 +180,30 @@ def test_a_bug_in_a_stage_is_in_its_log(run: RunDirectory, resolved: RunManifest
     assert "ZeroDivisionError: a bug in the stage" in run.log_file("stage1").read_text()
 
 
-def test_asking_once_lets_the_stage_save(run: RunDirectory, resolved: RunManifest) -> None:
-    def interrupt_when_running() -> None:
+def interrupt_when_running(run: RunDirectory) -> threading.Thread:
+    def wait_and_interrupt() -> None:
         while not run.events_file("stage1").exists():
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 
-    thread = threading.Thread(target=interrupt_when_running)
+    thread = threading.Thread(target=wait_and_interrupt)
     thread.start()
+    return thread
+
+
+def test_asking_a_stage_that_does_not_listen_yet_is_an_interruption_too(
+    run: RunDirectory, resolved: RunManifest
+) -> None:
+    """A stage needs seconds to load its libraries; found by the kill matrix."""
+    thread = interrupt_when_running(run)
+    with pytest.raises(InterruptedRunError, match=f"sana-wm resume {run.path}"):
+        go(run, resolved, stage1="still_starting")
+    thread.join()
+    assert_resumable(run, resolved)
+
+
+def test_asking_once_lets_the_stage_save(run: RunDirectory, resolved: RunManifest) -> None:
+    thread = interrupt_when_running(run)
     with pytest.raises(InterruptedRunError, match=f"sana-wm resume {run.path}") as caught:
         go(run, resolved, stage1="stops_when_asked")
     thread.join()

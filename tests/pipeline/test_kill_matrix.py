@@ -230,7 +230,7 @@ def test_every_kill_at_every_point_and_at_random_times(
 
     def at_random() -> Trial:
         target, number = dice.choice(TARGETS), dice.choice(SIGNALS)
-        if dice.random() < 0.4:
+        if dice.random() < 0.4 and target != "ffmpeg":  # which works at few of them, and is waited for below
             return Trial(target, number, dice.choice(points))
         return Trial(target, number, delay_s=dice.uniform(0.1, 9.0))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -14,6 +15,9 @@ from pathlib import Path
 
 from sana_wm.errors import HandoffError, RunDirectoryBusyError
 from sana_wm.handoff.run_directory import RunDirectory
+
+#: Between opening the file and locking it, somebody may delete the directory; not often.
+ATTEMPTS = 10
 
 
 @contextmanager
@@ -59,7 +63,7 @@ def holds(run: RunDirectory, lock: int) -> bool:
 
 
 def _open_and_lock(run: RunDirectory) -> int:
-    while True:
+    for _ in range(ATTEMPTS):
         # Never through a link: the file is truncated below.
         lock = os.open(run.lock_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
@@ -76,6 +80,7 @@ def _open_and_lock(run: RunDirectory) -> int:
                 os.close(lock)
             raise
         return lock
+    raise OSError(errno.ESTALE, "its lock file is another one each time it is looked at")
 
 
 def _read_owner(lock_file: Path) -> str:

@@ -60,6 +60,7 @@ class StageProcess:
         self.pid = self._process.pid
         self._events = EventReader(run.events_file(stage))
         self._run, self._lock = run, lock
+        self.asked_to_stop = False
 
     def wait(self, timeout_s: float) -> int | None:
         """The exit code once the process has ended (negative: the signal), `None` after the timeout.
@@ -89,6 +90,7 @@ class StageProcess:
 
     def ask_to_stop(self) -> None:
         """Ask the stage to save and leave."""
+        self.asked_to_stop = True
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGTERM)
 

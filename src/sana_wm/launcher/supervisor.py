@@ -174,6 +174,8 @@ def supervise(
         if stops.count > 1 or grace_is_over:
             process.kill()
     _take_events(process, watch, progress)
+    if code == -signal.SIGTERM and process.asked_to_stop:  # before it could listen, so before it had anything to save
+        code = InterruptedRunError.exit_code
     left_behind = process.kill()
     _raise_for(code, watch, left_behind, run, limits, stops, progress, remedy)
     seconds = time.monotonic() - progress.started_s

@@ -32,6 +32,8 @@ PATH_FIELDS = (
 
 #: A manifest with its prompt has a few thousand; what is larger is another file.
 MAX_BYTES = 16 * 1024**2
+#: The model itself nests three deep.
+MAX_DEPTH = 20
 
 _VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
 
@@ -87,6 +89,7 @@ def _read_json(path: Path) -> Json:
 
     try:
         data = json.loads(_read_text(path), parse_constant=refuse_constant, object_pairs_hook=refuse_duplicates)
+        _refuse_deep(data)
     except OSError as error:
         raise ManifestError(
             [Problem(str(path), "the manifest cannot be read", got=error.strerror, next_step="Check the path.")]
@@ -108,6 +111,17 @@ def _read_text(path: Path) -> str:
     if len(content) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES} bytes")
     return content.decode()
+
+
+def _refuse_deep(data: Any) -> None:
+    """Refuse what would exhaust the stack of whoever walks it."""
+    level = [data]
+    for _ in range(MAX_DEPTH):
+        children = [list(item.values()) if isinstance(item, dict) else item for item in level if item]
+        level = [child for items in children if isinstance(items, list) for child in cast("list[Any]", items)]
+        if not level:
+            return
+    raise ValueError(f"nested more than {MAX_DEPTH} deep")
 
 
 def escape_variables(text: str) -> str:

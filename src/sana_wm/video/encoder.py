@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -190,14 +191,37 @@ def check_codec(codec: str) -> None:
 
 @cache
 def _usable_codecs() -> tuple[str, ...]:
-    listing = subprocess.run([*ffmpeg_command(), "-encoders"], capture_output=True, text=True, check=True).stdout
-    present = {line.split()[1] for line in listing.splitlines() if len(line.split()) > 1}
+    asked = subprocess.run([*ffmpeg_command(), "-encoders"], capture_output=True, text=True, check=False)
+    if asked.returncode:
+        raise StageFailedError("ffmpeg does not say what it can encode", got=describe_exit(asked.returncode))
+    present = {line.split()[1] for line in asked.stdout.splitlines() if len(line.split()) > 1}
     return tuple(name for name in (*SOFTWARE_CODECS, *HARDWARE_CODECS) if name in present)
 
 
 def ffmpeg_command() -> list[str]:
-    """The start of every ffmpeg command: imageio-ffmpeg's binary, quiet, not reading the terminal."""
-    return [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-nostdin"]
+    """The start of every ffmpeg command: quiet, not reading the terminal."""
+    return [ffmpeg_binary(), "-hide_banner", "-loglevel", "error", "-nostdin"]
+
+
+def ffmpeg_binary() -> str:
+    """imageio-ffmpeg's binary, or the one that the user set; it is started once to see that it can be.
+
+    Raises:
+        StageFailedError: It cannot.
+    """
+    try:
+        binary = imageio_ffmpeg.get_ffmpeg_exe()
+        why = f"no program {binary}"
+    except RuntimeError as error:
+        binary, why = "", str(error)
+    if shutil.which(binary) is None:
+        raise StageFailedError(
+            "no ffmpeg can be started",
+            got=why,
+            expected="the one of the package imageio-ffmpeg",
+            next_step="Run the command again; if it stays so, install imageio-ffmpeg again, or set IMAGEIO_FFMPEG_EXE.",
+        )
+    return binary
 
 
 def comment(metadata: Mapping[str, str]) -> list[str]:

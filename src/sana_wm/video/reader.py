@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
 from sana_wm.errors import HandoffError
-from sana_wm.video.encoder import ffmpeg_command, quote
+from sana_wm.video.encoder import describe_exit, ffmpeg_binary, ffmpeg_command, quote
 
 STREAM = re.compile(r"Video: (?P<codec>\w+).*?, (?P<format>\w+(?:\([^)]*\))?), (?P<width>\d+)x(?P<height>\d+)")
 FPS = re.compile(r"(?P<fps>[\d.]+) fps")
@@ -49,11 +48,10 @@ def probe(path: Path) -> VideoInfo:
     Raises:
         HandoffError: Not a whole video file.
     """
-    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
     # One line per packet: the counters that ffmpeg prints while it works differ between its versions.
     listing = ["-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"]
     result = subprocess.run(
-        [ffmpeg, "-hide_banner", "-nostdin", "-i", str(path), *listing],
+        [ffmpeg_binary(), "-hide_banner", "-nostdin", "-i", str(path), *listing],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -110,14 +108,16 @@ def read_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
 
 def _read_metadata(path: Path) -> dict[str, str]:
     """The file's comment, which `VideoEncoder` writes as JSON."""
-    text = subprocess.run(
+    asked = subprocess.run(
         [*ffmpeg_command(), "-i", str(path), "-f", "ffmetadata", "-"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        check=True,
-    ).stdout
-    found = re.search(r"^comment=((?:\\.|[^\\\n])*)", text, flags=re.MULTILINE | re.DOTALL)
+        check=False,
+    )
+    if asked.returncode:
+        raise HandoffError(f"the comment of {path} cannot be read", got=describe_exit(asked.returncode))
+    found = re.search(r"^comment=((?:\\.|[^\\\n])*)", asked.stdout, flags=re.MULTILINE | re.DOTALL)
     if not found:
         return {}
     comment = re.sub(r"\\(.)", r"\1", found[1], flags=re.DOTALL)
