@@ -25,7 +25,7 @@ OWNER = """
 import sys, time
 from pathlib import Path
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.run import owning
+from sana_wm.launcher.lock import owning
 with owning(RunDirectory(Path(sys.argv[1]))):
     print("owned", flush=True)
     time.sleep(60)

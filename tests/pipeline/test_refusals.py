@@ -136,7 +136,7 @@ def test_a_read_only_directory_is_refused(run: RunDirectory, sana_wm: SanaWM) ->
     assert digests(run, ("stage1", "refiner")) == before
     manifest = run.path.parents[1] / "manifest.json"
     data = json.loads(run.manifest_file.read_text())
-    del data["content_sha256"], data["inputs"]
+    del data["content_sha256"], data["inputs"], data["intrinsics_estimate"]
     manifest.write_text(json.dumps(data | {"output_dir": str(run.path)}))
     code, _, err = sana_wm("run-pipeline", manifest)
     assert (code, "cannot be written" in err) == (2, True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.handoff.sealed import read_sealed, write_sealed
 from sana_wm.report.facts import gather_facts
 
 VOID = {"meta", "link", "img", "br", "input"}
@@ -96,10 +99,16 @@ def test_everything_of_the_run_is_said(page: Elements) -> None:
     assert '"num_frames": 57' in words
 
 
-def rewrite(path: Path, before: str, after: str) -> None:
-    text = path.read_text()
-    assert before in text
-    path.write_text(text.replace(before, after))
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a sealed file as this package would have written it."""
+    data = json.loads(read_sealed(path, next_step=""))
+    change(data)
+    write_sealed(path, json.dumps(data, indent=2))
+
+
+def forge_output(receipt: dict[str, Any]) -> None:
+    for output in receipt["outputs"].values():
+        output["sha256"] = "0" * 64
 
 
 @pytest.mark.parametrize(
@@ -111,12 +120,12 @@ def rewrite(path: Path, before: str, after: str) -> None:
         (0, lambda run: run.receipt_file("stage1").write_text("{"), "stage1.json is damaged"),
         (
             0,
-            lambda run: rewrite(run.manifest_file, '"seed": 42', '"seed": 43'),
+            lambda run: edit(run.manifest_file, lambda data: data["stage1"].update(seed=43)),
             "another setting: stage1.seed: 42 -> 43",
         ),
         (
             1,
-            lambda run: rewrite(run.receipt_file("stage1"), '"sha256": "', '"sha256": "0'),
+            lambda run: edit(run.receipt_file("stage1"), forge_output),
             "its input latents/stage1.safetensors is not the one it was made from",
         ),
     ],
@@ -139,7 +148,7 @@ def test_a_page_is_written_of_whatever_is_left_and_says_what_is_missing(
     copy.receipt_file("vae_decode").unlink()
     copy.metrics_file.write_text("[")
     shutil.rmtree(copy.path / "events")
-    rewrite(copy.manifest_file, '"action": "w-30,jw-10,w-16"', '"action": "w-8"')
+    edit(copy.manifest_file, lambda data: data["camera"].update(action="w-8"))
     page = tmp_path / "out" / "page.html"
     code, out, err = sana_wm("report", copy.path, "-o", page)
     assert code == 0, err
