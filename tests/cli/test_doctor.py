@@ -43,40 +43,61 @@ def diagnostics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Diagnostics:
     return stand_in
 
 
-def test_without_options_it_says_what_is_installed_and_what_else_it_can_do(
-    sana_wm: Cli, diagnostics: Diagnostics
+def test_with_complete_weights_a_run_can_start(
+    sana_wm: Cli, diagnostics: Diagnostics, write_manifest: Callable[..., Path]
 ) -> None:
-    code, out, _ = sana_wm("doctor")
-    assert code == 0
-    for word in ("python", "torch", "diffusers", "transformers", "ffmpeg", "free disk", "--numerics", "--mps-lint"):
+    code, out, _ = sana_wm("doctor", write_manifest())
+    assert code == 0, out
+    for word in (
+        "python",
+        "torch",
+        "diffusers",
+        "transformers",
+        "ffmpeg",
+        "disk",
+        "complete",
+        "--numerics",
+        "--mps-lint",
+    ):
         assert word in out
-    assert "MISSING" not in out
+    assert "PROBLEM" not in out
     assert not diagnostics.asked
 
 
-def test_json_holds_the_same(sana_wm: Cli) -> None:
+def test_without_weights_it_says_how_to_get_them_and_exits_7(sana_wm: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SANA_WM_MODEL_ROOT", raising=False)
     code, out, _ = sana_wm("doctor", "--json")
-    assert code == 0
+    assert code == 7
     answer = json.loads(out)
-    assert answer["ok"]
-    assert answer["installation"]["versions"]["torch"]
-    assert answer["installation"]["free_disk_gib"] > 0
-    assert Path(answer["installation"]["ffmpeg"]).exists()
+    assert not answer["ok"]
+    problems = [finding for finding in answer["findings"] if finding["level"] == "problem"]
+    assert [finding["what"] for finding in problems] == ["weights"]
+    assert "sana-wm weights download" in problems[0]["advice"]
 
 
-def test_what_is_missing_is_named_and_exits_7(sana_wm: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incomplete_weights_are_named(sana_wm: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SANA_WM_MODEL_ROOT", str(tmp_path))
+    code, out, _ = sana_wm("doctor")
+    assert code == 7
+    assert f"PROBLEM  weights: {tmp_path}: " in out
+
+
+def test_a_missing_ffmpeg_is_a_problem(
+    sana_wm: Cli, monkeypatch: pytest.MonkeyPatch, write_manifest: Callable[..., Path]
+) -> None:
     import imageio_ffmpeg
+
+    from sana_wm.video.encoder import usable_codecs
 
     def find_none() -> str:
         raise RuntimeError("no ffmpeg exe could be found")
 
+    manifest = write_manifest()
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", find_none)
-    code, out, _ = sana_wm("doctor")
+    usable_codecs.cache_clear()
+    code, out, _ = sana_wm("doctor", manifest)
     assert code == 7
-    assert any(line.split() == ["ffmpeg", "MISSING"] for line in out.splitlines())
-    code, out, _ = sana_wm("doctor", "--json")
-    assert code == 7
-    assert json.loads(out)["installation"]["missing"] == ["ffmpeg"]
+    assert "PROBLEM  ffmpeg: missing" in out
 
 
 @pytest.mark.parametrize(("numerics", "mps_lint", "expected"), [(0, 0, 0), (7, 0, 7), (0, 7, 7), (7, 7, 7)], ids=str)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from sana_wm.errors import HandoffError, StageFailedError, UsageError
-from sana_wm.video.encoder import VideoEncoder, _usable_codecs, check_codec
+from sana_wm.video.encoder import VideoEncoder, check_codec, usable_codecs
 from sana_wm.video.reader import probe, read_frames
 from sana_wm.video.segments import SegmentedEncoder, concatenate, finished_segments
 
@@ -248,7 +248,7 @@ def test_a_segment_that_cannot_be_joined_leaves_no_video(tmp_path, frames, size)
 def test_an_ffmpeg_that_does_not_answer_is_said_so(monkeypatch, exe):
     """As when it is killed while it is asked what it can; found by the kill matrix."""
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", exe)
-    _usable_codecs.cache_clear()
+    usable_codecs.cache_clear()
     with pytest.raises(StageFailedError, match="ffmpeg"):
         check_codec("libx264")
 

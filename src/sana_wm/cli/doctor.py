@@ -5,23 +5,24 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
-from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sana_wm import __version__
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson
-from sana_wm.errors import StageFailedError, UsageError
+from sana_wm.errors import StageFailedError, UsageError, printable
 
-PACKAGES = ("torch", "diffusers", "transformers")
+if TYPE_CHECKING:
+    from sana_wm.launcher.checkup import Finding
 
 
 @app.command("doctor")
 def doctor(
+    manifest_path: Annotated[
+        Path | None, typer.Argument(metavar="[MANIFEST]", help="Whose weights are looked at.", show_default=False)
+    ] = None,
     numerics: Annotated[
         bool, typer.Option("--numerics", help="Hold the device's arithmetic against the CPU's: up to a minute.")
     ] = False,
@@ -37,12 +38,16 @@ def doctor(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is installed here; with an option, check the machine or the code. Exit code 7: something is wrong."""
+    """Say whether a real run can start here; with an option, check arithmetic or code. Exit code 7: no."""
     results: dict[str, Any] = {}
     sound = True
+    findings: list[Finding] = []
     if not (numerics or mps_lint or parity):
-        results["installation"] = _describe_installation()
-        sound = not results["installation"]["missing"]
+        from sana_wm.launcher.checkup import can_run
+
+        findings = _examine(manifest_path)
+        results["findings"] = [finding.as_json() for finding in findings]
+        sound = can_run(findings)
     if numerics:
         results["numerics"], passed = _run_numerics(quiet=as_json)
         sound = sound and passed
@@ -54,8 +59,8 @@ def doctor(
         sound = sound and passed
     if as_json:
         typer.echo(json.dumps({"ok": sound, **results}, indent=2))
-    elif "installation" in results:
-        _print_installation(results["installation"])
+    elif findings:
+        _print_findings(findings)
     if not sound:
         raise typer.Exit(StageFailedError.exit_code)
 
@@ -92,46 +97,23 @@ def _run_parity(pr_root: Path | None, *, quiet: bool) -> tuple[Any, bool]:
     return diagnosis.report, diagnosis.exit_code == 0
 
 
-def _describe_installation() -> dict[str, Any]:
-    versions = {"sana_wm": __version__, "python": platform.python_version()}
-    versions |= {name: _version_of(name) for name in PACKAGES}
-    ffmpeg = _find_ffmpeg()
-    missing = [name for name, version in versions.items() if version is None]
-    return {
-        "platform": platform.platform(),
-        "versions": versions,
-        "free_disk_gib": round(shutil.disk_usage(Path.cwd()).free / 1024**3, 1),
-        "ffmpeg": ffmpeg,
-        "missing": missing if ffmpeg else [*missing, "ffmpeg"],
-    }
+def _examine(manifest_path: Path | None) -> list[Finding]:
+    from sana_wm.cli.version import name_chip
+    from sana_wm.launcher.checkup import examine
+    from sana_wm.launcher.facts import gather_facts
+    from sana_wm.manifest.loading import load_manifest
+
+    manifest = None if manifest_path is None else load_manifest(manifest_path, os.environ)
+    return examine(gather_facts(os.environ, name_chip() or platform.machine(), manifest))
 
 
-def _version_of(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _find_ffmpeg() -> str | None:
-    import imageio_ffmpeg
-
-    try:
-        return imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError:  # what it raises when it has none for this platform
-        return None
-
-
-def _print_installation(installation: dict[str, Any]) -> None:
-    rows = {
-        "platform": installation["platform"],
-        **installation["versions"],
-        "ffmpeg": installation["ffmpeg"],
-        "free disk": f"{installation['free_disk_gib']} GiB in {Path.cwd()}",
-    }
-    for name, value in rows.items():
-        typer.echo(f"{name:<14} {value or 'MISSING'}")
+def _print_findings(findings: list[Finding]) -> None:
+    marks = {"ok": "ok", "warning": "warning", "problem": "PROBLEM"}
+    for finding in findings:
+        typer.echo(printable(f"{marks[finding.level]:<8} {finding.what}: {finding.value}"))
+        if finding.advice:
+            typer.echo(printable(f"         {finding.advice}"))
     typer.echo(
         "\n--numerics: check this machine's arithmetic. --mps-lint: check our networks against the limits of MPS. "
-        "--parity: hold them against NVIDIA's own."
+        "--parity: hold both backends against each other."
     )

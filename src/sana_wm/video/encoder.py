@@ -179,7 +179,7 @@ def check_codec(codec: str) -> None:
     Raises:
         UsageError: With the codecs that would do.
     """
-    usable = _usable_codecs()
+    usable = usable_codecs()
     if codec not in usable:
         raise UsageError(
             "this ffmpeg cannot encode with that codec",
@@ -190,7 +190,8 @@ def check_codec(codec: str) -> None:
 
 
 @cache
-def _usable_codecs() -> tuple[str, ...]:
+def usable_codecs() -> tuple[str, ...]:
+    """The codecs that we know how to ask for quality and that this ffmpeg can encode."""
     asked = subprocess.run([*ffmpeg_command(), "-encoders"], capture_output=True, text=True, check=False)
     if asked.returncode:
         raise StageFailedError("ffmpeg does not say what it can encode", got=describe_exit(asked.returncode))

@@ -1,0 +1,105 @@
+"""Gathers what the checkup looks at, without torch in this process."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+from sana_wm.errors import SanaWMError
+from sana_wm.handoff.run_directory import STAGES
+from sana_wm.launcher.checkup import MEANINGFUL_VARIABLES, Facts
+from sana_wm.launcher.plan import find_device
+from sana_wm.launcher.preflight import active_stages
+from sana_wm.launcher.process import read_output
+from sana_wm.manifest.model import Manifest
+from sana_wm.planning.device import Device
+from sana_wm.video.encoder import usable_codecs
+from sana_wm.weights.check import check_layout
+from sana_wm.weights.layout import resolve_layout
+from sana_wm.weights.manifest_layout import locate_weights
+
+PACKAGES = ("diffusers", "transformers", "safetensors")
+
+
+def gather_facts(environment: Mapping[str, str], chip: str, manifest: Manifest | None = None) -> Facts:
+    """Look at this machine.
+
+    Args:
+        environment: This process's environment.
+        chip: Name of the processor.
+        manifest: Says where the weights are; otherwise `SANA_WM_MODEL_ROOT` and `SANA_GEMMA_2_2B_IT_ROOT` do.
+    """
+    torch = _version_of("torch")
+    return Facts(
+        system=platform.system(),
+        system_version=platform.mac_ver()[0] or platform.release(),
+        architecture=platform.machine(),
+        chip=chip,
+        memory_bytes=psutil.virtual_memory().total,
+        python=platform.python_version(),
+        torch=torch,
+        packages={name: _version_of(name) for name in PACKAGES},
+        torchvision=_version_of("torchvision"),
+        device=_device() if torch is not None else None,
+        free_disk_bytes=shutil.disk_usage(Path.cwd()).free,
+        codecs=_codecs(),
+        weights=_weights(environment, manifest),
+        environment={name: environment[name] for name in MEANINGFUL_VARIABLES if name in environment},
+        idle_sleep_min=_idle_sleep_min(),
+    )
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _device() -> Device | None:
+    try:
+        return find_device("auto")
+    except SystemExit:
+        return None  # what torch said is on standard error
+
+
+def _codecs() -> tuple[str, ...] | None:
+    try:
+        return usable_codecs()
+    except SanaWMError:
+        return None  # there is none that can be started
+
+
+def _weights(environment: Mapping[str, str], manifest: Manifest | None) -> tuple[str, tuple[str, ...]] | None:
+    root = environment.get("SANA_WM_MODEL_ROOT")
+    try:
+        if manifest is not None:
+            layout, stages, where = locate_weights(manifest), active_stages(manifest), manifest.model.root
+        elif root:
+            gemma = environment.get("SANA_GEMMA_2_2B_IT_ROOT")
+            is_original = (Path(root) / "dit").is_dir()
+            layout = resolve_layout(
+                "original" if is_original else "diffusers", Path(root), Path(gemma) if gemma else None
+            )
+            stages, where = STAGES, root
+        else:
+            return None
+    except SanaWMError as error:
+        return root or "the manifest", (str(error),)
+    return where, tuple(str(problem) for problem in check_layout(layout, stages))
+
+
+def _idle_sleep_min() -> int | None:
+    """From `pmset -g`, whose line ` sleep  1 (…)` says after how many idle minutes the Mac sleeps."""
+    if sys.platform != "darwin":
+        return None
+    said = read_output(["pmset", "-g"])
+    found = re.search(r"^\s*sleep\s+(\d+)", said or "", re.MULTILINE)
+    return int(found.group(1)) if found else None
