@@ -84,8 +84,9 @@ def test_a_pause_ends_by_itself_or_by_the_user(monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_keeps_the_machine_awake_ends_with_the_stage(tmp_path: Path) -> None:
     watch = PowerWatch(PowerSection(), ["/bin/sleep", "600"], lambda: None, print)
+    before = set(psutil.Process().children())
     with watch:
-        (awake,) = [child for child in psutil.Process().children() if "600" in child.cmdline()]
+        (awake,) = set(psutil.Process().children()) - before
     assert not awake.is_running()
     said: list[str] = []
     with PowerWatch(PowerSection(), [str(tmp_path / "absent")], lambda: None, said.append):
