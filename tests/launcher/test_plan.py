@@ -14,7 +14,8 @@ import pytest
 from sana_wm.errors import MemoryCapError
 from sana_wm.handoff.run_directory import STAGES, RunDirectory
 from sana_wm.launcher.history import History, PhaseTime
-from sana_wm.launcher.plan import find_device, plan_run, require_fit
+from sana_wm.launcher.plan import plan_run, require_fit
+from sana_wm.launcher.process import find_device
 from sana_wm.launcher.progress import STARTING
 from sana_wm.launcher.remedies import Overrun, remedy
 from sana_wm.manifest.loading import load_manifest

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from pathlib import Path
 
 import typer
 
@@ -21,12 +19,7 @@ def bench(context: typer.Context) -> None:
     from sana_wm.launcher.history import History
     from sana_wm.launcher.process import run_module
 
-    arguments = list(context.args)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(arguments[arguments.index("--json") + 1]) if "--json" in arguments[:-1] else None
-        if file is None and "--help" not in arguments:
-            file = Path(folder) / "bench.json"
-            arguments += ["--json", str(file)]
-        run_module("sana_wm.bench", arguments)
-        if file is not None:  # `sana-wm plan` goes by what was measured here
-            History.of_this_user(os.environ).add_bench(json.loads(file.read_text(encoding="utf-8")))
+    said = run_module("sana_wm.bench", context.args, quiet=True)
+    typer.echo(said, nl=False)
+    if "--help" not in context.args:  # `sana-wm plan` goes by what was measured here
+        History.of_this_user(os.environ).add_bench(json.loads(said))

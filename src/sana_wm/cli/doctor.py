@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -98,13 +97,12 @@ def _run_parity(pr_root: Path | None, *, quiet: bool) -> tuple[Any, bool]:
 
 
 def _examine(manifest_path: Path | None) -> list[Finding]:
-    from sana_wm.cli.version import name_chip
     from sana_wm.launcher.checkup import examine
     from sana_wm.launcher.facts import gather_facts
     from sana_wm.manifest.loading import load_manifest
 
     manifest = None if manifest_path is None else load_manifest(manifest_path, os.environ)
-    return examine(gather_facts(os.environ, name_chip() or platform.machine(), manifest))
+    return examine(gather_facts(os.environ, manifest))
 
 
 def _print_findings(findings: list[Finding]) -> None:

@@ -46,8 +46,9 @@ def plan_here(manifest: Manifest, stages: Sequence[Stage] | None = None) -> RunP
     """The plan of a manifest's stages, all of them when left out, on this machine."""
     from sana_wm.errors import IncompleteWeightsError
     from sana_wm.launcher.history import History
-    from sana_wm.launcher.plan import find_device, plan_run
+    from sana_wm.launcher.plan import plan_run
     from sana_wm.launcher.preflight import active_stages
+    from sana_wm.launcher.process import find_device
     from sana_wm.weights.check import check_layout
     from sana_wm.weights.manifest_layout import locate_weights
 

@@ -34,7 +34,7 @@ def report(
 
     run = RunDirectory(run_dir.resolve())
     facts = gather_facts(run)
-    timeline = read_timeline(run, int(facts.manifest.memory.cap_gib * 1024**3))
+    timeline = read_timeline(run, facts.manifest.memory.cap_bytes)
     past = find_past_runs(run, facts.manifest)
     this = [(run.path.name, one.seconds) for one in past if one.path == run.path]
     earlier = [(one.path.name, one.seconds) for one in past if one.path != run.path]

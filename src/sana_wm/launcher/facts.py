@@ -7,7 +7,6 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -15,9 +14,9 @@ import psutil
 from sana_wm.errors import SanaWMError
 from sana_wm.handoff.run_directory import STAGES
 from sana_wm.launcher.checkup import MEANINGFUL_VARIABLES, Facts
-from sana_wm.launcher.plan import find_device
+from sana_wm.launcher.machine import name_chip, version_of
 from sana_wm.launcher.preflight import active_stages
-from sana_wm.launcher.process import read_output
+from sana_wm.launcher.process import find_device, read_output
 from sana_wm.manifest.model import Manifest
 from sana_wm.planning.device import Device
 from sana_wm.video.encoder import usable_codecs
@@ -28,25 +27,24 @@ from sana_wm.weights.manifest_layout import locate_weights
 PACKAGES = ("diffusers", "transformers", "safetensors")
 
 
-def gather_facts(environment: Mapping[str, str], chip: str, manifest: Manifest | None = None) -> Facts:
+def gather_facts(environment: Mapping[str, str], manifest: Manifest | None = None) -> Facts:
     """Look at this machine.
 
     Args:
         environment: This process's environment.
-        chip: Name of the processor.
         manifest: Says where the weights are; otherwise `SANA_WM_MODEL_ROOT` and `SANA_GEMMA_2_2B_IT_ROOT` do.
     """
-    torch = _version_of("torch")
+    torch = version_of("torch")
     return Facts(
         system=platform.system(),
         system_version=platform.mac_ver()[0] or platform.release(),
         architecture=platform.machine(),
-        chip=chip,
+        chip=name_chip() or platform.machine(),
         memory_bytes=psutil.virtual_memory().total,
         python=platform.python_version(),
         torch=torch,
-        packages={name: _version_of(name) for name in PACKAGES},
-        torchvision=_version_of("torchvision"),
+        packages={name: version_of(name) for name in PACKAGES},
+        torchvision=version_of("torchvision"),
         device=_device() if torch is not None else None,
         free_disk_bytes=shutil.disk_usage(Path.cwd()).free,
         codecs=_codecs(),
@@ -54,13 +52,6 @@ def gather_facts(environment: Mapping[str, str], chip: str, manifest: Manifest |
         environment={name: environment[name] for name in MEANINGFUL_VARIABLES if name in environment},
         idle_sleep_min=_idle_sleep_min(),
     )
-
-
-def _version_of(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _device() -> Device | None:

@@ -46,6 +46,7 @@ class History:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._known: list[PhaseTime] | None = None
 
     @classmethod
     def of_this_user(cls, environment: Mapping[str, str]) -> History:
@@ -54,6 +55,7 @@ class History:
 
     def add(self, times: list[PhaseTime]) -> None:
         """Append; a run does not fail because its times cannot be kept."""
+        self._known = None
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
@@ -94,9 +96,11 @@ class History:
         Returns:
             Seconds; `None` when no such phase ran on such a device in this dtype.
         """
+        if self._known is None:
+            self._known = self.read()
         alike = [
             time
-            for time in self.read()
+            for time in self._known
             if (time.device, time.dtype, time.stage, time.phase) == (device, dtype, stage, phase)
             and time.seconds > 0
             and (time.tflop > 0) == (tflop > 0)

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from sana_wm.errors import MemoryCapError
 from sana_wm.handoff.receipts import Receipt
 from sana_wm.handoff.run_directory import Stage
 from sana_wm.launcher.history import History, PhaseTime
-from sana_wm.launcher.process import run_module
 from sana_wm.launcher.progress import STARTING
 from sana_wm.launcher.space import existing_part, needed_bytes
 from sana_wm.manifest.model import Manifest, RunManifest
@@ -120,7 +113,7 @@ def plan_run(manifest: Manifest, stages: Sequence[Stage], device: Device, histor
     Args:
         manifest: What shall run.
         stages: Which of its stages.
-        device: Where; see `find_device`.
+        device: Where; see `sana_wm.launcher.process.find_device`.
         history: Times of this machine.
 
     Raises:
@@ -128,6 +121,7 @@ def plan_run(manifest: Manifest, stages: Sequence[Stage], device: Device, histor
     """
     layout = locate_weights(manifest)
     forecaster = RunForecaster(manifest, layout, device)
+    planners = forecaster.planners()
     phases: list[PhasePlan] = []
     for stage in stages:
         starting = history.seconds(device.name, _dtype(forecaster), stage, STARTING, 0.0)
@@ -135,7 +129,7 @@ def plan_run(manifest: Manifest, stages: Sequence[Stage], device: Device, histor
         phases.append(PhasePlan(stage, STARTING, "Python, imports, hashes", 0, seconds, measured=starting is not None))
         phases += [
             _plan_phase(forecaster, history, planned_stage, phase, planner)
-            for planned_stage, phase, planner in forecaster.planners()
+            for planned_stage, phase, planner in planners
             if planned_stage == stage
         ]
     plan = RunPlan(
@@ -147,7 +141,11 @@ def plan_run(manifest: Manifest, stages: Sequence[Stage], device: Device, histor
         disk_bytes=sum(needed_bytes(manifest, stage) for stage in stages),
         free_disk_bytes=shutil.disk_usage(existing_part(Path(manifest.output_dir))).free,
     )
-    return plan if plan.fits else _with_what_would_fit(plan, forecaster)
+    if plan.fits:
+        return plan
+    return replace(
+        plan, largest_num_frames=largest_num_frames(forecaster), smallest_cap_gib=smallest_cap_gib(forecaster)
+    )
 
 
 def require_fit(plan: RunPlan) -> None:
@@ -187,22 +185,7 @@ def what_would_fit(plan: RunPlan) -> str:
     return f"To make it fit, {', or '.join(ways)}." if ways else "No setting makes it fit this device."
 
 
-def find_device(name: str) -> Device:
-    """The device that a manifest's `device` means on this machine.
-
-    A CPU is described here. For what only torch knows a process of its own is asked, which takes a few seconds.
-
-    Raises:
-        SystemExit: The device is not there; the process has said so.
-    """
-    version = metadata.version("torch")
-    only_cpu = sys.platform != "darwin" and version.endswith("+cpu")
-    if name == "cpu" or (name == "auto" and only_cpu):
-        return Device("cpu", platform.machine(), psutil.virtual_memory().total, version)
-    return Device(**json.loads(run_module("sana_wm.runtime", [name], quiet=True)))
-
-
-def phase_seconds(forecast: PhaseForecast, forecaster: RunForecaster, history: History) -> tuple[float, bool]:
+def _phase_seconds(forecast: PhaseForecast, forecaster: RunForecaster, history: History) -> tuple[float, bool]:
     """How long a phase takes, and whether that comes from this machine's own times."""
     device = forecaster.device
     measured = history.seconds(device.name, _dtype(forecaster), forecast.stage, forecast.phase, forecast.tflop)
@@ -239,16 +222,8 @@ def _plan_phase(forecaster: RunForecaster, history: History, stage: Stage, phase
     if used_bytes > forecaster.cap_bytes:
         reason = f"would take {used_bytes / GIB:.2f} GiB ({forecast.mode})"
         return PhasePlan(stage, phase, reason, None, None, measured=False)
-    seconds, measured = phase_seconds(forecast, forecaster, history)
+    seconds, measured = _phase_seconds(forecast, forecaster, history)
     return PhasePlan(stage, phase, forecast.mode, used_bytes, seconds, measured)
-
-
-def _with_what_would_fit(plan: RunPlan, forecaster: RunForecaster) -> RunPlan:
-    return replace(
-        plan,
-        largest_num_frames=largest_num_frames(forecaster),
-        smallest_cap_gib=smallest_cap_gib(forecaster),
-    )
 
 
 def _dtype(forecaster: RunForecaster) -> str:

@@ -6,20 +6,27 @@ The one place that starts Python processes (ffmpeg is started by `sana_wm.video`
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
+import platform
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
 from typing import Any
+
+import psutil
 
 from sana_wm.errors import HandoffError, MemoryNotReleasedError
 from sana_wm.handoff.events import EventReader
 from sana_wm.handoff.run_directory import RunDirectory, Stage
 from sana_wm.launcher.lock import holds
 from sana_wm.launcher.probes.process import session_members
+from sana_wm.planning.device import Device
 
 #: Sent through the liveness pipe: "take less memory" (`sana_wm.runtime.stopping`).
 SHRINK = b"s"
@@ -142,9 +149,9 @@ def stage_environment(environment: Mapping[str, str], cap_bytes: int) -> dict[st
         "TOKENIZERS_PARALLELISM": "false",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # deterministic matrix products on CUDA
     }
-    recommended_bytes = recommended_mps_bytes() if sys.platform == "darwin" else None
-    if recommended_bytes:
-        changed |= mps_watermarks(cap_bytes, recommended_bytes)
+    device = find_device("auto") if sys.platform == "darwin" else None
+    if device is not None and device.kind == "mps":
+        changed |= mps_watermarks(cap_bytes, device.memory_bytes)
     return changed
 
 
@@ -155,13 +162,6 @@ def without_overrides(environment: Mapping[str, str]) -> dict[str, str]:
     """
     overrides = ("PYTORCH_ENABLE_MPS_FALLBACK", "PYTORCH_MPS_FAST_MATH")
     return {name: value for name, value in environment.items() if name not in overrides}
-
-
-def recommended_mps_bytes() -> int | None:
-    """Metal's recommended working set, asked of a process of its own: asking fixes the allocator's limits."""
-    question = "import torch; print(torch.mps.recommended_max_memory() if torch.backends.mps.is_available() else 0)"
-    answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, check=True)
-    return int(answer.stdout) or None
 
 
 def mps_watermarks(cap_bytes: int, recommended_bytes: int) -> dict[str, str]:
@@ -209,3 +209,20 @@ def run_module(
     if done.returncode:
         raise SystemExit(done.returncode)
     return done.stdout or ""
+
+
+@cache
+def find_device(name: str) -> Device:
+    """The device that a manifest's `device` means on this machine.
+
+    A CPU is described here. For what only torch knows a process of its own is asked, once: it takes a few seconds, and
+    on MPS asking fixes the limits of the allocator.
+
+    Raises:
+        SystemExit: The device is not there; the process has said so.
+    """
+    version = metadata.version("torch")
+    only_cpu = sys.platform != "darwin" and version.endswith("+cpu")
+    if name == "cpu" or (name == "auto" and only_cpu):
+        return Device("cpu", platform.machine(), psutil.virtual_memory().total, version)
+    return Device(**json.loads(run_module("sana_wm.runtime", [name], quiet=True)))

@@ -168,8 +168,7 @@ def execute(
         raise IncompleteWeightsError(problems)
     remove_parts_under(run.path)
     run.metrics_file.unlink(missing_ok=True)
-    cap_bytes = int(manifest.memory.cap_gib * 1024**3)
-    child_environment = stage_environment(environment, cap_bytes)
+    child_environment = stage_environment(environment, manifest.memory.cap_bytes)
     history = History.of_this_user(environment)
     stops = StopRequests()
     started_s = time.monotonic()
@@ -206,7 +205,7 @@ def execute(
 def _watch_stage(
     process: StageProcess, run: RunDirectory, manifest: RunManifest, stage: Stage, stops: StopRequests, view: View
 ) -> tuple[Receipt, Device | None]:
-    limits = MemoryLimits(int(manifest.memory.cap_gib * 1024**3))
+    limits = MemoryLimits(manifest.memory.cap_bytes)
     try:
         record, device = supervise(process, run, stage, limits, stops, view, partial(remedy, manifest, run))
     finally:

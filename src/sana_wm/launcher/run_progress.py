@@ -169,7 +169,7 @@ def take_snapshot(
             process_bytes=sample and sample.process_bytes,
             device_bytes=sample and sample.device_bytes,
             used_bytes=(sample and sample.used_bytes) or None,
-            cap_bytes=int(manifest.memory.cap_gib * 1024**3),
+            cap_bytes=manifest.memory.cap_bytes,
         ),
         preview=next((seen[stage].preview for stage in reversed(seen) if seen[stage].preview), None),
         error=error,

@@ -162,6 +162,11 @@ class MemorySection(Section):
         default=None, description="What engines plan with; null takes what the cap and the device allow."
     )
 
+    @property
+    def cap_bytes(self) -> int:
+        """The cap in bytes."""
+        return int(self.cap_gib * 1024**3)
+
 
 class PowerSection(Section):
     """When a run pauses at its next checkpoint, and goes on by itself."""

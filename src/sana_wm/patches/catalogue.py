@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 from sana_wm.errors import LibraryMismatchError
 
@@ -44,11 +44,19 @@ class Patch:
     drop_when: str
 
 
+Entry = TypeVar("Entry", bound=Patch)
+
+
 @cache
 def load_catalogue() -> dict[str, Patch]:
     """All entries by id."""
-    entries = (files("sana_wm.patches") / "entries").iterdir()
-    patches = [Patch(**tomllib.loads(entry.read_text("utf-8"))) for entry in entries]
+    return read_entries("entries", Patch)
+
+
+def read_entries(folder: str, kind: type[Entry]) -> dict[str, Entry]:
+    """The TOML files of a folder of this package, by the id that each gives itself, sorted."""
+    entries = (files("sana_wm.patches") / folder).iterdir()
+    patches = [kind(**tomllib.loads(entry.read_text("utf-8"))) for entry in entries]
     return {patch.id: patch for patch in sorted(patches, key=lambda patch: patch.id)}
 
 

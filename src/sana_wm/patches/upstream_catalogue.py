@@ -8,45 +8,31 @@ from __future__ import annotations
 import ast
 import hashlib
 import textwrap
-import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
+
+from sana_wm.patches.catalogue import Patch, read_entries
 
 
 @dataclass(frozen=True)
-class UpstreamPatch:
+class UpstreamPatch(Patch):
     """One replacement, or a group that stands for one reason.
 
+    `replaces` may name a module alone, with an empty fingerprint where it is not a file of the checkout; `replaced_by`
+    is within the package `sana_wm_mps`.
+
     Attributes:
-        id: Its name, that of its file.
-        library: What it was written against.
         patch_points: Where upstream assumes something that a Mac has not, `file:line` at commit e694b27.
-        replaces: Symbols (`module:qualified.name`, or a module alone) and the fingerprint of each one's source; empty
-            where it is not a file of the checkout.
-        why: The limit that it avoids, with its source.
-        replaced_by: What runs instead, within the package `sana_wm_mps` (`module:name`).
-        proven_by: Tests that hold it equal (`file::test`).
-        drop_when: When it can go.
     """
 
-    id: str
-    library: str
     patch_points: list[str]
-    replaces: dict[str, str]
-    why: str
-    replaced_by: list[str]
-    proven_by: list[str]
-    drop_when: str
 
 
 @cache
 def load_upstream_catalogue() -> dict[str, UpstreamPatch]:
     """All entries by id."""
-    entries = (files("sana_wm.patches") / "upstream_entries").iterdir()
-    patches = [UpstreamPatch(**tomllib.loads(entry.read_text("utf-8"))) for entry in entries]
-    return {patch.id: patch for patch in sorted(patches, key=lambda patch: patch.id)}
+    return read_entries("upstream_entries", UpstreamPatch)
 
 
 def changed_symbols(root: Path) -> tuple[str, ...]:

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sana_wm.errors import MemoryCapError
-from sana_wm.planning.forecast import PhaseForecast, RunForecaster
+from sana_wm.planning.forecast import PhaseForecast, Planner, RunForecaster
+from sana_wm.weights.layout import StageName
 
 FRAMES_PER_LATENT = 8
 LARGEST_CAP_GIB = 1024
 
 
-def forecast_phases(forecaster: RunForecaster) -> list[PhaseForecast]:
+Planners = Sequence[tuple[StageName, str, Planner]]
+
+
+def forecast_phases(forecaster: RunForecaster, planners: Planners | None = None) -> list[PhaseForecast]:
     """Every phase of the run within its budget.
+
+    Args:
+        forecaster: The run.
+        planners: Those of the same run under whatever cap, so that a search reads the headers once.
 
     Raises:
         MemoryCapError: A phase does not fit.
     """
-    return [plan(forecaster.budget_bytes) for _, _, plan in forecaster.planners()]
+    return [plan(forecaster.budget_bytes) for _, _, plan in planners or forecaster.planners()]
 
 
-def fits(forecaster: RunForecaster) -> bool:
-    """Whether every phase fits the budget, and what it will use the cap."""
+def fits(forecaster: RunForecaster, planners: Planners | None = None) -> bool:
+    """Whether every phase fits the budget, and what it will use the cap; arguments as in `forecast_phases`."""
     try:
-        phases = forecast_phases(forecaster)
+        phases = forecast_phases(forecaster, planners)
     except MemoryCapError:
         return False
     return all(forecaster.used_bytes(phase) <= forecaster.cap_bytes for phase in phases)
@@ -43,15 +51,17 @@ def largest_num_frames(forecaster: RunForecaster) -> int | None:
 
 def smallest_cap_gib(forecaster: RunForecaster) -> int | None:
     """The least whole cap under which every phase fits; `None` when the device itself is too small."""
-    return _first(lambda cap_gib: fits(forecaster.with_cap_gib(cap_gib)), 1, LARGEST_CAP_GIB)
+    planners = forecaster.planners()
+    return _first(lambda cap_gib: fits(forecaster.with_cap_gib(cap_gib), planners), 1, LARGEST_CAP_GIB)
 
 
 def smallest_budget_gib(forecaster: RunForecaster) -> float | None:
     """The least budget, to a hundredth, with which every phase can be planned, whatever the cap; `None` above 1 TiB."""
+    planners = forecaster.planners()
 
     def can_be_planned(hundredths: int) -> bool:
         try:
-            forecast_phases(forecaster.with_budget_gib(hundredths / 100))
+            forecast_phases(forecaster.with_budget_gib(hundredths / 100), planners)
         except MemoryCapError:
             return False
         return True

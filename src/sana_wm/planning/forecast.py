@@ -140,7 +140,7 @@ class RunForecaster:
     @property
     def cap_bytes(self) -> int:
         """The manifest's cap."""
-        return int(self.manifest.memory.cap_gib * GIB)
+        return self.manifest.memory.cap_bytes
 
     @property
     def budget_bytes(self) -> int:

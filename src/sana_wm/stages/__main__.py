@@ -63,7 +63,7 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
     """Set up what a stage needs and run it."""
     manifest = run.read_manifest()
     device = select_device(manifest.device)
-    cap_bytes = int(manifest.memory.cap_gib * 1024**3)
+    cap_bytes = manifest.memory.cap_bytes
     device_limit_bytes = limit_memory(device, cap_bytes)
     # Bit-identical resume needs kernels that add in the same order every time.
     torch.use_deterministic_algorithms(mode=True, warn_only=True)

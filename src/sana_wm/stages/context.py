@@ -34,8 +34,6 @@ from sana_wm.runtime.phases import PhaseLog
 from sana_wm.runtime.stopping import StopFlag
 from sana_wm.weights.layout import WeightLayout
 
-LATENT_CHANNELS = 128
-
 
 @dataclass(frozen=True)
 class StageContext:
@@ -65,8 +63,7 @@ class StageContext:
     @property
     def latents_shape(self) -> tuple[int, int, int, int, int]:
         """(1, 128, F, h, w) of this run's latents."""
-        manifest = self.manifest
-        return (1, LATENT_CHANNELS, manifest.latent_num_frames, manifest.latent_height, manifest.latent_width)
+        return self.forecaster.latent_shape
 
     def owner(self, stage: Stage) -> dict[str, str]:
         """Metadata of a stage's latents: who made them, under which settings."""
