@@ -131,3 +131,25 @@ def test_a_budget_below_the_cap_is_kept(full_size_run: Run) -> None:
     tight = full_size_run(M3_MAX, 961, 96, memory__budget_gib=15.0)
     assert tight.budget_bytes == 15 * GIB
     assert max(one.device_bytes + one.host_bytes for one in forecast_phases(tight)) <= 15 * GIB
+
+
+def test_the_numbers_of_the_memory_page_are_those_of_the_plan(full_size_run: Run) -> None:
+    page = (REPORTS.parents[1] / "docs" / "memory.md").read_text()
+    table = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    said = {cells[0]: [cell.split(",")[0] for cell in cells[1:]] for cells in table}
+
+    def peaks(place: int, *lengths: int) -> list[str]:
+        columns: list[str] = []
+        for cap_gib in (96, 48, 24, 16):
+            runs = [full_size_run(M3_MAX, frames, cap_gib) for frames in lengths]
+            columns.append(" / ".join(f"{run.used_bytes(forecast_phases(run)[place]) / GIB:.1f}" for run in runs))
+        assert columns[0] == columns[1]  # 96 and 48 GiB share a column
+        return columns[1:]
+
+    assert said["Stage 1 text encoder"] == peaks(0, 321)
+    assert said["first frame"] == peaks(1, 321)
+    assert said["Stage 1, 161 / 321 / 961 frames"] == peaks(2, 161, 321, 961)
+    assert said["refiner text encoder"] == peaks(3, 321)
+    assert said["connectors"] == peaks(4, 321)
+    assert said["refiner transformer"] == peaks(5, 321)
+    assert said["VAE decode"] == peaks(6, 321)
