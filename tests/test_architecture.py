@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
         "models",
     },
     "diagnostics": {"errors", "camera", "runtime", "weights", "models", "patches", "planning"},
-    "bench": {"errors", "runtime", "weights", "models", "planning"},
+    "bench": {"errors", "manifest", "handoff", "runtime", "weights", "models", "planning", "launcher", "report"},
     "report": {"errors", "durable", "manifest", "camera", "handoff"},
     "launcher": {"errors", "durable", "manifest", "camera", "video", "handoff", "weights", "planning", "patches"},
     "cli": {

@@ -62,6 +62,23 @@ def test_times_are_guesses_until_something_like_it_ran(manifest: Manifest, histo
     assert not plan_run(manifest, STAGES, Device("mps", "Apple M1", 48 * GIB, "2.13.0"), history).is_measured
 
 
+def test_a_plan_before_the_download_goes_by_the_released_sizes(
+    write_manifest: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = {"layout": "original", "root": "${SANA_WM_MODEL_ROOT}", "gemma_root": "${SANA_GEMMA_2_2B_IT_ROOT}"}
+    path = write_manifest(model=model, video={"num_frames": 9})
+    refused = command_line("plan", path, cache=tmp_path)
+    assert refused.returncode == 2
+    planned = command_line("plan", path, "--without-weights", "--cap-gib", 64, "--json", cache=tmp_path)
+    plan = json.loads(planned.stdout)
+    peaks = {(phase["stage"], phase["phase"]): phase["used_bytes"] for phase in plan["phases"]}
+    # On the CPU in float32: 2.61 B parameters of Gemma-2 are 9.7 GiB, and the first frame's encoder fits any machine.
+    encoder, first_frame = peaks["stage1", "text_encoder"], peaks["stage1", "vae_encoder"]
+    assert first_frame is not None
+    assert first_frame > 2 * GIB
+    assert encoder is None or encoder > 9.7 * GIB
+
+
 def test_the_nearest_time_is_scaled_by_the_arithmetic(history: History) -> None:
     def add(tflop: float, seconds: float, source: str = "run") -> None:
         history.add([PhaseTime("M3", "bfloat16", "stage1", "transformer", tflop, seconds, source)])
@@ -80,6 +97,8 @@ def test_the_nearest_time_is_scaled_by_the_arithmetic(history: History) -> None:
     assert seconds(1000.0) == pytest.approx(400.0)  # a run counts before a benchmark of the same size
     add(5000.0, 1500.0, "bench")
     assert seconds(5000.0) == pytest.approx(1500.0)
+    assert seconds(0.009) is None  # the demo says nothing of a real run, nor the other way round
+    assert seconds(6_000_000.0) is None
 
 
 def test_a_line_that_was_cut_off_costs_only_itself(tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ GIB = 1024**3
 M3_MAX = Device("mps", "Apple M3 Max", 96 * GIB, "2.13.0")
 H200 = Device("cuda", "NVIDIA H200", 140 * GIB, "2.11.0")
 Run = Callable[..., RunForecaster]
+H100 = Device("cuda", "NVIDIA H100 80GB HBM3", 85017493504, "2.11.0+cu130")
 REPORTS = Path(__file__).resolve().parents[2] / "reports" / "bench"
+WHOLE_RUNS = json.loads((REPORTS.parent / "memory-h100.json").read_text())["rows"]
 
 
 def rows(name: str) -> list[dict[str, Any]]:
@@ -35,6 +37,23 @@ def phase(run: RunForecaster, stage: str, name: str, budget_bytes: int) -> Phase
 def assert_close(predicted_bytes: int, measured_bytes: int) -> None:
     """Within ten percent, and never under by more than five."""
     assert 0.95 * measured_bytes <= predicted_bytes <= 1.1 * measured_bytes
+
+
+@pytest.mark.parametrize(
+    "row",
+    WHOLE_RUNS,
+    ids=lambda row: f"{row['num_frames']}-{row['cap_gib']:g}-{row['stage']}-{row['phase']}",
+)
+def test_every_phase_of_whole_runs_as_measured(full_size_run: Run, row: dict[str, Any]) -> None:
+    run = full_size_run(H100, row["num_frames"], row["cap_gib"])
+    forecast = phase(run, row["stage"], row["phase"], run.budget_bytes)
+    assert forecast.mode == row["mode"]
+    assert_close(run.used_bytes(forecast), row["measured_bytes"])
+
+
+def test_whole_runs_were_measured_at_every_length_and_cap() -> None:
+    measured = {(row["num_frames"], row["cap_gib"]) for row in WHOLE_RUNS}
+    assert measured == {(frames, cap_gib) for frames in (161, 321, 961) for cap_gib in (96, 48, 24, 16)}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +86,7 @@ def test_the_refiners_text_as_measured(full_size_run: Run) -> None:
     streamed = phase(run, "refiner", "text_encoder", 16 * GIB)
     assert streamed.plan == {"mode": "streamed"}
     # Only six of its layers were run, each by itself on the device: the peak is that of all 48.
-    assert streamed.device_bytes >= 0.95 * 625026048
+    assert_close(run.used_bytes(streamed), 625026048)
 
 
 @pytest.mark.parametrize(

@@ -8,23 +8,8 @@ from typing import Any
 import pytest
 
 from sana_wm.weights.facts import model_facts
+from sana_wm.weights.hollow import RELEASED
 from sana_wm.weights.tables import TABLES, evaluate, expected_tensors
-
-# What the released config.json files say beyond the classes' defaults, as far as it decides shapes.
-RELEASED: dict[str, dict[str, Any]] = {
-    "transformer": {},
-    "vae": {"decoder_causal": False},
-    "refiner_transformer": {"rope_type": "split"},
-    "connectors": {"rope_type": "split"},
-    "stage1_text_encoder": {},
-    "refiner_text_encoder": {
-        "hidden_size": 3840,
-        "intermediate_size": 15360,
-        "num_attention_heads": 16,
-        "num_hidden_layers": 48,
-        "num_key_value_heads": 8,
-    },
-}
 
 
 def tiny_config(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`python -m sana_wm.bench WHAT`: needs torch, diffusers, transformers, numpy and safetensors, and no weights."""
+"""`python -m sana_wm.bench WHAT`: needs no weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from sana_wm.bench.measure import write_json
 from sana_wm.errors import SanaWMError
 
-BENCHES = ("stage1", "refiner", "decode")
+BENCHES = ("stage1", "refiner", "decode", "memory")
 
 
 def main(arguments: list[str]) -> int:

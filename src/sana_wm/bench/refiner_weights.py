@@ -18,22 +18,13 @@ from transformers import Gemma3TextConfig, Gemma3TextModel
 from sana_wm.models.refiner.loading import stream_gemma3
 from sana_wm.models.refiner.text import MAX_TEXT_TOKENS, connect, encode_levels
 from sana_wm.runtime.device import device_memory, empty_cache, reset_peak
+from sana_wm.weights.hollow import RELEASED
 from sana_wm.weights.layout import GEMMA3_RULES, REFINER_RULES, Component
 
-# What the released config.json says where the class default says otherwise.
-CONFIG: dict[str, Any] = {"rope_type": "split"}
+CONFIG = RELEASED["refiner_transformer"]
 SHARD_BYTES = 2 * 10**9
 WRITER_THREADS = 6
 
-GEMMA3_12B: dict[str, Any] = {
-    "vocab_size": 262208,
-    "hidden_size": 3840,
-    "intermediate_size": 15360,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 256,
-    "sliding_window": 1024,
-}
 # Enough for the peak: one layer is on the device at a time, and the levels are on the CPU.
 MEASURED_LAYERS = 6
 LEVELS = 49
@@ -74,7 +65,7 @@ def text_encoder_row(folder: Path, device: torch.device, pin_host_memory: bool) 
         encode_levels(text_encoder, input_ids, mask, device)
     gemma_s, gemma_peak_bytes = time.perf_counter() - started, device_memory(device).peak_bytes
 
-    connectors = _random(lambda: LTX2TextConnectors(rope_type="split"), device)
+    connectors = _random(lambda: LTX2TextConnectors(**RELEASED["connectors"]), device)
     connectors.audio_connector = None
     empty_cache(device)
     reset_peak(device)
@@ -97,7 +88,8 @@ def text_encoder_row(folder: Path, device: torch.device, pin_host_memory: bool) 
 
 def _write_gemma3(folder: Path, device: torch.device) -> Component:
     """Write random Gemma-3 layers and delete them again from the device."""
-    config = Gemma3TextConfig(**GEMMA3_12B, num_hidden_layers=MEASURED_LAYERS)
+    released: dict[str, Any] = {**RELEASED["refiner_text_encoder"], "num_hidden_layers": MEASURED_LAYERS}
+    config = Gemma3TextConfig(**released)
     model = _random(lambda: Gemma3TextModel(config), device)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config.to_dict(), default=str), encoding="utf-8")

@@ -9,13 +9,13 @@ import typer
 
 from sana_wm.cli.app import app
 
-# The options are those of `sana_wm.bench`, which must also run where neither Typer nor pydantic is installed.
+# The options are those of `sana_wm.bench`, whose benchmarks of one engine also run where pydantic is not installed.
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 @app.command("bench", context_settings=PASSED_ON, add_help_option=False)
 def bench(context: typer.Context) -> None:
-    """Measure stage1, refiner or decode on this machine, without weights; `bench stage1 --help` lists the options."""
+    """Measure stage1, refiner, decode or memory here, without weights; `bench stage1 --help` lists the options."""
     from sana_wm.launcher.history import History
     from sana_wm.launcher.process import run_module
 

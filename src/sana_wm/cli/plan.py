@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,18 +23,33 @@ if TYPE_CHECKING:
 CapGib = Annotated[
     float | None, typer.Option("--cap-gib", min=0.1, help="Another memory.cap_gib than the manifest's, in GiB.")
 ]
+WithoutWeights = Annotated[
+    bool, typer.Option("--without-weights", help="Go by the released model's sizes; no weights need be there.")
+]
+#: What the templates name by variables; before anything is set up, a plan needs none of it.
+NOT_SET_UP = {
+    "SANA_WM_MODEL_ROOT": "weights",
+    "SANA_GEMMA_2_2B_IT_ROOT": "weights",
+    "SANA_WM_INPUT_ROOT": "inputs",
+    "SANA_WM_OUTPUT_ROOT": "runs",
+}
 
 
 @app.command("plan")
-def plan(manifest_path: ManifestPath, cap_gib: CapGib = None, as_json: AsJson = False) -> None:
+def plan(
+    manifest_path: ManifestPath,
+    cap_gib: CapGib = None,
+    without_weights: WithoutWeights = False,
+    as_json: AsJson = False,
+) -> None:
     """Say what a run will take: memory of every phase, disk, time. Exit code 5: it does not fit its memory."""
     from sana_wm.manifest.loading import load_manifest
 
-    manifest = load_manifest(manifest_path, os.environ)
+    manifest = load_manifest(manifest_path, (NOT_SET_UP if without_weights else {}) | os.environ)
     if cap_gib is not None:
         memory = manifest.memory.model_copy(update={"cap_gib": cap_gib})
         manifest = manifest.model_copy(update={"memory": memory})
-    planned = plan_here(manifest)
+    planned = plan_by_released_sizes(manifest) if without_weights else plan_here(manifest)
     if as_json:
         typer.echo(json.dumps(planned.as_json(), indent=2))
     else:
@@ -56,6 +72,19 @@ def plan_here(manifest: Manifest, stages: Sequence[Stage] | None = None) -> RunP
     if problems := check_layout(locate_weights(manifest), stages):
         raise IncompleteWeightsError(problems)
     return plan_run(manifest, stages, find_device(manifest.device), History.of_this_user(os.environ))
+
+
+def plan_by_released_sizes(manifest: Manifest) -> RunPlan:
+    """The plan of a manifest on this machine, as if the released weights, in bfloat16, were there."""
+    import tempfile
+
+    from sana_wm.weights.hollow import write_hollow_checkpoint
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_hollow_checkpoint(Path(folder))
+        released = {"layout": "diffusers", "root": folder, "refiner_root": None}
+        model = manifest.model.model_copy(update=released)
+        return plan_here(manifest.model_copy(update={"model": model}))
 
 
 def describe_plan(plan: RunPlan) -> str:

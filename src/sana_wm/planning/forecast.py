@@ -24,6 +24,7 @@ from sana_wm.planning.text import (
     STAGE1_TEXT_TOKENS,
     connectors_work_bytes,
     encode_work_bytes,
+    packing_bytes,
     streamed_text_bytes,
     text_work_bytes,
 )
@@ -158,7 +159,7 @@ class RunForecaster:
 
     def _stage1_text(self) -> Planner:
         sizes, weights = self._network(self.layout.stage1_text_encoder)
-        work_bytes = text_work_bytes(sizes, STAGE1_TEXT_TOKENS, self.element_bytes)
+        work_bytes = text_work_bytes(sizes, STAGE1_TEXT_TOKENS, self.element_bytes, self.device.kind)
         tflop = 2 * 2 * weights.elements * STAGE1_TEXT_TOKENS / 1e12
         return self._resident("stage1", "text_encoder", weights, work_bytes, tflop)
 
@@ -208,9 +209,12 @@ class RunForecaster:
     def refiner_text(self) -> Planner:
         """The refiner's text encoder: resident where it fits, otherwise one layer at a time."""
         sizes, weights = self._network(self.layout.refiner_text_encoder)
-        work_bytes = text_work_bytes(sizes, REFINER_TEXT_TOKENS, self.element_bytes)
+        work_bytes = text_work_bytes(sizes, REFINER_TEXT_TOKENS, self.element_bytes, self.device.kind)
         tflop = 2 * weights.elements * REFINER_TEXT_TOKENS / 1e12
-        resident = self._resident("refiner", "text_encoder", weights, work_bytes, tflop)
+        packed_width = sizes["hidden_size"] * (sizes["num_hidden_layers"] + 1)
+        # The activations are gone by then.
+        packing = max(0, packing_bytes(packed_width, REFINER_TEXT_TOKENS, self.element_bytes) - work_bytes)
+        resident = self._resident("refiner", "text_encoder", weights, work_bytes, tflop, host_bytes=packing)
         layer = weights.part(lambda name: name.startswith("layers.0."))
 
         def plan(budget: int) -> PhaseForecast:
@@ -218,14 +222,14 @@ class RunForecaster:
                 return resident(budget)
             except MemoryCapError:
                 pass
-            weights_bytes, host_bytes = streamed_text_bytes(layer.elements * self.element_bytes, layer.stored_bytes)
+            weights_bytes, buffers_bytes = streamed_text_bytes(layer.elements * self.element_bytes, layer.stored_bytes)
             forecast = PhaseForecast(
                 stage="refiner",
                 phase="text_encoder",
                 mode=f"streamed, one of {sizes['num_hidden_layers']} layers at a time",
                 weights_bytes=weights_bytes,
                 work_bytes=work_bytes,
-                host_bytes=host_bytes,
+                host_bytes=buffers_bytes + packing,
                 read_bytes=weights.stored_bytes,
                 tflop=tflop,
                 plan={"mode": "streamed"},
@@ -238,7 +242,8 @@ class RunForecaster:
         sizes, weights = self._network(self.layout.connectors)
         work_bytes = connectors_work_bytes(sizes["packed_width"], REFINER_TEXT_TOKENS, self.element_bytes)
         tflop = 2 * weights.elements * REFINER_TEXT_TOKENS / 1e12
-        return self._resident("refiner", "connectors", weights, work_bytes, tflop)
+        packed_bytes = sizes["packed_width"] * REFINER_TEXT_TOKENS * self.element_bytes
+        return self._resident("refiner", "connectors", weights, work_bytes, tflop, host_bytes=packed_bytes)
 
     def refinement(self) -> Refinement:
         """What is asked of the refiner."""
@@ -329,7 +334,15 @@ class RunForecaster:
     def _network(self, component: Component) -> tuple[dict[str, int], StoredWeights]:
         return network_sizes(component.name, read_config(component)), read_stored_weights(component)
 
-    def _resident(self, stage: StageName, phase: str, weights: StoredWeights, work_bytes: int, tflop: float) -> Planner:
+    def _resident(
+        self,
+        stage: StageName,
+        phase: str,
+        weights: StoredWeights,
+        work_bytes: int,
+        tflop: float,
+        host_bytes: int = 0,
+    ) -> Planner:
         """A network that is loaded whole, and its work."""
         # Where device and host share memory, the largest tensor is there twice while it is loaded.
         loading_bytes = weights.largest_elements * self.element_bytes if self.device.is_unified else 0
@@ -339,16 +352,15 @@ class RunForecaster:
             mode="resident",
             weights_bytes=weights.elements * self.element_bytes,
             work_bytes=max(work_bytes, loading_bytes),
-            host_bytes=0,
+            host_bytes=host_bytes,
             read_bytes=weights.stored_bytes,
             tflop=tflop,
             plan={"mode": "resident"},
         )
         return lambda budget: self._fitting(forecast, budget)
 
-    @staticmethod
-    def _fitting(forecast: PhaseForecast, budget: int) -> PhaseForecast:
-        needed = forecast.device_bytes + forecast.host_bytes
+    def _fitting(self, forecast: PhaseForecast, budget: int) -> PhaseForecast:
+        needed = forecast.device_bytes + (forecast.host_bytes if self.device.is_unified else 0)
         if needed > budget:
             raise MemoryCapError(
                 f"phase {forecast.phase} of stage {forecast.stage} does not fit",

@@ -118,7 +118,8 @@ def limit_memory(device: torch.device, cap_bytes: int) -> int | None:
     """
     if device.type == "cuda":
         total_bytes = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, cap_bytes / total_bytes), device)
+        # For the current device, which `cuda` means: this call alone takes no device without an index.
+        torch.cuda.set_per_process_memory_fraction(min(1.0, cap_bytes / total_bytes))
         return min(cap_bytes, total_bytes)
     if device.type == "mps":
         ratio = float(os.environ.get("PYTORCH_MPS_HIGH_WATERMARK_RATIO", MPS_DEFAULT_HIGH_WATERMARK))

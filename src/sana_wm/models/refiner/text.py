@@ -82,7 +82,9 @@ def encode_levels(text_encoder: Any, input_ids: Tensor, attention_mask: Tensor, 
     finally:
         for hook in hooks:
             hook.remove()
-    return _pack_text_embeds(torch.stack(levels, dim=-1), attention_mask.sum(dim=-1), device="cpu", padding_side="left")
+    stacked = torch.stack(levels, dim=-1)
+    levels.clear()  # packing takes several times their size
+    return _pack_text_embeds(stacked, attention_mask.sum(dim=-1), device="cpu", padding_side="left")
 
 
 @torch.no_grad()

@@ -1,0 +1,184 @@
+"""Whole runs of the released model without its numbers: the forecast of every phase against its measured peak.
+
+Real stages as processes under the real governor, at full size; no weights are needed. Most minutes go into the text
+encoders and the refiner, so take few runs at first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from sana_wm.bench.measure import report
+from sana_wm.handoff.events import read_events, read_memory_log
+from sana_wm.handoff.receipts import Receipt, read_receipt
+from sana_wm.handoff.run_directory import STAGES, RunDirectory
+from sana_wm.launcher.demo import PICTURE_SIZE, draw_picture
+from sana_wm.launcher.process import run_module
+from sana_wm.manifest.loading import load_manifest
+from sana_wm.manifest.model import Manifest
+from sana_wm.planning.device import Device
+from sana_wm.planning.fit import forecast_phases
+from sana_wm.planning.forecast import GIB, PhaseForecast, RunForecaster
+from sana_wm.report.timeline import phase_spans
+from sana_wm.runtime.device import describe_device, select_device
+from sana_wm.weights.hollow import write_hollow_checkpoint
+from sana_wm.weights.manifest_layout import locate_weights
+
+#: A forecast may be too high by a tenth and too low by a twentieth.
+HIGHEST_SHARE, LOWEST_SHARE = 1.10, 0.95
+#: Grey pictures are what is to be expected here.
+NO_SANITY = {"latent_std_min": 0.0, "constant_std": 0.0, "black_mean": 0.0, "laplacian_share": 0.0}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this benchmark's options."""
+    parser.add_argument("--frames", type=int, nargs="+", default=[321], help="video lengths, 8k+1")
+    parser.add_argument("--cap-gib", type=float, nargs="+", default=[96.0], help="memory caps; a run for each length")
+    parser.add_argument("--steps", type=int, default=2, help="Stage 1 steps; the peak is that of the first")
+    parser.add_argument("--at-once", type=int, default=1, help="runs side by side, where the device has room for them")
+    parser.add_argument("--folder", type=Path, help="where weights and runs shall lie; a temporary one when left out")
+
+
+def run(args: argparse.Namespace) -> dict[str, object]:
+    """Run the benchmark and return its report."""
+    device = select_device(args.device)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (args.folder or Path(temporary)).resolve()
+        write_hollow_checkpoint(folder / "model")
+        trials = [
+            Trial(write_manifest(folder, frames, cap_gib, args.steps, args.device), describe_device(device))
+            for frames, cap_gib in product(args.frames, args.cap_gib)
+        ]
+        with ThreadPoolExecutor(args.at_once) as threads:
+            running = [threads.submit(measure_trial, trial) for trial in trials]
+            try:
+                results = [trial.result() for trial in running]
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+    rows = [row for result in results for row in result["phases"]]
+    stages = [row for result in results for row in result["stages"]]
+    return report("memory", device, {"rows": rows, "stages": stages})
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A manifest to run, and where."""
+
+    manifest_file: Path
+    device: Device
+
+
+def write_manifest(folder: Path, num_frames: int, cap_gib: float, steps: int, device: str) -> Path:
+    """A manifest for the model in `folder/model`; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_picture().save(folder / "road.png")
+    width, height = PICTURE_SIZE
+    name = f"{num_frames}-frames-{cap_gib:g}-gib"
+    manifest = {
+        "version": 1,
+        "name": name,
+        "model": {"layout": "diffusers", "root": "model"},
+        "input": {"image": "road.png", "prompt": "A road runs to the horizon under a low sun."},
+        "camera": {"action": f"w-{num_frames - 1}", "intrinsics": [width * 0.8, width * 0.8, width / 2, height / 2]},
+        "video": {"num_frames": num_frames, "preset": "ultrafast"},
+        "stage1": {"num_inference_steps": steps},
+        "memory": {"cap_gib": float(cap_gib)},
+        "sanity": NO_SANITY,
+        "device": device,
+        "output_dir": name,
+    }
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def measure_trial(trial: Trial) -> dict[str, list[dict[str, Any]]]:
+    """Run a manifest, and hold every phase against its forecast."""
+    run_module("sana_wm", ["run-pipeline", str(trial.manifest_file), "--json"], quiet=True)
+    return read_trial(trial)
+
+
+def read_trial(trial: Trial) -> dict[str, list[dict[str, Any]]]:
+    """What a run left: a row for each phase of the stages that are done, and one for each of these stages."""
+    manifest = load_manifest(trial.manifest_file, {})
+    forecaster = RunForecaster(manifest, locate_weights(manifest), trial.device)
+    forecasts = {(forecast.stage, forecast.phase): forecast for forecast in forecast_phases(forecaster)}
+    run = RunDirectory(Path(manifest.output_dir))
+    phases: list[dict[str, Any]] = []
+    stages: list[dict[str, Any]] = []
+    for stage in STAGES:
+        receipt = read_receipt(run, stage)
+        if receipt is None:
+            continue
+        stages.append(_setting(manifest) | {"stage": stage, **_process_figures(receipt)})
+        for phase, measured_bytes in measured_peaks(run, receipt, trial.device).items():
+            row = _row(manifest, forecaster, forecasts[stage, phase], measured_bytes)
+            sys.stderr.write(_as_text(row) + "\n")
+            phases.append(row)
+    return {"phases": phases, "stages": stages}
+
+
+def measured_peaks(run: RunDirectory, receipt: Receipt, device: Device) -> dict[str, int | None]:
+    """The peak of every phase of a stage, in bytes, as the cap is held against it.
+
+    Beside a CUDA card the allocator's own peak. Where memory is shared, the most that the governor saw of the process,
+    about once a second: it can miss a short peak.
+    """
+    if not device.is_unified:
+        return {phase.name: phase.peak_device_bytes for phase in receipt.phases}
+    readings = read_memory_log(run.memory_file)
+    return {
+        span.phase: max(
+            (one.process_bytes or 0 for one in readings if span.begin_s <= one.time_s <= span.end_s), default=None
+        )
+        for span in phase_spans(receipt.stage, read_events(run.events_file(receipt.stage)))
+    }
+
+
+def _setting(manifest: Manifest) -> dict[str, Any]:
+    return {"engine": "sana_wm", "cap_gib": manifest.memory.cap_gib, "num_frames": manifest.video.num_frames}
+
+
+def _process_figures(receipt: Receipt) -> dict[str, Any]:
+    process = receipt.process
+    left = [phase.after_release_bytes for phase in receipt.phases if phase.after_release_bytes is not None]
+    return {
+        "seconds": receipt.seconds,
+        "peak_process_bytes": process and process.peak_process_bytes,
+        "peak_reserved_bytes": process and process.peak_device_bytes,
+        "most_left_by_a_phase_bytes": max(left, default=None),
+        "cards_used_bytes_before_and_after": process and process.cards_used_bytes,
+    }
+
+
+def _row(
+    manifest: Manifest, forecaster: RunForecaster, forecast: PhaseForecast, measured_bytes: int | None
+) -> dict[str, Any]:
+    predicted_bytes = forecaster.used_bytes(forecast)
+    share = predicted_bytes / measured_bytes if measured_bytes else None
+    return {
+        **_setting(manifest),
+        "stage": forecast.stage,
+        "phase": forecast.phase,
+        "mode": forecast.mode,
+        "predicted_bytes": predicted_bytes,
+        "measured_bytes": measured_bytes,
+        "predicted_over_measured": share and round(share, 4),
+        "within_bar": None if share is None else LOWEST_SHARE <= share <= HIGHEST_SHARE,
+    }
+
+
+def _as_text(row: dict[str, Any]) -> str:
+    measured = row["measured_bytes"]
+    said = "not measured" if measured is None else f"{measured / GIB:6.2f} GiB, x {row['predicted_over_measured']:.3f}"
+    where = f"{row['num_frames']} frames, cap {row['cap_gib']:g}: {row['stage']} {row['phase']}"
+    return f"{where}: predicted {row['predicted_bytes'] / GIB:6.2f}, measured {said} ({row['mode']})"
