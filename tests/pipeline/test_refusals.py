@@ -112,6 +112,19 @@ def test_space_is_looked_at_before_a_stage(run: RunDirectory, sana_wm: SanaWM) -
     assert digests(run, ("stage1", "refiner")) == before
 
 
+def test_the_volume_of_the_frames_is_looked_at_too(
+    volume: Path, write_manifest: Callable[..., Path], sana_wm: SanaWM
+) -> None:
+    path = write_manifest(video__frames_dir=str(volume / "frames"))
+    assert sana_wm("validate-manifest", path)[0] == 0
+    fill(volume, leave_bytes=128 * 1024)
+    code, _, err = sana_wm("validate-manifest", path)
+    assert code == 2
+    # 9 frames of 96x160 pixels, three bytes each at most.
+    said = rf"video.frames_dir: too little free space for {volume / 'frames'}; got \d+ bytes; expected 414720 bytes"
+    assert re.search(said, err)
+
+
 def test_a_full_disk_says_how_many_bytes_a_file_needs(volume: Path) -> None:
     import torch
 

@@ -55,7 +55,9 @@ def test_a_file_of_another_run_or_shape_is_refused(tmp_path: Path) -> None:
         load_latents(tmp_path / "none", OWNER, (1,))
 
 
-def test_the_newest_two_checkpoints_are_kept_and_a_damaged_one_gives_way_to_the_older(tmp_path: Path) -> None:
+def test_the_newest_two_checkpoints_are_kept_and_a_damaged_one_gives_way_to_the_older(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoints = Checkpoints(tmp_path, OWNER)
     assert checkpoints.load_newest() is None
     for done in (5, 10, 15):
@@ -67,6 +69,7 @@ def test_the_newest_two_checkpoints_are_kept_and_a_damaged_one_gives_way_to_the_
     found = Checkpoints(tmp_path, OWNER).load_newest()
     assert found is not None
     assert found[0] == 10
+    assert f"passed over and deleted: {newest}" in capsys.readouterr().err
     assert torch.equal(found[1]["latents"], LATENTS + 10)
     assert Checkpoints(tmp_path, {**OWNER, "stage": "refiner"}).load_newest() is None
 

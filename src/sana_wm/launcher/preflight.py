@@ -15,7 +15,7 @@ from sana_wm.handoff.receipts import WeightFile
 from sana_wm.handoff.run_directory import STAGES, Stage
 from sana_wm.launcher.inputs import check_inputs, hash_inputs, read_prompt
 from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics, video_field_of_view_deg
-from sana_wm.launcher.space import existing_part, needed_bytes
+from sana_wm.launcher.space import existing_part, needed_by_volume
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import ESTIMATE, IntrinsicsEstimate, Manifest, RunManifest
 from sana_wm.patches.checkout import inspect_checkout, require_patched
@@ -44,18 +44,20 @@ def check_output(manifest: Manifest) -> list[Problem]:
     if manifest.video.frames_dir is not None:
         problems += _check_writable("video.frames_dir", Path(manifest.video.frames_dir))
     if not problems:
-        free_bytes = shutil.disk_usage(existing_part(Path(manifest.output_dir))).free
-        wanted_bytes = sum(needed_bytes(manifest, stage) for stage in active_stages(manifest))
-        if free_bytes < wanted_bytes:
-            problems.append(
-                Problem(
-                    "output_dir",
-                    f"too little free space for {manifest.output_dir}",
-                    got=f"{free_bytes} bytes",
-                    expected=f"{wanted_bytes} bytes or more",
-                    next_step="Free some space or choose another output_dir.",
+        run_folder = Path(manifest.output_dir)
+        for folder, wanted_bytes in needed_by_volume(run_folder, manifest, active_stages(manifest)).items():
+            free_bytes = shutil.disk_usage(existing_part(folder)).free
+            if free_bytes < wanted_bytes:
+                field = "output_dir" if folder == run_folder else "video.frames_dir"
+                problems.append(
+                    Problem(
+                        field,
+                        f"too little free space for {folder}",
+                        got=f"{free_bytes} bytes",
+                        expected=f"{wanted_bytes} bytes or more",
+                        next_step=f"Free some space or choose another {field}.",
+                    )
                 )
-            )
     return problems
 
 

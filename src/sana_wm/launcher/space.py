@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from sana_wm.errors import HandoffError, SanaWMError
@@ -15,43 +16,72 @@ SMALL_FILES_BYTES = 12 * 1024**2
 
 
 def needed_bytes(manifest: Manifest, stage: Stage) -> int:
-    """Disk that a stage takes at most: its outputs, and two checkpoints with the one that is being written.
+    """Disk that a stage takes at most, wherever it writes."""
+    return sum(_needed_by_folder(Path(manifest.output_dir), manifest, stage).values())
 
-    Stage 1's conditioning is less than two latents. The video is bounded by 0.5 bits a pixel, three times what libx264
-    at crf 18 makes of noise-free footage, and there twice, as segments and joined; a PNG of a frame by its pixels.
+
+def _needed_by_folder(run_folder: Path, manifest: Manifest, stage: Stage) -> dict[Path, int]:
+    """What a stage takes at most in the run directory, and in the folder for frames where there is one.
+
+    In the run directory its outputs, and two checkpoints with the one that is being written. Stage 1's conditioning is
+    less than two latents. The video is bounded by 0.5 bits a pixel, three times what libx264 at crf 18 makes of
+    noise-free footage, and there twice, as segments and joined; a PNG of a frame by its pixels.
     """
     latents_bytes = manifest.latent_num_frames * manifest.latent_height * manifest.latent_width * BYTES_PER_LATENT
     pixels = manifest.video.num_frames * manifest.video.height * manifest.video.width
-    pictures_bytes = 3 * pixels if manifest.video.frames_dir else 0
-    largest = {
-        "stage1": 6 * latents_bytes,
-        "refiner": 4 * latents_bytes,
-        "vae_decode": 2 * pixels // 16 + pictures_bytes,
-    }
-    return largest[stage] + SMALL_FILES_BYTES
+    largest = {"stage1": 6 * latents_bytes, "refiner": 4 * latents_bytes, "vae_decode": 2 * pixels // 16}
+    needed = {run_folder: largest[stage] + SMALL_FILES_BYTES}
+    if stage == "vae_decode" and manifest.video.frames_dir:
+        frames_folder = Path(manifest.video.frames_dir)
+        needed[frames_folder] = needed.get(frames_folder, 0) + 3 * pixels
+    return needed
+
+
+def needed_by_volume(run_folder: Path, manifest: Manifest, stages: Iterable[Stage]) -> dict[Path, int]:
+    """What stages take at most together, by one folder of theirs on each volume that they write to.
+
+    Args:
+        run_folder: The run directory, wherever it lies now.
+        manifest: What runs.
+        stages: The stages.
+
+    Raises:
+        OSError: A volume cannot be looked at.
+    """
+    first_on: dict[int, Path] = {}
+    needed: dict[Path, int] = {}
+    for stage in stages:
+        for folder, size_bytes in _needed_by_folder(run_folder, manifest, stage).items():
+            place = first_on.setdefault(existing_part(folder).stat().st_dev, folder)
+            needed[place] = needed.get(place, 0) + size_bytes
+    return needed
 
 
 def check_space(run: RunDirectory, manifest: Manifest, stage: Stage, after: SanaWMError | None = None) -> None:
-    """Look at the disk before a stage begins, or after it failed; what it left there before counts as there.
+    """Look at the disks before a stage begins, or after it failed; what it left there before counts as there.
 
     Raises:
         HandoffError: There is too little free space, or the directory is gone.
     """
     try:
-        free_bytes = shutil.disk_usage(run.path).free
+        run.path.stat()  # an existing folder above it would be no answer
+        needed = needed_by_volume(run.path, manifest, [stage])
+        free = {folder: shutil.disk_usage(existing_part(folder)).free for folder in needed}
         held_bytes = sum(map(_held_bytes, run.belongings(stage)))
     except OSError as error:
         if after is not None:
             return  # that says it already
         raise HandoffError(f"{run.path} cannot be read", got=error.strerror or str(error)) from error
-    missing_bytes = needed_bytes(manifest, stage) - held_bytes - free_bytes
-    if missing_bytes > 0:
-        raise HandoffError(
-            f"too little free space in {run.path} for stage {stage}",
-            got=f"{free_bytes} bytes" + (f", and from the stage: {after}" if after is not None else ""),
-            expected=f"{free_bytes + missing_bytes} bytes or more",
-            next_step=f"Free {missing_bytes} bytes, then go on with: sana-wm resume {run.path}",
-        ) from after
+    for folder, free_bytes in free.items():
+        held_here_bytes = held_bytes if folder == run.path else 0
+        missing_bytes = needed[folder] - held_here_bytes - free_bytes
+        if missing_bytes > 0:
+            raise HandoffError(
+                f"too little free space in {folder} for stage {stage}",
+                got=f"{free_bytes} bytes" + (f", and from the stage: {after}" if after is not None else ""),
+                expected=f"{free_bytes + missing_bytes} bytes or more",
+                next_step=f"Free {missing_bytes} bytes, then go on with: sana-wm resume {run.path}",
+            ) from after
 
 
 def existing_part(folder: Path) -> Path:

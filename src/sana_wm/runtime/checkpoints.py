@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -64,7 +65,10 @@ class Checkpoints:
             raise
 
     def load_newest(self) -> tuple[int, dict[str, torch.Tensor]] | None:
-        """The newest checkpoint of this run that is whole: steps done and tensors; `None` when there is none."""
+        """The newest checkpoint of this run that is whole: steps done and tensors; `None` when there is none.
+
+        One that is damaged or of another run is deleted; the log says so.
+        """
         for done, path in reversed(self._present()):
             try:
                 return done, load_tensors(path, self.owner)
@@ -72,6 +76,7 @@ class Checkpoints:
                 if isinstance(error.__cause__, OSError):
                     raise  # the disk, not the file: the checkpoint may be good
                 # A damaged or foreign checkpoint must not stop a run that an older one, or a fresh start, can serve.
+                sys.stderr.write(f"passed over and deleted: {error}\n")
                 path.unlink()
         return None
 
