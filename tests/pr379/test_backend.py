@@ -52,6 +52,23 @@ def test_no_golden_output_is_left_out(errors: dict[str, float]) -> None:
     assert {name for name in errors if not name.endswith(".max_abs")} == set(TOLERANCES)
 
 
+@pytest.mark.cuda
+def test_bfloat16_on_a_card_is_at_most_twice_as_far_off_as_upstreams_own_kernels(pr_root: Path, golden: Path) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    pytest.importorskip("triton")
+    command = [sys.executable, str(PROGRAM), str(pr_root), str(golden), "--device", "cuda", "--dtype", "bfloat16"]
+    patched, stock = (
+        json.loads(subprocess.run([*command, *form], capture_output=True, text=True, check=True).stdout)
+        for form in ([], ["--stock"])
+    )
+    names = {name for name in patched if not name.endswith(".max_abs")}
+    assert {"dit.a", "loop.cfg5", "refiner.split.a"} <= names
+    assert {name: (patched[name], stock[name]) for name in names if not patched[name] <= 2 * stock[name]} == {}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

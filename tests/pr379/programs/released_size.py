@@ -28,7 +28,7 @@ EXACT = "patched float32"
 PRECISE = {"FUSED_GDN_PRECISION": "0"}
 
 
-def compute(checkout: Path, frames: int, form: Form) -> dict[str, Tensor]:
+def compute(frames: int, form: Form) -> dict[str, Tensor]:
     """One forward pass of both prompts; how long a second one takes, in seconds, and the peak in bytes."""
     from sana_wm_mps.model import build_transformer
 
@@ -118,7 +118,7 @@ def main() -> None:
     torch.backends.cudnn.allow_tf32 = False
     with contextlib.redirect_stdout(sys.stderr), torch.inference_mode():
         form = Form(stock=options.stock, device=torch.device("cuda"), dtype=getattr(torch, options.dtype))
-        outputs = compute(options.checkout, options.frames[0], form)
+        outputs = compute(options.frames[0], form)
     save_file(outputs, options.out)
 
 
