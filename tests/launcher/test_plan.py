@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from sana_wm.manifest.model import Manifest
 from sana_wm.planning.device import Device
 
 GIB = 1024**3
+REFINER = ["text_encoder", "connectors", "transformer"]
 MAC = Device("mps", "Apple M3 Max", 48 * GIB, "2.13.0")
 
 
@@ -62,21 +64,47 @@ def test_times_are_guesses_until_something_like_it_ran(manifest: Manifest, histo
     assert not plan_run(manifest, STAGES, Device("mps", "Apple M1", 48 * GIB, "2.13.0"), history).is_measured
 
 
+@pytest.mark.parametrize("refines", [True, False])
 def test_a_plan_before_the_download_goes_by_the_released_sizes(
-    write_manifest: Callable[..., Path], tmp_path: Path
+    write_manifest: Callable[..., Path], tmp_path: Path, refines: bool
 ) -> None:
     model = {"layout": "original", "root": "${SANA_WM_MODEL_ROOT}", "gemma_root": "${SANA_GEMMA_2_2B_IT_ROOT}"}
-    path = write_manifest(model=model, video={"num_frames": 9})
-    refused = command_line("plan", path, cache=tmp_path)
-    assert refused.returncode == 2
-    planned = command_line("plan", path, "--without-weights", "--cap-gib", 64, "--json", cache=tmp_path)
+    path = write_manifest(model=model, refiner={"enabled": refines}, device="cpu")
+    assert command_line("plan", path, cache=tmp_path).returncode == 2
+    planned = command_line("plan", path, "--without-weights", "--json", cache=tmp_path)
     plan = json.loads(planned.stdout)
-    peaks = {(phase["stage"], phase["phase"]): phase["used_bytes"] for phase in plan["phases"]}
-    # On the CPU in float32: 2.61 B parameters of Gemma-2 are 9.7 GiB, and the first frame's encoder fits any machine.
-    encoder, first_frame = peaks["stage1", "text_encoder"], peaks["stage1", "vae_encoder"]
-    assert first_frame is not None
-    assert first_frame > 2 * GIB
-    assert encoder is None or encoder > 9.7 * GIB
+    assert planned.returncode == (0 if plan["fits"] else 5)
+    phases = [phase["phase"] for phase in plan["phases"] if phase["phase"] != STARTING]
+    assert phases == ["text_encoder", "vae_encoder", "transformer", *REFINER * refines, "vae_decoder"]
+    peaks = {phase["phase"]: phase["used_bytes"] for phase in plan["phases"] if phase["stage"] == "stage1"}
+    # In float32 the first frame's encoder of 0.69 B parameters is 2.6 GiB, on any machine.
+    assert 2.6 * GIB < peaks["vae_encoder"] < 5 * GIB
+    # What will be downloaded, not what is read of it.
+    assert plan["weights_bytes"] > (90e9 if refines else 15e9)
+
+
+def test_a_plan_before_the_download_for_the_other_backend(write_manifest: Callable[..., Path], tmp_path: Path) -> None:
+    changes = {"model__backend": "pr379", "model__pr_root": "Sana", "model__layout": "original"}
+    path = write_manifest(**changes, model__gemma_root="gemma", refiner={"mode": "single_shot"}, device="cpu")
+    planned = command_line("plan", path, "--without-weights", "--json", cache=tmp_path)
+    assert planned.returncode in (0, 5), planned.stderr
+    assert [phase["phase"] for phase in json.loads(planned.stdout)["phases"]].count("transformer") == 2
+
+
+def test_runs_of_hollow_weights_count_as_benchmarks(tmp_path: Path, finished_run: Path) -> None:
+    from sana_wm.handoff.receipts import read_receipt
+    from sana_wm.launcher.plan import phase_times
+    from sana_wm.weights.layout import HOLLOW_MARKER
+
+    run = RunDirectory(finished_run)
+    manifest, receipt = run.read_manifest(), read_receipt(run, "stage1")
+    assert receipt is not None
+    assert {time.source for time in phase_times(manifest, find_device("cpu"), receipt)} == {"run"}
+    root = tmp_path / "model"
+    shutil.copytree(manifest.model.root, root)
+    (root / HOLLOW_MARKER).touch()
+    hollow = manifest.model_copy(update={"model": manifest.model.model_copy(update={"root": str(root)})})
+    assert {time.source for time in phase_times(hollow, find_device("cpu"), receipt)} == {"bench"}
 
 
 def test_the_nearest_time_is_scaled_by_the_arithmetic(history: History) -> None:

@@ -125,6 +125,24 @@ def test_the_volume_of_the_frames_is_looked_at_too(
     assert re.search(said, err)
 
 
+def test_frames_that_are_there_need_no_space_again(volume: Path, finished_run: Path) -> None:
+    from sana_wm.errors import HandoffError
+    from sana_wm.launcher.space import check_space
+
+    run = RunDirectory(finished_run)
+    manifest = run.read_manifest()
+    frames = volume / "frames"
+    video = manifest.video.model_copy(update={"frames_dir": str(frames)})
+    manifest = manifest.model_copy(update={"video": video})
+    frames.mkdir()
+    (frames / "00000.png").write_bytes(b"x" * (3 * video.num_frames * video.height * video.width - 64 * 1024))
+    fill(volume, leave_bytes=96 * 1024)
+    check_space(run, manifest, "vae_decode")
+    (frames / "00000.png").rename(frames / "mine.png")
+    with pytest.raises(HandoffError, match=f"too little free space in {frames}"):
+        check_space(run, manifest, "vae_decode")
+
+
 def test_a_full_disk_says_how_many_bytes_a_file_needs(volume: Path) -> None:
     import torch
 

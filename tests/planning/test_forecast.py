@@ -146,6 +146,24 @@ def test_the_smallest_cap_is_the_smallest(full_size_run: Run) -> None:
         forecast_phases(run)
 
 
+def test_buffers_in_main_memory_count_against_the_budget_where_memory_is_shared(full_size_run: Run) -> None:
+    for device, shared in ((M3_MAX, True), (H100, False)):
+        run = full_size_run(device, 321, 96)
+        text = phase(run, "refiner", "text_encoder", run.budget_bytes)
+        assert text.host_bytes > 0
+        assert run.budgeted_bytes(text) == text.device_bytes + text.host_bytes * shared
+        with pytest.raises(MemoryCapError):
+            phase(run, "refiner", "connectors", run.budgeted_bytes(phase(run, "refiner", "connectors", 2**40)) - 1)
+
+
+def test_packing_counts_where_it_is_the_peak(full_size_run: Run) -> None:
+    run = full_size_run(M3_MAX, 321, 96)
+    text = phase(run, "refiner", "text_encoder", run.budget_bytes)
+    # Loading holds the embedding table twice, packing comes later: only what packing takes beyond that is added.
+    packed_bytes = 1024 * 3840 * 49 * 13
+    assert text.work_bytes + text.host_bytes == packed_bytes > text.work_bytes == 262208 * 3840 * 2
+
+
 def test_a_budget_below_the_cap_is_kept(full_size_run: Run) -> None:
     tight = full_size_run(M3_MAX, 961, 96, memory__budget_gib=15.0)
     assert tight.budget_bytes == 15 * GIB

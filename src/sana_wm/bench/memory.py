@@ -1,7 +1,7 @@
 """Whole runs of the released model without its numbers: the forecast of every phase against its measured peak.
 
-Real stages as processes under the real governor, at full size; no weights are needed. Most minutes go into the text
-encoders and the refiner, so take few runs at first.
+Real stages as processes under the real governor, at full size; no weights are needed. A run took one to
+four minutes on an H100, most of them in the refiner; a CPU would take days.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from sana_wm.launcher.process import run_module
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import Manifest
 from sana_wm.planning.device import Device
-from sana_wm.planning.fit import forecast_phases
 from sana_wm.planning.forecast import GIB, PhaseForecast, RunForecaster
 from sana_wm.report.timeline import phase_spans
 from sana_wm.runtime.device import describe_device, select_device
@@ -58,15 +57,10 @@ def run(args: argparse.Namespace) -> dict[str, object]:
             for frames, cap_gib in product(args.frames, args.cap_gib)
         ]
         with ThreadPoolExecutor(args.at_once) as threads:
-            running = [threads.submit(measure_trial, trial) for trial in trials]
-            try:
-                results = [trial.result() for trial in running]
-            except BaseException:
-                threads.shutdown(wait=False, cancel_futures=True)
-                raise
-    rows = [row for result in results for row in result["phases"]]
-    stages = [row for result in results for row in result["stages"]]
-    return report("memory", device, {"rows": rows, "stages": stages})
+            results = list(threads.map(measure_trial, trials))
+    parts = ("phases", "stages", "failures")
+    phases, stages, failures = ([row for result in results for row in result[part]] for part in parts)
+    return report("memory", device, {"rows": phases, "stages": stages, "failures": failures})
 
 
 @dataclass(frozen=True)
@@ -102,16 +96,19 @@ def write_manifest(folder: Path, num_frames: int, cap_gib: float, steps: int, de
 
 
 def measure_trial(trial: Trial) -> dict[str, list[dict[str, Any]]]:
-    """Run a manifest, and hold every phase against its forecast."""
-    run_module("sana_wm", ["run-pipeline", str(trial.manifest_file), "--json"], quiet=True)
-    return read_trial(trial)
+    """Run a manifest, and hold every phase of the stages that ended well against its forecast.
 
-
-def read_trial(trial: Trial) -> dict[str, list[dict[str, Any]]]:
-    """What a run left: a row for each phase of the stages that are done, and one for each of these stages."""
+    Returns:
+        A row for each of these phases, one for each stage, and one for the run if it failed: a cap may be too low.
+    """
     manifest = load_manifest(trial.manifest_file, {})
+    failures: list[dict[str, Any]] = []
+    try:
+        run_module("sana_wm", ["run-pipeline", str(trial.manifest_file), "--json"], quiet=True)
+    except SystemExit as error:  # it has said why
+        failures.append(_setting(manifest) | {"exit_code": error.code})
     forecaster = RunForecaster(manifest, locate_weights(manifest), trial.device)
-    forecasts = {(forecast.stage, forecast.phase): forecast for forecast in forecast_phases(forecaster)}
+    planners = {(stage, phase): planner for stage, phase, planner in forecaster.planners()}
     run = RunDirectory(Path(manifest.output_dir))
     phases: list[dict[str, Any]] = []
     stages: list[dict[str, Any]] = []
@@ -121,24 +118,30 @@ def read_trial(trial: Trial) -> dict[str, list[dict[str, Any]]]:
             continue
         stages.append(_setting(manifest) | {"stage": stage, **_process_figures(receipt)})
         for phase, measured_bytes in measured_peaks(run, receipt, trial.device).items():
-            row = _row(manifest, forecaster, forecasts[stage, phase], measured_bytes)
+            forecast = planners[stage, phase](forecaster.budget_bytes)
+            row = _row(manifest, forecaster, forecast, measured_bytes)
             sys.stderr.write(_as_text(row) + "\n")
             phases.append(row)
-    return {"phases": phases, "stages": stages}
+    return {"phases": phases, "stages": stages, "failures": failures}
 
 
 def measured_peaks(run: RunDirectory, receipt: Receipt, device: Device) -> dict[str, int | None]:
     """The peak of every phase of a stage, in bytes, as the cap is held against it.
 
     Beside a CUDA card the allocator's own peak. Where memory is shared, the most that the governor saw of the process,
-    about once a second: it can miss a short peak.
+    about once a second: it can miss a short peak. `None` where it saw none.
     """
     if not device.is_unified:
         return {phase.name: phase.peak_device_bytes for phase in receipt.phases}
     readings = read_memory_log(run.memory_file)
     return {
         span.phase: max(
-            (one.process_bytes or 0 for one in readings if span.begin_s <= one.time_s <= span.end_s), default=None
+            (
+                one.process_bytes
+                for one in readings
+                if one.process_bytes is not None and span.begin_s <= one.time_s <= span.end_s
+            ),
+            default=None,
         )
         for span in phase_spans(receipt.stage, read_events(run.events_file(receipt.stage)))
     }

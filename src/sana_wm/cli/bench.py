@@ -1,4 +1,4 @@
-"""`bench`: full-size random weights, ours and stock in one process."""
+"""`bench`: engines at full size beside stock ones, and the memory of whole runs; no weights needed."""
 
 from __future__ import annotations
 

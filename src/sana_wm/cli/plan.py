@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sana_wm.handoff.run_directory import Stage
     from sana_wm.launcher.plan import RunPlan
     from sana_wm.manifest.model import Manifest
+    from sana_wm.weights.layout import WeightLayout
 
 CapGib = Annotated[
     float | None, typer.Option("--cap-gib", min=0.1, help="Another memory.cap_gib than the manifest's, in GiB.")
@@ -58,8 +59,8 @@ def plan(
         raise typer.Exit(MemoryCapError.exit_code)
 
 
-def plan_here(manifest: Manifest, stages: Sequence[Stage] | None = None) -> RunPlan:
-    """The plan of a manifest's stages, all of them when left out, on this machine."""
+def plan_here(manifest: Manifest, stages: Sequence[Stage] | None = None, layout: WeightLayout | None = None) -> RunPlan:
+    """The plan of a manifest's stages, all of them when left out, on this machine; by these weights if given."""
     from sana_wm.errors import IncompleteWeightsError
     from sana_wm.launcher.history import History
     from sana_wm.launcher.plan import plan_run
@@ -69,22 +70,29 @@ def plan_here(manifest: Manifest, stages: Sequence[Stage] | None = None) -> RunP
     from sana_wm.weights.manifest_layout import locate_weights
 
     stages = active_stages(manifest) if stages is None else stages
-    if problems := check_layout(locate_weights(manifest), stages):
+    layout = layout or locate_weights(manifest)
+    if problems := check_layout(layout, stages):
         raise IncompleteWeightsError(problems)
-    return plan_run(manifest, stages, find_device(manifest.device), History.of_this_user(os.environ))
+    return plan_run(manifest, stages, find_device(manifest.device), History.of_this_user(os.environ), layout)
 
 
 def plan_by_released_sizes(manifest: Manifest) -> RunPlan:
     """The plan of a manifest on this machine, as if the released weights, in bfloat16, were there."""
     import tempfile
+    from dataclasses import replace
 
+    from sana_wm.launcher.preflight import active_stages
+    from sana_wm.weights.facts import model_facts
     from sana_wm.weights.hollow import write_hollow_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
-        write_hollow_checkpoint(Path(folder))
-        released = {"layout": "diffusers", "root": folder, "refiner_root": None}
-        model = manifest.model.model_copy(update=released)
-        return plan_here(manifest.model_copy(update={"model": model}))
+        planned = plan_here(manifest, layout=write_hollow_checkpoint(Path(folder)))
+    published_bytes = sum(
+        file.approximate_bytes
+        for repository in model_facts().layouts[manifest.model.layout]
+        for file in repository.needed_files(active_stages(manifest))
+    )
+    return replace(planned, weights_bytes=published_bytes)
 
 
 def describe_plan(plan: RunPlan) -> str:

@@ -74,7 +74,7 @@ class History:
     def add_bench(self, report: Mapping[str, Any]) -> None:
         """Append what `sana-wm bench` measured of our engines."""
         place = BENCHED.get(report["what"])
-        if place is None:  # whole runs add their times themselves
+        if place is None:  # its stages have added their times, as every run's do
             return
         stage, phase = place
         rows = [row for row in report["rows"] if row["engine"] == "sana_wm" and "tflop" in row]

@@ -13,7 +13,7 @@ from sana_wm.handoff.receipts import Receipt
 from sana_wm.handoff.run_directory import Stage
 from sana_wm.launcher.history import History, PhaseTime
 from sana_wm.launcher.progress import STARTING
-from sana_wm.launcher.space import existing_part, needed_bytes
+from sana_wm.launcher.space import existing_part, needed_by_volume
 from sana_wm.manifest.model import Manifest, RunManifest
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import largest_num_frames, smallest_budget_gib, smallest_cap_gib
@@ -61,7 +61,7 @@ class RunPlan:
         budget_bytes: What the engines plan with.
         phases: In order, with what each stage takes outside its phases as `starting`.
         weights_bytes: Files of weights that are read.
-        disk_bytes: What the run directory takes at most.
+        disk_bytes: What the run takes at most on the volume of its directory.
         free_disk_bytes: What its disk has left.
         largest_num_frames: When it does not fit: the most frames that would.
         smallest_cap_gib: When it does not fit: the least cap under which it would.
@@ -107,7 +107,9 @@ class RunPlan:
         return {**derived, "is_measured": self.is_measured, **asdict(self)}
 
 
-def plan_run(manifest: Manifest, stages: Sequence[Stage], device: Device, history: History) -> RunPlan:
+def plan_run(
+    manifest: Manifest, stages: Sequence[Stage], device: Device, history: History, layout: WeightLayout | None = None
+) -> RunPlan:
     """Plan the stages of a run that are to come: headers and configs are read, weights are not.
 
     Args:
@@ -115,11 +117,12 @@ def plan_run(manifest: Manifest, stages: Sequence[Stage], device: Device, histor
         stages: Which of its stages.
         device: Where; see `sana_wm.launcher.process.find_device`.
         history: Times of this machine.
+        layout: Weights to go by instead of the manifest's.
 
     Raises:
         WeightsError: A header or config cannot be read.
     """
-    layout = locate_weights(manifest)
+    layout = layout or locate_weights(manifest)
     forecaster = RunForecaster(manifest, layout, device)
     planners = forecaster.planners()
     phases: list[PhasePlan] = []
@@ -132,14 +135,15 @@ def plan_run(manifest: Manifest, stages: Sequence[Stage], device: Device, histor
             for planned_stage, phase, planner in planners
             if planned_stage == stage
         ]
+    run_folder = Path(manifest.output_dir)
     plan = RunPlan(
         device=device,
         cap_bytes=forecaster.cap_bytes,
         budget_bytes=forecaster.budget_bytes,
         phases=tuple(phases),
         weights_bytes=_weights_bytes(layout, stages),
-        disk_bytes=sum(needed_bytes(manifest, stage) for stage in stages),
-        free_disk_bytes=shutil.disk_usage(existing_part(Path(manifest.output_dir))).free,
+        disk_bytes=needed_by_volume(run_folder, manifest, stages).get(run_folder, 0),
+        free_disk_bytes=shutil.disk_usage(existing_part(run_folder)).free,
     )
     if plan.fits:
         return plan
@@ -196,21 +200,26 @@ def _phase_seconds(forecast: PhaseForecast, forecaster: RunForecaster, history: 
 
 
 def phase_times(manifest: Manifest, device: Device, receipt: Receipt) -> list[PhaseTime]:
-    """The times of a finished stage, for the history: its phases, and what it took besides."""
-    forecaster = RunForecaster(manifest, locate_weights(manifest), device)
+    """The times of a finished stage, for the history: its phases, and what it took besides.
+
+    Weights that are holes come from no disk, so such a run counts as a benchmark.
+    """
+    layout = locate_weights(manifest)
+    source = "bench" if layout.is_hollow else "run"
+    forecaster = RunForecaster(manifest, layout, device)
     tflop = {
         (stage, phase): planner(UNLIMITED_BYTES).tflop
         for stage, phase, planner in forecaster.planners()
         if stage == receipt.stage
     }
     times = [
-        PhaseTime(device.name, receipt.dtype, receipt.stage, phase.name, work, phase.seconds)
+        PhaseTime(device.name, receipt.dtype, receipt.stage, phase.name, work, phase.seconds, source)
         for phase in receipt.phases
         if (work := tflop.get((receipt.stage, phase.name))) is not None
     ]
     whole_s = receipt.process.seconds if receipt.process is not None else receipt.seconds
     rest_s = whole_s - sum(phase.seconds for phase in receipt.phases)
-    return [*times, PhaseTime(device.name, receipt.dtype, receipt.stage, STARTING, 0.0, round(rest_s, 3))]
+    return [*times, PhaseTime(device.name, receipt.dtype, receipt.stage, STARTING, 0.0, round(rest_s, 3), source)]
 
 
 def _plan_phase(forecaster: RunForecaster, history: History, stage: Stage, phase: str, planner: Planner) -> PhasePlan:

@@ -65,7 +65,7 @@ def _smaller(manifest: Manifest, run: RunDirectory, overrun: Overrun) -> str:
         raise MemoryCapError(f"phase {overrun.phase} is not planned")
     planned = plan(forecaster.budget_bytes)
     excess_bytes = overrun.used_bytes - forecaster.cap_bytes
-    budget_bytes = int((1 - MARGIN) * (planned.device_bytes + planned.host_bytes - excess_bytes))
+    budget_bytes = int((1 - MARGIN) * (forecaster.budgeted_bytes(planned) - excess_bytes))
     plan(budget_bytes)
     return f"sana-wm resume {run.path} --budget-gib {budget_bytes / GIB:.2f}"
 

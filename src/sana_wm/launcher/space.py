@@ -67,14 +67,17 @@ def check_space(run: RunDirectory, manifest: Manifest, stage: Stage, after: Sana
         run.path.stat()  # an existing folder above it would be no answer
         needed = needed_by_volume(run.path, manifest, [stage])
         free = {folder: shutil.disk_usage(existing_part(folder)).free for folder in needed}
-        held_bytes = sum(map(_held_bytes, run.belongings(stage)))
+        held = {run.path: sum(map(_held_bytes, run.belongings(stage)))}
+        if stage == "vae_decode" and manifest.video.frames_dir:
+            frames_folder = Path(manifest.video.frames_dir)
+            place = frames_folder if frames_folder in needed else run.path
+            held[place] = held.get(place, 0) + sum(map(_held_bytes, frames_folder.glob("[0-9]*.png")))
     except OSError as error:
         if after is not None:
             return  # that says it already
         raise HandoffError(f"{run.path} cannot be read", got=error.strerror or str(error)) from error
     for folder, free_bytes in free.items():
-        held_here_bytes = held_bytes if folder == run.path else 0
-        missing_bytes = needed[folder] - held_here_bytes - free_bytes
+        missing_bytes = needed[folder] - held.get(folder, 0) - free_bytes
         if missing_bytes > 0:
             raise HandoffError(
                 f"too little free space in {folder} for stage {stage}",

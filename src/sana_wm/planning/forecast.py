@@ -157,6 +157,10 @@ class RunForecaster:
             return phase.device_bytes + LIBRARY_BYTES
         return phase.device_bytes + phase.host_bytes + reserved_bytes(self.device.kind)
 
+    def budgeted_bytes(self, phase: PhaseForecast) -> int:
+        """What a phase takes of the budget: where memory is shared, its buffers in main memory too."""
+        return phase.device_bytes + (phase.host_bytes if self.device.is_unified else 0)
+
     def _stage1_text(self) -> Planner:
         sizes, weights = self._network(self.layout.stage1_text_encoder)
         work_bytes = text_work_bytes(sizes, STAGE1_TEXT_TOKENS, self.element_bytes, self.device.kind)
@@ -212,9 +216,8 @@ class RunForecaster:
         work_bytes = text_work_bytes(sizes, REFINER_TEXT_TOKENS, self.element_bytes, self.device.kind)
         tflop = 2 * weights.elements * REFINER_TEXT_TOKENS / 1e12
         packed_width = sizes["hidden_size"] * (sizes["num_hidden_layers"] + 1)
-        # The activations are gone by then.
-        packing = max(0, packing_bytes(packed_width, REFINER_TEXT_TOKENS, self.element_bytes) - work_bytes)
-        resident = self._resident("refiner", "text_encoder", weights, work_bytes, tflop, host_bytes=packing)
+        packing = packing_bytes(packed_width, REFINER_TEXT_TOKENS, self.element_bytes)
+        resident = self._resident("refiner", "text_encoder", weights, work_bytes, tflop, afterwards_bytes=packing)
         layer = weights.part(lambda name: name.startswith("layers.0."))
 
         def plan(budget: int) -> PhaseForecast:
@@ -229,7 +232,8 @@ class RunForecaster:
                 mode=f"streamed, one of {sizes['num_hidden_layers']} layers at a time",
                 weights_bytes=weights_bytes,
                 work_bytes=work_bytes,
-                host_bytes=buffers_bytes + packing,
+                # By the time it packs, the activations are gone.
+                host_bytes=buffers_bytes + max(0, packing - work_bytes),
                 read_bytes=weights.stored_bytes,
                 tflop=tflop,
                 plan={"mode": "streamed"},
@@ -342,17 +346,29 @@ class RunForecaster:
         work_bytes: int,
         tflop: float,
         host_bytes: int = 0,
+        afterwards_bytes: int = 0,
     ) -> Planner:
-        """A network that is loaded whole, and its work."""
+        """A network that is loaded whole, and its work.
+
+        Args:
+            stage: Of the phase.
+            phase: Its name.
+            weights: The network's.
+            work_bytes: What it takes beside them while it computes.
+            tflop: Its arithmetic.
+            host_bytes: In main memory all the time.
+            afterwards_bytes: In main memory when it has computed, with the network still there.
+        """
         # Where device and host share memory, the largest tensor is there twice while it is loaded.
         loading_bytes = weights.largest_elements * self.element_bytes if self.device.is_unified else 0
+        device_work_bytes = max(work_bytes, loading_bytes)
         forecast = PhaseForecast(
             stage=stage,
             phase=phase,
             mode="resident",
             weights_bytes=weights.elements * self.element_bytes,
-            work_bytes=max(work_bytes, loading_bytes),
-            host_bytes=host_bytes,
+            work_bytes=device_work_bytes,
+            host_bytes=host_bytes + max(0, afterwards_bytes - device_work_bytes),
             read_bytes=weights.stored_bytes,
             tflop=tflop,
             plan={"mode": "resident"},
@@ -360,7 +376,7 @@ class RunForecaster:
         return lambda budget: self._fitting(forecast, budget)
 
     def _fitting(self, forecast: PhaseForecast, budget: int) -> PhaseForecast:
-        needed = forecast.device_bytes + (forecast.host_bytes if self.device.is_unified else 0)
+        needed = self.budgeted_bytes(forecast)
         if needed > budget:
             raise MemoryCapError(
                 f"phase {forecast.phase} of stage {forecast.stage} does not fit",

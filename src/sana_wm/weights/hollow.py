@@ -14,7 +14,8 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 
-from sana_wm.weights.layout import WeightLayout, resolve_layout
+from sana_wm.errors import UsageError
+from sana_wm.weights.layout import HOLLOW_MARKER, WeightLayout, resolve_layout
 from sana_wm.weights.tables import TABLES, Shape, expected_tensors
 
 #: What the released config.json files say beyond the classes' defaults, as far as it decides sizes.
@@ -52,13 +53,30 @@ def write_hollow_checkpoint(root: Path, configs: Mapping[str, dict[str, Any]] = 
 
     Returns:
         Where the components lie; the refiner's in `root/refiner`.
+
+    Raises:
+        UsageError: The folder holds something else.
     """
+    if root.is_dir() and any(root.iterdir()) and not (root / HOLLOW_MARKER).is_file():
+        raise UsageError(
+            f"{root} is not empty and holds no hollow model",
+            got=", ".join(sorted(path.name for path in root.iterdir())[:5]),
+            expected="a new or empty folder",
+            next_step="Choose another folder: what is in this one would be overwritten.",
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    (root / HOLLOW_MARKER).write_text("Names and shapes of the released model, all zeros: sana_wm.weights.hollow\n")
     layout = resolve_layout("diffusers", root)
     for name in TABLES:
         component = getattr(layout, name)
         shapes = expected_tensors(name, configs[name])
         if shapes is None:
-            raise ValueError(f"the config of {name} asks for another structure than the released one")
+            raise UsageError(
+                f"the config of {name} has no hollow form",
+                got=configs[name],
+                expected="a network of the released structure",
+                next_step="Change sizes only.",
+            )
         component.folder.mkdir(parents=True, exist_ok=True)
         _write_holes(component.shards[0], shapes)
         component.config.write_text(json.dumps(configs[name]) + "\n", encoding="utf-8")

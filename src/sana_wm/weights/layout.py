@@ -29,6 +29,10 @@ TRANSFORMERS_STEM = "model"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 
 
+#: A file of this name says that a folder holds the released model without its numbers (`sana_wm.weights.hollow`).
+HOLLOW_MARKER = "HOLLOW"
+
+
 @dataclass(frozen=True)
 class KeyRules:
     """How stored tensor names become the module's names.
@@ -120,6 +124,11 @@ class WeightLayout:
             value = getattr(self, field.name)
             if isinstance(value, Component):
                 yield value
+
+    @property
+    def is_hollow(self) -> bool:
+        """Whether its weights are holes."""
+        return (self.vae.folder.parent / HOLLOW_MARKER).is_file()
 
     def of_stage(self, stage: StageName) -> tuple[Component, ...]:
         """The components that a stage reads, in the order in which it reads them."""

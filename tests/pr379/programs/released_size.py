@@ -87,7 +87,9 @@ def compute_all(checkout: Path, frames: int) -> dict[str, dict[str, float] | str
             environment = os.environ | (PRECISE if dtype == "float32" else {})
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
-                said[name] = f"failed: {done.stderr.strip().splitlines()[-1]}"
+                said[name] = f"failed with code {done.returncode}: {done.stderr.strip()[-300:]}"
+                if name == EXACT:
+                    break  # there is nothing to hold the others against
                 continue
             results[name] = load_file(file)
             exact = results[EXACT]["out"].double()
