@@ -96,6 +96,7 @@ def test_one_run_beside_other_work_does_not_spoil_the_expectation() -> None:
 def test_what_no_earlier_run_says_is_planned_and_marked_where_it_is_a_guess() -> None:
     plan = RunPlan(
         Device("cpu", "a processor", 2**34, "2.13.0"),
+        "float32",
         cap_bytes=2**34,
         budget_bytes=2**34,
         phases=(

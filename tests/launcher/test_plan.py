@@ -70,7 +70,9 @@ def test_a_plan_before_the_download_goes_by_the_released_sizes(
 ) -> None:
     model = {"layout": "original", "root": "${SANA_WM_MODEL_ROOT}", "gemma_root": "${SANA_GEMMA_2_2B_IT_ROOT}"}
     path = write_manifest(model=model, refiner={"enabled": refines}, device="cpu")
-    assert command_line("plan", path, cache=tmp_path).returncode == 2
+    refused = command_line("plan", path, cache=tmp_path)
+    assert refused.returncode == 2
+    assert "--without-weights" in refused.stderr
     planned = command_line("plan", path, "--without-weights", "--json", cache=tmp_path)
     plan = json.loads(planned.stdout)
     assert planned.returncode == (0 if plan["fits"] else 5)
@@ -79,6 +81,7 @@ def test_a_plan_before_the_download_goes_by_the_released_sizes(
     peaks = {phase["phase"]: phase["used_bytes"] for phase in plan["phases"] if phase["stage"] == "stage1"}
     # In float32 the first frame's encoder of 0.69 B parameters is 2.6 GiB, on any machine.
     assert 2.6 * GIB < peaks["vae_encoder"] < 5 * GIB
+    assert (plan["by_released_sizes"], plan["dtype"]) == (True, "float32")
     # What will be downloaded, not what is read of it.
     assert plan["weights_bytes"] > (90e9 if refines else 15e9)
 
@@ -127,6 +130,25 @@ def test_the_nearest_time_is_scaled_by_the_arithmetic(history: History) -> None:
     assert seconds(5000.0) == pytest.approx(1500.0)
     assert seconds(0.009) is None  # the demo says nothing of a real run, nor the other way round
     assert seconds(6_000_000.0) is None
+
+
+def test_another_network_says_nothing(history: History) -> None:
+    def seconds(parameters: int) -> float | None:
+        return history.seconds("M3", "float32", "vae_decode", "vae_decoder", 1.0, parameters)
+
+    history.add([PhaseTime("M3", "float32", "vae_decode", "vae_decoder", 1.0, 9.0, parameters=500)])
+    assert seconds(500) == 9.0
+    assert seconds(500_000_000) is None
+    history.add([PhaseTime("M3", "float32", "vae_decode", "vae_decoder", 1.0, 8.0, "bench")])  # does not say which
+    assert seconds(500_000_000) == 8.0
+
+
+def test_a_plan_refuses_a_length_that_the_path_does_not_have(
+    write_manifest: Callable[..., Path], sana_wm: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, _, err = sana_wm("plan", write_manifest(video__num_frames=12))
+    assert code == 2
+    assert "num_frames" in err
 
 
 def test_a_line_that_was_cut_off_costs_only_itself(tmp_path: Path) -> None:

@@ -16,14 +16,18 @@ BENCHES = ("stage1", "refiner", "decode", "memory")
 
 def main(arguments: list[str]) -> int:
     """Run one benchmark, write its JSON and print it; returns the exit code."""
-    names = argparse.ArgumentParser(prog="python -m sana_wm.bench", add_help=False)
+    names = argparse.ArgumentParser(prog="sana-wm bench", epilog="sana-wm bench WHAT --help lists its options")
     names.add_argument("what", choices=BENCHES)
     what = names.parse_args(arguments[:1]).what
     bench = importlib.import_module(f"sana_wm.bench.{what}")
 
-    parser = argparse.ArgumentParser(prog=f"python -m sana_wm.bench {what}", description=bench.__doc__)
+    parser = argparse.ArgumentParser(
+        prog=f"sana-wm bench {what}",
+        description=bench.__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     parser.add_argument("--json", type=Path, help="file for the result")
-    parser.add_argument("--device", default="auto", choices=("auto", "mps", "cuda", "cpu"))
+    parser.add_argument("--device", default="auto", choices=("auto", "mps", "cuda", "cpu"), help="where to compute")
     bench.add_arguments(parser)
     parsed = parser.parse_args(arguments[1:])
     try:

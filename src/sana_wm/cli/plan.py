@@ -11,7 +11,7 @@ import typer
 
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson, ManifestPath
-from sana_wm.errors import MemoryCapError
+from sana_wm.errors import IncompleteWeightsError, ManifestError, MemoryCapError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,13 +44,24 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what a run will take: memory of every phase, disk, time. Exit code 5: it does not fit its memory."""
+    from sana_wm.handoff.camera_path import load_trajectory
     from sana_wm.manifest.loading import load_manifest
 
-    manifest = load_manifest(manifest_path, (NOT_SET_UP if without_weights else {}) | os.environ)
+    try:
+        manifest = load_manifest(manifest_path, (NOT_SET_UP if without_weights else {}) | os.environ)
+    except ManifestError:
+        _say_how_without_weights(without_weights)
+        raise
+    if manifest.camera.action is not None:
+        load_trajectory(manifest.camera).first(manifest.video.num_frames)
     if cap_gib is not None:
         memory = manifest.memory.model_copy(update={"cap_gib": cap_gib})
         manifest = manifest.model_copy(update={"memory": memory})
-    planned = plan_by_released_sizes(manifest) if without_weights else plan_here(manifest)
+    try:
+        planned = plan_by_released_sizes(manifest) if without_weights else plan_here(manifest)
+    except IncompleteWeightsError:
+        _say_how_without_weights(without_weights)
+        raise
     if as_json:
         typer.echo(json.dumps(planned.as_json(), indent=2))
     else:
@@ -59,9 +70,13 @@ def plan(
         raise typer.Exit(MemoryCapError.exit_code)
 
 
+def _say_how_without_weights(without_weights: bool) -> None:
+    if not without_weights:
+        typer.echo("Nothing set up yet? Add --without-weights: a plan by the released model's sizes.", err=True)
+
+
 def plan_here(manifest: Manifest, stages: Sequence[Stage] | None = None, layout: WeightLayout | None = None) -> RunPlan:
     """The plan of a manifest's stages, all of them when left out, on this machine; by these weights if given."""
-    from sana_wm.errors import IncompleteWeightsError
     from sana_wm.launcher.history import History
     from sana_wm.launcher.plan import plan_run
     from sana_wm.launcher.preflight import active_stages
@@ -92,7 +107,7 @@ def plan_by_released_sizes(manifest: Manifest) -> RunPlan:
         for repository in model_facts().layouts[manifest.model.layout]
         for file in repository.needed_files(active_stages(manifest))
     )
-    return replace(planned, weights_bytes=published_bytes)
+    return replace(planned, weights_bytes=published_bytes, by_released_sizes=True)
 
 
 def describe_plan(plan: RunPlan) -> str:
@@ -101,9 +116,13 @@ def describe_plan(plan: RunPlan) -> str:
     from sana_wm.launcher.plan import GIB, what_would_fit
 
     device = plan.device
+    limit_bytes = min(plan.cap_bytes, device.memory_bytes)
+    process = ", and 1.0 GiB is for the process" if device.is_unified else ""
     lines = [
+        *(["by the released model's sizes; no weights were looked at"] if plan.by_released_sizes else []),
         f"{device.name} ({device.kind}), {device.memory_bytes / GIB:.1f} GiB for the device; "
-        f"cap {plan.cap_bytes / GIB:.1f} GiB, engines plan with {plan.budget_bytes / GIB:.1f} GiB",
+        f"cap {plan.cap_bytes / GIB:.1f} GiB; {plan.dtype}",
+        f"engines plan with {plan.budget_bytes / GIB:.1f} GiB{process}; peaks are of all of it",
         "",
         f"{'stage':<11}{'phase':<14}{'peak':>10}  {'time':>11}  how",
     ]
@@ -116,11 +135,11 @@ def describe_plan(plan: RunPlan) -> str:
     source = "from this machine's own runs" if plan.is_measured else "~ is a guess: nothing like it ran here yet"
     lines += [
         "",
-        f"memory  peak {plan.peak_bytes / GIB:.2f} of {plan.cap_bytes / GIB:.1f} GiB"
+        f"memory  peak {plan.peak_bytes / GIB:.2f} of {limit_bytes / GIB:.1f} GiB"
         if plan.fits
         else f"memory  DOES NOT FIT. {what_would_fit(plan)}",
         f"disk    weights {plan.weights_bytes / GIB:.1f} GiB; the run takes at most {plan.disk_bytes / GIB:.2f} GiB, "
         f"{plan.free_disk_bytes / GIB:.1f} GiB are free",
-        f"time    {format_seconds(plan.seconds)} ({source})",
+        *([f"time    {format_seconds(plan.seconds)} ({source})"] if plan.fits else []),
     ]
     return "\n".join(lines)

@@ -204,7 +204,10 @@ def _examine_surroundings(facts: Facts) -> list[Finding]:
 
 def _examine_weights(weights: tuple[str, tuple[str, ...]] | None) -> Finding:
     if weights is None:
-        advice = "`sana-wm weights download`, then set SANA_WM_MODEL_ROOT, or name a manifest: sana-wm doctor MANIFEST"
+        advice = (
+            "`sana-wm weights download`, then set SANA_WM_MODEL_ROOT, or name a manifest: sana-wm doctor MANIFEST; "
+            "what would fit, before the download: `sana-wm plan MANIFEST --without-weights`"
+        )
         return Finding("weights", "nobody said where they are", "problem", advice)
     where, problems = weights
     if len(problems) > 0:

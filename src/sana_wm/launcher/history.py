@@ -13,8 +13,8 @@ from typing import Any
 from sana_wm.errors import HandoffError
 from sana_wm.launcher.cache import cache_folder
 
-#: A time says nothing of work so many times as large: the demo's networks spend theirs on other things than arithmetic.
-#: One step of a benchmark and a run of 60 steps at three times the length are 240 times apart.
+#: A time says nothing of work so many times as large. One step of a benchmark and a run of 60 steps at three times the
+#: length are 240 times apart.
 COMPARABLE = 1000.0
 #: Stage and phase of the benchmarks of one engine.
 BENCHED = {
@@ -35,7 +35,8 @@ class PhaseTime:
         phase: The phase.
         tflop: Its arithmetic; 0 for what is none.
         seconds: How long it took, loading included.
-        source: `run`, or `bench`, which loads nothing and counts steps only.
+        source: `run`, or `bench`, which loads nothing or from no disk.
+        parameters: Of the network; 0 where nobody said.
     """
 
     device: str
@@ -45,6 +46,7 @@ class PhaseTime:
     tflop: float
     seconds: float
     source: str = "run"
+    parameters: int = 0
 
 
 class History:
@@ -99,8 +101,12 @@ class History:
                 times.append(PhaseTime(**json.loads(line)))
         return times
 
-    def seconds(self, device: str, dtype: str, stage: str, phase: str, tflop: float) -> float | None:
+    def seconds(
+        self, device: str, dtype: str, stage: str, phase: str, tflop: float, parameters: int = 0
+    ) -> float | None:
         """What a phase will take: the time of the one nearest in size, the newest of equals, scaled by arithmetic.
+
+        A network of another size, such as the demo's, spends its time on other things.
 
         Returns:
             Seconds; `None` when no such phase of comparable size ran on such a device in this dtype.
@@ -113,6 +119,7 @@ class History:
             if (time.device, time.dtype, time.stage, time.phase) == (device, dtype, stage, phase)
             and time.seconds > 0
             and (time.tflop > 0) == (tflop > 0)
+            and time.parameters in (0, parameters or time.parameters)
             and tflop / COMPARABLE <= time.tflop <= tflop * COMPARABLE
         ]
         if not alike:

@@ -57,6 +57,8 @@ class RunPlan:
 
     Attributes:
         device: Where.
+        dtype: What is computed in.
+        by_released_sizes: Whether the weights were not looked at: these are the released model's sizes.
         cap_bytes: What no stage may exceed.
         budget_bytes: What the engines plan with.
         phases: In order, with what each stage takes outside its phases as `starting`.
@@ -68,6 +70,7 @@ class RunPlan:
     """
 
     device: Device
+    dtype: str
     cap_bytes: int
     budget_bytes: int
     phases: tuple[PhasePlan, ...]
@@ -76,6 +79,7 @@ class RunPlan:
     free_disk_bytes: int
     largest_num_frames: int | None = None
     smallest_cap_gib: int | None = None
+    by_released_sizes: bool = False
 
     @property
     def fits(self) -> bool:
@@ -138,6 +142,7 @@ def plan_run(
     run_folder = Path(manifest.output_dir)
     plan = RunPlan(
         device=device,
+        dtype=_dtype(forecaster),
         cap_bytes=forecaster.cap_bytes,
         budget_bytes=forecaster.budget_bytes,
         phases=tuple(phases),
@@ -192,7 +197,9 @@ def what_would_fit(plan: RunPlan) -> str:
 def _phase_seconds(forecast: PhaseForecast, forecaster: RunForecaster, history: History) -> tuple[float, bool]:
     """How long a phase takes, and whether that comes from this machine's own times."""
     device = forecaster.device
-    measured = history.seconds(device.name, _dtype(forecaster), forecast.stage, forecast.phase, forecast.tflop)
+    measured = history.seconds(
+        device.name, _dtype(forecaster), forecast.stage, forecast.phase, forecast.tflop, forecast.parameters
+    )
     if measured is not None:
         return measured, True
     computing = forecast.tflop / GUESSED_TFLOPS[device.kind]
@@ -207,15 +214,15 @@ def phase_times(manifest: Manifest, device: Device, receipt: Receipt) -> list[Ph
     layout = locate_weights(manifest)
     source = "bench" if layout.is_hollow else "run"
     forecaster = RunForecaster(manifest, layout, device)
-    tflop = {
-        (stage, phase): planner(UNLIMITED_BYTES).tflop
-        for stage, phase, planner in forecaster.planners()
-        if stage == receipt.stage
+    forecasts = {
+        phase: planner(UNLIMITED_BYTES) for stage, phase, planner in forecaster.planners() if stage == receipt.stage
     }
     times = [
-        PhaseTime(device.name, receipt.dtype, receipt.stage, phase.name, work, phase.seconds, source)
+        PhaseTime(
+            device.name, receipt.dtype, receipt.stage, phase.name, work.tflop, phase.seconds, source, work.parameters
+        )
         for phase in receipt.phases
-        if (work := tflop.get((receipt.stage, phase.name))) is not None
+        if (work := forecasts.get(phase.name)) is not None
     ]
     whole_s = receipt.process.seconds if receipt.process is not None else receipt.seconds
     rest_s = whole_s - sum(phase.seconds for phase in receipt.phases)

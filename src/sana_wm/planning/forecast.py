@@ -52,6 +52,7 @@ class PhaseForecast:
         work_bytes: Everything else on the device at the peak.
         host_bytes: Buffers in main memory besides.
         read_bytes: What is read from weight files, all passes together.
+        parameters: Of the network: which it is, where times are compared.
         tflop: Arithmetic.
         plan: The engine's decision as it goes into the receipt.
     """
@@ -63,6 +64,7 @@ class PhaseForecast:
     work_bytes: int
     host_bytes: int
     read_bytes: int
+    parameters: int
     tflop: float
     plan: Mapping[str, Any]
 
@@ -204,6 +206,7 @@ class RunForecaster:
                 work_bytes=chosen.working_set_bytes,
                 host_bytes=0,
                 read_bytes=weights.stored_bytes,
+                parameters=weights.elements,
                 tflop=tflop,
                 plan=chosen.as_json(),
             )
@@ -235,6 +238,7 @@ class RunForecaster:
                 # By the time it packs, the activations are gone.
                 host_bytes=buffers_bytes + max(0, packing - work_bytes),
                 read_bytes=weights.stored_bytes,
+                parameters=weights.elements,
                 tflop=tflop,
                 plan={"mode": "streamed"},
             )
@@ -299,6 +303,7 @@ class RunForecaster:
                 work_bytes=chosen.predicted_bytes - host_bytes - weights_bytes,
                 host_bytes=host_bytes,
                 read_bytes=weights.stored_bytes + (asked.passes - 1) * streamed * measured.stored_block_bytes,
+                parameters=weights.elements,
                 tflop=tflop,
                 plan=chosen.as_json(),
             )
@@ -329,6 +334,7 @@ class RunForecaster:
                 work_bytes=chosen.predicted_bytes - chosen.weights_bytes,
                 host_bytes=0,
                 read_bytes=weights.stored_bytes,
+                parameters=weights.elements,
                 tflop=tflop,
                 plan=chosen.as_json(),
             )
@@ -370,6 +376,7 @@ class RunForecaster:
             work_bytes=device_work_bytes,
             host_bytes=host_bytes + max(0, afterwards_bytes - device_work_bytes),
             read_bytes=weights.stored_bytes,
+            parameters=weights.elements,
             tflop=tflop,
             plan={"mode": "resident"},
         )
