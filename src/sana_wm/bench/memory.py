@@ -1,7 +1,7 @@
 """Whole runs of the released model without its numbers: the forecast of every phase against its measured peak.
 
-Real stages as processes under the real governor, at full size; no weights are needed. A run took one to
-four minutes on an H100, most of them in the refiner; a CPU would take days.
+Real stages as processes under the real governor, at full size; no weights are needed. A run took one to four minutes on
+an H100, most of them in the refiner; a CPU would take days.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cap-gib", type=float, nargs="+", default=[96.0], help="memory caps; a run for each length")
     parser.add_argument("--steps", type=int, default=2, help="Stage 1 steps; the peak is that of the first")
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side, where the device has room for them")
-    parser.add_argument("--folder", type=Path, help="where weights and runs shall lie; a temporary one when left out")
+    parser.add_argument(
+        "--folder", type=Path, help="for weights and runs; what is done there is not run again; temporary when left out"
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:

@@ -92,7 +92,7 @@ def plan_here(manifest: Manifest, stages: Sequence[Stage] | None = None, layout:
 
 
 def plan_by_released_sizes(manifest: Manifest) -> RunPlan:
-    """The plan of a manifest on this machine, as if the released weights, in bfloat16, were there."""
+    """The plan of a manifest on this machine, as if the released weights were there."""
     import tempfile
     from dataclasses import replace
 
@@ -114,10 +114,12 @@ def describe_plan(plan: RunPlan) -> str:
     """The plan as a table and a few lines."""
     from sana_wm.cli.progress_view import format_seconds
     from sana_wm.launcher.plan import GIB, what_would_fit
+    from sana_wm.planning.device import reserved_bytes
 
     device = plan.device
     limit_bytes = min(plan.cap_bytes, device.memory_bytes)
-    process = ", and 1.0 GiB is for the process" if device.is_unified else ""
+    process_bytes = reserved_bytes(device.kind)
+    process = f", and {process_bytes / GIB:.1f} GiB is for the process" if process_bytes else ""
     lines = [
         *(["by the released model's sizes; no weights were looked at"] if plan.by_released_sizes else []),
         f"{device.name} ({device.kind}), {device.memory_bytes / GIB:.1f} GiB for the device; "

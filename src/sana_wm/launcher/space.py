@@ -15,11 +15,6 @@ BYTES_PER_LATENT = 128 * 4
 SMALL_FILES_BYTES = 12 * 1024**2
 
 
-def needed_bytes(manifest: Manifest, stage: Stage) -> int:
-    """Disk that a stage takes at most, wherever it writes."""
-    return sum(_needed_by_folder(Path(manifest.output_dir), manifest, stage).values())
-
-
 def _needed_by_folder(run_folder: Path, manifest: Manifest, stage: Stage) -> dict[Path, int]:
     """What a stage takes at most in the run directory, and in the folder for frames where there is one.
 
