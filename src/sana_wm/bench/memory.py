@@ -20,7 +20,7 @@ from sana_wm.bench.measure import report
 from sana_wm.handoff.events import read_events, read_memory_log
 from sana_wm.handoff.receipts import Receipt, read_receipt
 from sana_wm.handoff.run_directory import STAGES, RunDirectory
-from sana_wm.launcher.demo import PICTURE_SIZE, draw_picture
+from sana_wm.launcher.demo import draw_scene
 from sana_wm.launcher.process import run_module
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import Manifest
@@ -54,8 +54,9 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = (args.folder or Path(temporary)).resolve()
         write_hollow_checkpoint(folder / "model")
+        described = describe_device(device)
         trials = [
-            Trial(write_manifest(folder, frames, cap_gib, args.steps, args.device), describe_device(device))
+            Trial(write_manifest(folder, frames, cap_gib, args.steps, args.device), described)
             for frames, cap_gib in product(args.frames, args.cap_gib)
         ]
         with ThreadPoolExecutor(args.at_once) as threads:
@@ -76,15 +77,12 @@ class Trial:
 def write_manifest(folder: Path, num_frames: int, cap_gib: float, steps: int, device: str) -> Path:
     """A manifest for the model in `folder/model`; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    draw_picture().save(folder / "road.png")
-    width, height = PICTURE_SIZE
     name = f"{num_frames}-frames-{cap_gib:g}-gib"
     manifest = {
         "version": 1,
         "name": name,
         "model": {"layout": "diffusers", "root": "model"},
-        "input": {"image": "road.png", "prompt": "A road runs to the horizon under a low sun."},
-        "camera": {"action": f"w-{num_frames - 1}", "intrinsics": [width * 0.8, width * 0.8, width / 2, height / 2]},
+        **draw_scene(folder, f"w-{num_frames - 1}"),
         "video": {"num_frames": num_frames, "preset": "ultrafast"},
         "stage1": {"num_inference_steps": steps},
         "memory": {"cap_gib": float(cap_gib)},

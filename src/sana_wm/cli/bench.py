@@ -21,5 +21,5 @@ def bench(context: typer.Context) -> None:
 
     said = run_module("sana_wm.bench", context.args, quiet=True)
     typer.echo(said, nl=False)
-    if "--help" not in context.args:  # `sana-wm plan` goes by what was measured here
+    if not {"-h", "--help"} & set(context.args):  # `sana-wm plan` goes by what was measured here
         History.of_this_user(os.environ).add_bench(json.loads(said))

@@ -44,23 +44,11 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what a run will take: memory of every phase, disk, time. Exit code 5: it does not fit its memory."""
-    from sana_wm.handoff.camera_path import load_trajectory
-    from sana_wm.manifest.loading import load_manifest
-
     try:
-        manifest = load_manifest(manifest_path, (NOT_SET_UP if without_weights else {}) | os.environ)
-    except ManifestError:
-        _say_how_without_weights(without_weights)
-        raise
-    if manifest.camera.action is not None:
-        load_trajectory(manifest.camera).first(manifest.video.num_frames)
-    if cap_gib is not None:
-        memory = manifest.memory.model_copy(update={"cap_gib": cap_gib})
-        manifest = manifest.model_copy(update={"memory": memory})
-    try:
-        planned = plan_by_released_sizes(manifest) if without_weights else plan_here(manifest)
-    except IncompleteWeightsError:
-        _say_how_without_weights(without_weights)
+        planned = _plan_file(manifest_path, cap_gib, without_weights=without_weights)
+    except (ManifestError, IncompleteWeightsError):
+        if not without_weights:
+            typer.echo("Nothing set up yet? Add --without-weights: a plan by the released model's sizes.", err=True)
         raise
     if as_json:
         typer.echo(json.dumps(planned.as_json(), indent=2))
@@ -70,9 +58,17 @@ def plan(
         raise typer.Exit(MemoryCapError.exit_code)
 
 
-def _say_how_without_weights(without_weights: bool) -> None:
-    if not without_weights:
-        typer.echo("Nothing set up yet? Add --without-weights: a plan by the released model's sizes.", err=True)
+def _plan_file(manifest_path: Path, cap_gib: float | None, *, without_weights: bool) -> RunPlan:
+    from sana_wm.handoff.camera_path import load_trajectory
+    from sana_wm.manifest.loading import load_manifest
+
+    manifest = load_manifest(manifest_path, (NOT_SET_UP if without_weights else {}) | os.environ)
+    if manifest.camera.action is not None:
+        load_trajectory(manifest.camera).first(manifest.video.num_frames)
+    if cap_gib is not None:
+        memory = manifest.memory.model_copy(update={"cap_gib": cap_gib})
+        manifest = manifest.model_copy(update={"memory": memory})
+    return plan_by_released_sizes(manifest) if without_weights else plan_here(manifest)
 
 
 def plan_here(manifest: Manifest, stages: Sequence[Stage] | None = None, layout: WeightLayout | None = None) -> RunPlan:

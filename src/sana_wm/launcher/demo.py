@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -33,6 +34,16 @@ def draw_picture() -> Image.Image:
     return Image.fromarray((picture.clip(0, 1) * 255).round().astype(np.uint8))
 
 
+def draw_scene(folder: Path, action: str) -> dict[str, dict[str, Any]]:
+    """Save the picture in a folder; returns the sections `input` and `camera` of a manifest beside it."""
+    draw_picture().save(folder / "road.png")
+    width, height = PICTURE_SIZE
+    return {
+        "input": {"image": "road.png", "prompt": "A road runs to the horizon under a low sun."},
+        "camera": {"action": action, "intrinsics": [width * 0.8, width * 0.8, width / 2, height / 2]},
+    }
+
+
 def write_demo(folder: Path) -> Path:
     """Make everything the demo needs in a folder; returns the manifest's path. What is there is used again."""
     folder = folder.resolve()
@@ -42,14 +53,11 @@ def write_demo(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         remove_tree(checkpoint)  # of a demo that was stopped while it wrote this
         write_durably(section_file, run_module("sana_wm.weights", ["tiny", "--out", str(checkpoint)], quiet=True))
-    draw_picture().save(folder / "road.png")
-    width, height = PICTURE_SIZE
     manifest = {
         "version": 1,
         "name": "demo: tiny random weights",
         "model": json.loads(section_file.read_text()),
-        "input": {"image": "road.png", "prompt": "A road runs to the horizon under a low sun."},
-        "camera": {"action": "w-16,wl-8", "intrinsics": [width * 0.8, width * 0.8, width / 2, height / 2]},
+        **draw_scene(folder, "w-16,wl-8"),
         "video": {"num_frames": 17, "overlay": True},
         "stage1": {"num_inference_steps": 4},
         "output_dir": "run",

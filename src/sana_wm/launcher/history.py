@@ -119,7 +119,7 @@ class History:
             if (time.device, time.dtype, time.stage, time.phase) == (device, dtype, stage, phase)
             and time.seconds > 0
             and (time.tflop > 0) == (tflop > 0)
-            and time.parameters in (0, parameters or time.parameters)
+            and (not time.parameters or not parameters or time.parameters == parameters)
             and tflop / COMPARABLE <= time.tflop <= tflop * COMPARABLE
         ]
         if not alike:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from sana_wm.handoff.receipts import Receipt
 from sana_wm.handoff.run_directory import Stage
 from sana_wm.launcher.history import History, PhaseTime
 from sana_wm.launcher.progress import STARTING
-from sana_wm.launcher.space import existing_part, needed_by_volume
+from sana_wm.launcher.space import free_bytes_at, needed_by_volume
 from sana_wm.manifest.model import Manifest, RunManifest
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import largest_num_frames, smallest_budget_gib, smallest_cap_gib
@@ -148,7 +147,7 @@ def plan_run(
         phases=tuple(phases),
         weights_bytes=_weights_bytes(layout, stages),
         disk_bytes=needed_by_volume(run_folder, manifest, stages).get(run_folder, 0),
-        free_disk_bytes=shutil.disk_usage(existing_part(run_folder)).free,
+        free_disk_bytes=free_bytes_at(run_folder),
     )
     if plan.fits:
         return plan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +14,7 @@ from sana_wm.handoff.receipts import WeightFile
 from sana_wm.handoff.run_directory import STAGES, Stage
 from sana_wm.launcher.inputs import check_inputs, hash_inputs, read_prompt
 from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics, video_field_of_view_deg
-from sana_wm.launcher.space import existing_part, needed_by_volume
+from sana_wm.launcher.space import existing_part, free_bytes_at, needed_by_volume
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import ESTIMATE, IntrinsicsEstimate, Manifest, RunManifest
 from sana_wm.patches.checkout import inspect_checkout, require_patched
@@ -46,7 +45,7 @@ def check_output(manifest: Manifest) -> list[Problem]:
     if not problems:
         run_folder = Path(manifest.output_dir)
         for folder, wanted_bytes in needed_by_volume(run_folder, manifest, active_stages(manifest)).items():
-            free_bytes = shutil.disk_usage(existing_part(folder)).free
+            free_bytes = free_bytes_at(folder)
             if free_bytes < wanted_bytes:
                 field = "output_dir" if folder == run_folder else "video.frames_dir"
                 problems.append(

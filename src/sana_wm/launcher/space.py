@@ -61,7 +61,7 @@ def check_space(run: RunDirectory, manifest: Manifest, stage: Stage, after: Sana
     try:
         run.path.stat()  # an existing folder above it would be no answer
         needed = needed_by_volume(run.path, manifest, [stage])
-        free = {folder: shutil.disk_usage(existing_part(folder)).free for folder in needed}
+        free = {folder: free_bytes_at(folder) for folder in needed}
         held = {run.path: sum(map(_held_bytes, run.belongings(stage)))}
         if stage == "vae_decode" and manifest.video.frames_dir:
             frames_folder = Path(manifest.video.frames_dir)
@@ -80,6 +80,11 @@ def check_space(run: RunDirectory, manifest: Manifest, stage: Stage, after: Sana
                 expected=f"{free_bytes + missing_bytes} bytes or more",
                 next_step=f"Free {missing_bytes} bytes, then go on with: sana-wm resume {run.path}",
             ) from after
+
+
+def free_bytes_at(folder: Path) -> int:
+    """Free space on the volume of a folder that need not be there yet."""
+    return shutil.disk_usage(existing_part(folder)).free
 
 
 def existing_part(folder: Path) -> Path:

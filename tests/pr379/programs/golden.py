@@ -186,7 +186,7 @@ def measure(outputs: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> di
     errors: dict[str, float] = {}
     for name, out in outputs.items():
         wanted = expected[name].double()
-        difference = out.double().cpu() - wanted
+        difference = out.cpu().double() - wanted  # MPS has no float64
         errors[name] = float(difference.norm() / wanted.norm())
         errors[f"{name}.max_abs"] = float(difference.abs().max())
     return errors
