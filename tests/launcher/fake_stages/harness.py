@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,6 +24,18 @@ def emit(event: str, **fields: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(json.dumps({"time_s": time.time(), "event": event, **fields}) + "\n")
+
+
+def work_until_asked_to_stop() -> None:
+    """Begin a phase and stay in it until SIGTERM comes.
+
+    Blocked and waited for, not handled: Python would run a handler only after a sleep that began just before the
+    signal came.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.alarm(120)  # when nobody asks
+    emit("phase_start", phase="transformer")
+    signal.sigwait({signal.SIGTERM})
 
 
 def own_bytes() -> int:
