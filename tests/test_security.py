@@ -20,9 +20,10 @@ import pytest
 from PIL import Image
 
 from sana_wm.errors import UsageError
-from sana_wm.handoff.run_directory import STAGES, RunDirectory
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.process import stage_environment
 from sana_wm.launcher.verify import verify
+from sana_wm.names import STAGES
 from sana_wm.video.picture import open_picture
 
 SOURCES = sorted((Path(__file__).resolve().parents[1] / "src" / "sana_wm").rglob("*.py"))

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from sana_wm.handoff.events import Event
-from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.past_runs import seconds_of_run
 from sana_wm.launcher.progress import StageProgress, replay
+from sana_wm.names import STAGES, Stage
 
 FOLDER = Path(__file__).parent / "recorded_runs"
 

@@ -30,7 +30,7 @@ from sana_wm.errors import (
     WeightsError,
 )
 from sana_wm.handoff.receipts import RESULTS_VERSION, OutputFile, WeightFile, read_receipt, write_receipt
-from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher import power, supervisor
 from sana_wm.launcher.decisions import decide
 from sana_wm.launcher.lock import owning
@@ -40,6 +40,7 @@ from sana_wm.launcher.progress import StageProgress
 from sana_wm.launcher.run import check_receipts, execute, prepare
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import PowerSection, RunManifest
+from sana_wm.names import STAGES, Stage
 
 FAKES = Path(__file__).parent / "fake_stages"
 CAP_GIB = 0.2

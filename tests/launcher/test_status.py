@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from sana_wm.errors import HandoffError, InterruptedRunError, MemoryCapError
-from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.decisions import StageDecision
 from sana_wm.launcher.run_progress import RunProgress
 from sana_wm.launcher.run_record import RunStart
 from sana_wm.launcher.status import StatusReader, owner_lives
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import RunManifest
+from sana_wm.names import STAGES, Stage
 
 OWNER = """
 import sys, time

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from sana_wm.handoff.receipts import read_receipt
-from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.names import STAGES, Stage
 
 pytestmark = pytest.mark.cuda
 

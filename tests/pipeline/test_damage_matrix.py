@@ -13,9 +13,10 @@ from PIL import Image
 
 from sana_wm.errors import HandoffError
 from sana_wm.handoff.receipts import read_receipt, write_receipt
-from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.handoff.sealed import unseal
 from sana_wm.launcher.verify import verify
+from sana_wm.names import Stage
 from sana_wm.video.encoder import VideoEncoder
 
 SanaWM = Callable[..., tuple[int, str, str]]

@@ -19,9 +19,10 @@ import torch
 from safetensors.torch import load_file
 
 from sana_wm.handoff.receipts import read_receipt
-from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.new_manifest import manifest_of_run
 from sana_wm.launcher.run_progress import STOPPING
+from sana_wm.names import Stage
 
 EditManifest = Callable[..., None]
 

@@ -19,8 +19,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.verify import verify
+from sana_wm.names import STAGES, Stage
 
 SanaWM = Callable[..., tuple[int, str, str]]
 FAULTS = Path(__file__).parent / "faults"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sana_wm.errors import MemoryCapError
+from sana_wm.names import Stage
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import fits, forecast_phases, largest_num_frames, smallest_cap_gib
 from sana_wm.planning.forecast import PhaseForecast, RunForecaster
@@ -29,9 +30,8 @@ def rows(name: str) -> list[dict[str, Any]]:
     return [row for row in report["rows"] if row["engine"] == "sana_wm"]
 
 
-def phase(run: RunForecaster, stage: str, name: str, budget_bytes: int) -> PhaseForecast:
-    plan = next(plan for planned, phase, plan in run.planners() if (planned, phase) == (stage, name))
-    return plan(budget_bytes)
+def phase(run: RunForecaster, stage: Stage, name: str, budget_bytes: int) -> PhaseForecast:
+    return run.planners()[stage, name](budget_bytes)
 
 
 def assert_close(predicted_bytes: int, measured_bytes: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sana_wm.errors import MemoryCapError
+from sana_wm.names import Stage
 from sana_wm.planning.device import Device
 from sana_wm.planning.forecast import PhaseForecast, RunForecaster
 
@@ -17,17 +18,16 @@ REPORT = Path(__file__).resolve().parents[2] / "reports" / "pr379" / "mps-lint.j
 PEAKS = {report["target"]: report["peak_bytes"] for report in json.loads(REPORT.read_text())}
 
 
-def forecast(run: RunForecaster, stage: str, budget_bytes: int) -> PhaseForecast:
+def forecast(run: RunForecaster, stage: Stage, budget_bytes: int) -> PhaseForecast:
     model = run.manifest.model.model_copy(update={"backend": "pr379", "pr_root": "Sana"})
     refiner = run.manifest.refiner.model_copy(update={"mode": "single_shot"})
     manifest = run.manifest.model_copy(update={"model": model, "refiner": refiner})
-    planners = RunForecaster(manifest, run.layout, run.device).planners()
-    return next(plan for planned, phase, plan in planners if (planned, phase) == (stage, "transformer"))(budget_bytes)
+    return RunForecaster(manifest, run.layout, run.device).planners()[stage, "transformer"](budget_bytes)
 
 
 @pytest.mark.parametrize("num_frames", [161, 321, 961])
 @pytest.mark.parametrize(("stage", "target"), [("stage1", "stage1"), ("refiner", "refiner_single_shot")])
-def test_upstreams_memory_as_counted(full_size_run, stage: str, target: str, num_frames: int) -> None:
+def test_upstreams_memory_as_counted(full_size_run, stage: Stage, target: str, num_frames: int) -> None:
     run = full_size_run(Device("mps", "Apple M3 Max", 96 * GIB, "2.13.0"), num_frames, 96)
     phase = forecast(run, stage, 96 * GIB)
     counted = PEAKS[f"{target} (pr379, {num_frames} frames)"]

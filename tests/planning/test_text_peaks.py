@@ -31,8 +31,11 @@ def test_the_streamed_text_encoder_and_the_connectors_take_what_is_forecast(
     assert done.returncode == 0, done.stderr
     measured_bytes = json.loads(done.stdout)
     run = full_size_run(CPU, 161, 16)
-    planners = {phase: plan for stage, phase, plan in run.planners() if stage == "refiner"}
-    forecast = {"text_encoder": planners["text_encoder"](8 * GIB), "connectors": planners["connectors"](16 * GIB)}
+    planners = run.planners()
+    forecast = {
+        "text_encoder": planners["refiner", "text_encoder"](8 * GIB),
+        "connectors": planners["refiner", "connectors"](16 * GIB),
+    }
     assert "streamed" in forecast["text_encoder"].mode
     for phase, peak_bytes in measured_bytes.items():
         # Beside the process itself, which the program leaves out.

@@ -21,9 +21,10 @@ from sana_wm.handoff.receipts import (
     stage_settings,
     write_receipt,
 )
-from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import RunManifest
+from sana_wm.names import Stage
 from sana_wm.video.contact_sheet import ContactSheet
 from sana_wm.video.encoder import VideoEncoder
 

@@ -20,12 +20,13 @@ from safetensors.numpy import load_file, save_file
 
 from sana_wm.errors import DownloadError
 from sana_wm.models.refiner.stored_weights import index_weights
+from sana_wm.names import Stage
 from sana_wm.weights import download as download_module
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.download import DownloadPlan, plan_download, run_download
 from sana_wm.weights.facts import model_facts
 from sana_wm.weights.hub import Hub
-from sana_wm.weights.layout import REFINER_RULES, STAGE_COMPONENTS, StageName, resolve_layout
+from sana_wm.weights.layout import REFINER_RULES, STAGE_COMPONENTS, resolve_layout
 from sana_wm.weights.places import WeightPlaces, places_in
 from sana_wm.weights.record import read_record
 
@@ -94,10 +95,10 @@ class Machine:
         self.view = Quiet()
         self.hub = Hub(self.said.append, endpoint=hub.endpoint, token=False, sleep=lambda _: None)
 
-    def plan(self, stages: tuple[StageName, ...] = EVERY_STAGE, **options: Any) -> DownloadPlan:
+    def plan(self, stages: tuple[Stage, ...] = EVERY_STAGE, **options: Any) -> DownloadPlan:
         return plan_download(self.hub, self.places, stages, self.view, **options)
 
-    def download(self, stages: tuple[StageName, ...] = EVERY_STAGE, **options: Any) -> DownloadPlan:
+    def download(self, stages: tuple[Stage, ...] = EVERY_STAGE, **options: Any) -> DownloadPlan:
         plan = self.plan(stages, **options)
         run_download(self.hub, plan, self.view)
         return plan

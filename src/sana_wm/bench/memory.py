@@ -19,11 +19,12 @@ from typing import Any
 from sana_wm.bench.measure import report
 from sana_wm.handoff.events import read_events, read_memory_log
 from sana_wm.handoff.receipts import Receipt, read_receipt
-from sana_wm.handoff.run_directory import STAGES, RunDirectory
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.demo import draw_scene
 from sana_wm.launcher.process import run_module
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import Manifest
+from sana_wm.names import STAGES
 from sana_wm.planning.device import Device
 from sana_wm.planning.forecast import GIB, PhaseForecast, RunForecaster
 from sana_wm.report.timeline import phase_spans
@@ -108,7 +109,7 @@ def measure_trial(trial: Trial) -> dict[str, list[dict[str, Any]]]:
     except SystemExit as error:  # it has said why
         failures.append(_setting(manifest) | {"exit_code": error.code})
     forecaster = RunForecaster(manifest, locate_weights(manifest), trial.device)
-    planners = {(stage, phase): planner for stage, phase, planner in forecaster.planners()}
+    planners = forecaster.planners()
     run = RunDirectory(Path(manifest.output_dir))
     phases: list[dict[str, Any]] = []
     stages: list[dict[str, Any]] = []

@@ -25,11 +25,11 @@ from sana_wm.models.refiner.loading import open_refiner_engine
 from sana_wm.models.refiner.pointwise import Pointwise, compiled
 from sana_wm.models.refiner.refine import refine_autoregressive, refine_single_shot
 from sana_wm.models.refiner.transformer import RefinerEngine
+from sana_wm.names import RefinerMode
 from sana_wm.planning.refiner import (
     GIB,
     SIGMAS,
     Refinement,
-    RefinerMode,
     RefinerSizes,
     measure_refiner,
     plan_refiner,

@@ -17,8 +17,9 @@ from sana_wm.errors import UsageError, printable
 if TYPE_CHECKING:
     from sana_wm.camera.description import SegmentFacts
     from sana_wm.camera.trajectory import Trajectory
-    from sana_wm.launcher.camera_view import CameraView, DialectName, Motion
+    from sana_wm.launcher.camera_view import CameraView, Motion
     from sana_wm.manifest.model import Manifest
+    from sana_wm.names import DialectName
 
 OptionalManifest = Annotated[Path | None, typer.Argument(metavar="[MANIFEST]", help="JSON manifest; or --action.")]
 Action = Annotated[str | None, typer.Option("--action", help="Action string, such as w-80,jw-40.")]

@@ -16,9 +16,9 @@ from sana_wm.errors import IncompleteWeightsError, ManifestError, MemoryCapError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sana_wm.handoff.run_directory import Stage
     from sana_wm.launcher.plan import RunPlan
     from sana_wm.manifest.model import Manifest
+    from sana_wm.names import Stage
     from sana_wm.weights.layout import WeightLayout
 
 CapGib = Annotated[

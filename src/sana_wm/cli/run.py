@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sana_wm.cli.progress_json import JsonProgress
-    from sana_wm.handoff.run_directory import RunDirectory, Stage
+    from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.decisions import StageDecision
     from sana_wm.launcher.plan import RunPlan
     from sana_wm.manifest.model import RunManifest
+    from sana_wm.names import Stage
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which stages would run and why, then stop.")]
 StartFrom = Annotated[
@@ -110,9 +111,10 @@ def resume(
     json_progress_fd: JsonLinesTo = None,
 ) -> None:
     """Go on with a run: skip what is done and matches its receipt, run the rest."""
-    from sana_wm.handoff.run_directory import STAGES, RunDirectory, stage_named
+    from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.lock import owning
     from sana_wm.launcher.run import check_receipts
+    from sana_wm.names import STAGES, stage_named
 
     lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     stage = stage_named(start_from) if start_from is not None else None
@@ -154,7 +156,7 @@ def _check_memory(
         if not accept:
             raise
         typer.echo(f"warning: {error}", err=True)
-        return plan_over_cap(manifest, plan.device), plan
+        return plan_over_cap(manifest, stages, plan.device), plan
     return manifest, plan
 
 

@@ -22,7 +22,8 @@ from sana_wm.errors import (
     ProblemListError,
     UsageError,
 )
-from sana_wm.weights.layout import STAGE_COMPONENTS, LayoutName, StageName
+from sana_wm.names import LayoutName, Stage
+from sana_wm.weights.layout import STAGE_COMPONENTS
 
 if TYPE_CHECKING:
     from sana_wm.cli.transfer_view import OpenTransferView
@@ -140,14 +141,14 @@ def _choose_places(manifest: Path | None, folder: Path | None, layout: LayoutNam
     return places_of(load_manifest(manifest, os.environ))
 
 
-def _parse_stages(text: str) -> tuple[StageName, ...]:
+def _parse_stages(text: str) -> tuple[Stage, ...]:
     asked = [name.strip() for name in text.split(",")]
     if unknown := sorted(set(asked) - set(STAGE_COMPONENTS)):
         raise UsageError("--stages names an unknown stage", got=", ".join(unknown), expected=ALL_STAGES)
     return tuple(stage for stage in STAGE_COMPONENTS if stage in asked)
 
 
-def _download(places: WeightPlaces, stages: tuple[StageName, ...], *, replace: bool, dry_run: bool) -> DownloadPlan:
+def _download(places: WeightPlaces, stages: tuple[Stage, ...], *, replace: bool, dry_run: bool) -> DownloadPlan:
     """Plan, say the plan, fetch, check."""
     import tempfile
 
@@ -182,7 +183,7 @@ def _download(places: WeightPlaces, stages: tuple[StageName, ...], *, replace: b
     return plan
 
 
-def _require_all_here(places: WeightPlaces, stages: tuple[StageName, ...], view: OpenTransferView) -> None:
+def _require_all_here(places: WeightPlaces, stages: tuple[Stage, ...], view: OpenTransferView) -> None:
     from sana_wm.weights.verification import verify_weights
 
     _, problems = verify_weights(places, stages, view, hashes=False)

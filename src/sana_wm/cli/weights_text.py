@@ -9,9 +9,9 @@ import typer
 
 from sana_wm.cli.transfer_view import OpenTransferView, format_bytes
 from sana_wm.errors import printable
+from sana_wm.names import Stage
 from sana_wm.weights.download import DownloadPlan
 from sana_wm.weights.inventory import InventoryRow
-from sana_wm.weights.layout import StageName
 from sana_wm.weights.places import WeightPlaces
 from sana_wm.weights.verification import FileReport
 
@@ -50,7 +50,7 @@ def describe_plan(places: WeightPlaces, plan: DownloadPlan, *, dry_run: bool) ->
     }
 
 
-def print_rows(rows: list[InventoryRow], stages: tuple[StageName, ...]) -> None:
+def print_rows(rows: list[InventoryRow], stages: tuple[Stage, ...]) -> None:
     """The inventory by repository, and the sum of each stage."""
     repo_id = ""
     for row in rows:

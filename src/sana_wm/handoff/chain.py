@@ -24,8 +24,9 @@ from sana_wm.handoff.receipts import (
     read_receipt,
     stage_settings,
 )
-from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.model import Manifest, RunManifest
+from sana_wm.names import Stage
 
 
 def changed_settings(receipt: Receipt, manifest: RunManifest) -> list[str]:

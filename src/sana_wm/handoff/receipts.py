@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sana_wm import __version__
 from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError
-from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.handoff.sealed import read_sealed, write_sealed
 from sana_wm.manifest.model import RunManifest
+from sana_wm.names import Stage
 
 #: Which manifest fields steer which stage, by prefix. The others (output_dir, memory, where the weights lie) may change
 #: freely between runs of one directory: weights are known by header, size and samples, not by their path.

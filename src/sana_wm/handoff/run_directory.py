@@ -6,17 +6,13 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from sana_wm.durable import remove_tree
 from sana_wm.errors import HandoffError, ManifestError
 from sana_wm.handoff.sealed import read_sealed, write_sealed
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import RunManifest
-
-Stage = Literal["stage1", "refiner", "vae_decode"]
-#: In the order in which they run.
-STAGES: tuple[Stage, ...] = ("stage1", "refiner", "vae_decode")
+from sana_wm.names import Stage
 
 
 @dataclass(frozen=True)
@@ -193,8 +189,3 @@ class RunDirectory:
             raise HandoffError(
                 f"{self.manifest_file} is not of this version", got=str(error), next_step=mend
             ) from error
-
-
-def stage_named(name: str) -> Stage | None:
-    """The stage of this name, or `None`."""
-    return next((stage for stage in STAGES if stage == name), None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +20,9 @@ from sana_wm.errors import UsageError
 from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
 from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics
 from sana_wm.manifest.model import ESTIMATE, Manifest, VideoSection
+from sana_wm.names import DialectName
 from sana_wm.video.encoder import VideoEncoder
 from sana_wm.video.picture import open_picture
-
-DialectName = Literal["pr379", "smoothed"]
 
 #: A preview has a quarter of the video's width and height; the picture it is made of has half.
 PREVIEW_SHRINK, PICTURE_SCALE = 4, 2

@@ -17,8 +17,9 @@ from sana_wm.handoff.chain import (
     source_stage,
 )
 from sana_wm.handoff.receipts import Receipt, WeightFile, read_receipt
-from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.model import RunManifest
+from sana_wm.names import STAGES, Stage
 
 Action = Literal["run", "skip", "off"]
 

@@ -10,9 +10,10 @@ from typing import Any
 from sana_wm import __version__
 from sana_wm.errors import HandoffError
 from sana_wm.handoff.receipts import Receipt, read_receipt
-from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.handoff.sealed import read_sealed, write_sealed
 from sana_wm.manifest.model import RunManifest
+from sana_wm.names import STAGES, Stage
 
 
 def write_metrics(run: RunDirectory, manifest: RunManifest, stages: list[Stage], seconds: float) -> None:

@@ -17,11 +17,12 @@ from sana_wm.camera.trajectory import check_num_frames, load_poses, valid_num_fr
 from sana_wm.durable import sha256_of, write_durably
 from sana_wm.errors import HandoffError, ManifestError, UsageError
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.camera_view import DialectName, Motion, open_first_frame
+from sana_wm.launcher.camera_view import Motion, open_first_frame
 from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.model import ESTIMATE, RunManifest
 from sana_wm.manifest.portable import parse_portable
 from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
+from sana_wm.names import DialectName
 from sana_wm.video.reader import probe
 
 Json = dict[str, Any]

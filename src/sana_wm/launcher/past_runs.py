@@ -12,10 +12,11 @@ from typing import Any
 from sana_wm.errors import HandoffError
 from sana_wm.handoff.events import Event, read_events
 from sana_wm.handoff.receipts import flatten
-from sana_wm.handoff.run_directory import RunDirectory, Stage, stage_named
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.plan import PhasePlan, RunPlan
 from sana_wm.launcher.progress import replay
 from sana_wm.manifest.model import Manifest
+from sana_wm.names import Stage, stage_named
 
 #: Manifest fields that decide how much work a run is; runs that agree in them take the same time on one machine.
 WORK_FIELDS = (
@@ -81,9 +82,7 @@ def expect(plan: RunPlan, past: list[PastRun]) -> tuple[dict[tuple[Stage, str], 
         Seconds by stage and phase, and those of them that are guesses: nothing like them ran on this machine.
     """
     measured = expected_seconds(past)
-    planned: dict[tuple[Stage, str], PhasePlan] = {
-        (stage, phase.phase): phase for phase in plan.phases if (stage := stage_named(phase.stage))
-    }
+    planned: dict[tuple[Stage, str], PhasePlan] = {(phase.stage, phase.phase): phase for phase in plan.phases}
     guesses = {key: phase.seconds for key, phase in planned.items() if phase.seconds is not None}
     guessed = frozenset(key for key in guesses if not planned[key].measured and key not in measured)
     return guesses | measured, guessed

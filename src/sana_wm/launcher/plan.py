@@ -9,11 +9,11 @@ from typing import Any
 
 from sana_wm.errors import MemoryCapError
 from sana_wm.handoff.receipts import Receipt
-from sana_wm.handoff.run_directory import Stage
 from sana_wm.launcher.history import History, PhaseTime
 from sana_wm.launcher.progress import STARTING
 from sana_wm.launcher.space import free_bytes_at, needed_by_volume
 from sana_wm.manifest.model import Manifest, RunManifest
+from sana_wm.names import Stage
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import largest_num_frames, smallest_budget_gib, smallest_cap_gib
 from sana_wm.planning.forecast import PhaseForecast, Planner, RunForecaster
@@ -100,10 +100,6 @@ class RunPlan:
         """Whether all times come from this machine."""
         return all(phase.measured for phase in self.phases)
 
-    def expected_seconds(self) -> dict[tuple[Stage, str], float]:
-        """By stage and phase, for an estimate of what is left of a run."""
-        return {(phase.stage, phase.phase): phase.seconds for phase in self.phases if phase.seconds is not None}
-
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
         derived = {"fits": self.fits, "peak_bytes": self.peak_bytes, "seconds": round(self.seconds, 1)}
@@ -126,7 +122,7 @@ def plan_run(
         WeightsError: A header or config cannot be read.
     """
     layout = layout or locate_weights(manifest)
-    forecaster = RunForecaster(manifest, layout, device)
+    forecaster = RunForecaster(manifest, layout, device, tuple(stages))
     planners = forecaster.planners()
     phases: list[PhasePlan] = []
     for stage in stages:
@@ -135,7 +131,7 @@ def plan_run(
         phases.append(PhasePlan(stage, STARTING, "Python, imports, hashes", 0, seconds, measured=starting is not None))
         phases += [
             _plan_phase(forecaster, history, planned_stage, phase, planner)
-            for planned_stage, phase, planner in planners
+            for (planned_stage, phase), planner in planners.items()
             if planned_stage == stage
         ]
     run_folder = Path(manifest.output_dir)
@@ -173,12 +169,17 @@ def require_fit(plan: RunPlan) -> None:
     )
 
 
-def plan_over_cap(manifest: RunManifest, device: Device) -> RunManifest:
+def plan_over_cap(manifest: RunManifest, stages: Sequence[Stage], device: Device) -> RunManifest:
     """The manifest with the least budget that its engines can plan with, for a run that shall be tried over its cap.
 
     The cap stays: a forecast may be too high, and the governor has the last word.
+
+    Args:
+        manifest: What shall run.
+        stages: Those of its stages that are to come.
+        device: Where.
     """
-    budget_gib = smallest_budget_gib(RunForecaster(manifest, locate_weights(manifest), device))
+    budget_gib = smallest_budget_gib(RunForecaster(manifest, locate_weights(manifest), device, tuple(stages)))
     memory = manifest.memory.model_copy(update={"budget_gib": budget_gib})
     return manifest.model_copy(update={"memory": memory})
 
@@ -212,10 +213,8 @@ def phase_times(manifest: Manifest, device: Device, receipt: Receipt) -> list[Ph
     """
     layout = locate_weights(manifest)
     source = "bench" if layout.is_hollow else "run"
-    forecaster = RunForecaster(manifest, layout, device)
-    forecasts = {
-        phase: planner(UNLIMITED_BYTES) for stage, phase, planner in forecaster.planners() if stage == receipt.stage
-    }
+    planners = RunForecaster(manifest, layout, device, (receipt.stage,)).planners()
+    forecasts = {phase: planner(UNLIMITED_BYTES) for (_, phase), planner in planners.items()}
     times = [
         PhaseTime(
             device.name, receipt.dtype, receipt.stage, phase.name, work.tflop, phase.seconds, source, work.parameters

@@ -11,12 +11,12 @@ from sana_wm.camera.intrinsics import read_intrinsics
 from sana_wm.errors import IncompleteWeightsError, ManifestError, Problem, UsageError, WeightsError
 from sana_wm.handoff.camera_path import intrinsics_source
 from sana_wm.handoff.receipts import WeightFile
-from sana_wm.handoff.run_directory import STAGES, Stage
 from sana_wm.launcher.inputs import check_inputs, hash_inputs, read_prompt
 from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics, video_field_of_view_deg
 from sana_wm.launcher.space import existing_part, free_bytes_at, needed_by_volume
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import ESTIMATE, IntrinsicsEstimate, Manifest, RunManifest
+from sana_wm.names import STAGES, Stage
 from sana_wm.patches.checkout import inspect_checkout, require_patched
 from sana_wm.video.encoder import check_codec
 from sana_wm.video.picture import open_picture

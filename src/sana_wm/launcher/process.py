@@ -23,9 +23,10 @@ import psutil
 
 from sana_wm.errors import HandoffError, MemoryNotReleasedError
 from sana_wm.handoff.events import EventReader
-from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.lock import holds
 from sana_wm.launcher.probes.process import session_members
+from sana_wm.names import Stage
 from sana_wm.planning.device import Device
 
 #: Sent through the liveness pipe: "take less memory" (`sana_wm.runtime.stopping`).

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sana_wm.handoff.events import Event
-from sana_wm.handoff.run_directory import Stage
 from sana_wm.launcher.governor import MemorySample
+from sana_wm.names import Stage
 
 #: What a stage does before its first phase: start Python, import, check what it is given.
 STARTING = "starting"

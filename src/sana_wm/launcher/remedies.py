@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sana_wm.errors import MemoryCapError, SanaWMError
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.model import Manifest
+from sana_wm.names import STAGES, Stage
 from sana_wm.planning.device import Device
-from sana_wm.planning.fit import largest_num_frames
+from sana_wm.planning.fit import forecast_phases, largest_num_frames
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.weights.manifest_layout import locate_weights
 
@@ -22,11 +24,13 @@ class Overrun:
     """A stage that was stopped over the cap.
 
     Attributes:
+        stage: Which it was.
         phase: What it was doing.
         used_bytes: The most that was measured.
         device: Where, as the stage said; `None` when it had not yet.
     """
 
+    stage: Stage
     phase: str
     used_bytes: int
     device: Device | None
@@ -42,33 +46,35 @@ def remedy(manifest: Manifest, run: RunDirectory, overrun: Overrun) -> str:
     higher = f"sana-wm resume {run.path} --cap-gib {cap_gib:.1f}, if the machine has that much"
     if overrun.device is None:
         return f"Go on with: {higher}."
+    to_come = STAGES[STAGES.index(overrun.stage) :]
     try:
-        return f"Go on with a smaller working set: {_smaller(manifest, run, overrun)}; or: {higher}."
-    except MemoryCapError:
-        frames = largest_num_frames(_forecaster(manifest, overrun.device).with_cap_gib(0.9 * manifest.memory.cap_gib))
-        shorter = f"a run with video.num_frames {frames} would fit; or: " if frames else ""
-        return f"Nothing in this phase can be made smaller; {shorter}{higher}."
+        forecaster = RunForecaster(manifest, locate_weights(manifest), overrun.device, to_come)
+        if (budget_gib := _smaller_budget_gib(forecaster, overrun)) is not None:
+            smaller = f"sana-wm resume {run.path} --budget-gib {budget_gib:.2f}"
+            return f"Go on with a smaller working set: {smaller}; or: {higher}."
+        frames = largest_num_frames(forecaster.with_cap_gib(0.9 * manifest.memory.cap_gib))
     except SanaWMError:  # the weights went away meanwhile: that is not what the user has to hear about here
         return f"Go on with: {higher}."
+    shorter = f"a run with video.num_frames {frames} would fit; or: " if frames else ""
+    return f"Nothing in this phase can be made smaller; {shorter}{higher}."
 
 
-def _smaller(manifest: Manifest, run: RunDirectory, overrun: Overrun) -> str:
-    """The command whose budget is smaller than what was planned, by what was too much.
+def _smaller_budget_gib(forecaster: RunForecaster, overrun: Overrun) -> float | None:
+    """A budget smaller than what the phase had planned, by what was too much.
 
-    Raises:
-        MemoryCapError: The phase cannot be planned with so little, or is not one that is planned.
+    Returns:
+        GiB; `None` if this phase, or one that comes after it under the same budget, cannot be planned with so little.
     """
-    assert overrun.device is not None
-    forecaster = _forecaster(manifest, overrun.device)
-    plan = next((plan for _, name, plan in forecaster.planners() if name == overrun.phase), None)
+    planners = forecaster.planners()
+    plan = planners.get((overrun.stage, overrun.phase))
     if plan is None:
-        raise MemoryCapError(f"phase {overrun.phase} is not planned")
-    planned = plan(forecaster.budget_bytes)
+        return None
     excess_bytes = overrun.used_bytes - forecaster.cap_bytes
-    budget_bytes = int((1 - MARGIN) * (forecaster.budgeted_bytes(planned) - excess_bytes))
-    plan(budget_bytes)
-    return f"sana-wm resume {run.path} --budget-gib {budget_bytes / GIB:.2f}"
-
-
-def _forecaster(manifest: Manifest, device: Device) -> RunForecaster:
-    return RunForecaster(manifest, locate_weights(manifest), device)
+    planned_bytes = forecaster.budgeted_bytes(plan(forecaster.budget_bytes))
+    # Rounded down, as it will be read back.
+    budget_gib = math.floor(100 * (1 - MARGIN) * (planned_bytes - excess_bytes) / GIB) / 100
+    try:
+        forecast_phases(forecaster.with_budget_gib(budget_gib), planners)
+    except MemoryCapError:
+        return None
+    return budget_gib

@@ -24,7 +24,7 @@ from sana_wm.handoff.receipts import (
     stage_settings,
     write_receipt,
 )
-from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.decisions import StageDecision
 from sana_wm.launcher.governor import MemoryLimits
 from sana_wm.launcher.history import History
@@ -36,6 +36,7 @@ from sana_wm.launcher.remedies import remedy
 from sana_wm.launcher.space import check_space
 from sana_wm.launcher.supervisor import StopRequests, View, supervise
 from sana_wm.manifest.model import RunManifest
+from sana_wm.names import STAGES, Stage
 from sana_wm.planning.device import Device
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.manifest_layout import locate_weights

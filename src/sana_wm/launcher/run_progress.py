@@ -9,13 +9,14 @@ from dataclasses import replace
 from typing import Literal, Protocol
 
 from sana_wm.errors import InterruptedRunError, SanaWMError
-from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.decisions import Action
 from sana_wm.launcher.eta import estimate, name_phase
 from sana_wm.launcher.progress import StageProgress
 from sana_wm.launcher.run_record import EndState, RunEnd, RunStart
 from sana_wm.launcher.snapshot import MemoryUse, RunError, RunSnapshot, RunState, StageSnapshot, StageState
 from sana_wm.manifest.model import RunManifest
+from sana_wm.names import Stage
 
 ProgressEvent = Literal["run_started", "stage_started", "progress", "shrinking", "stopping", "stage_ended", "run_ended"]
 

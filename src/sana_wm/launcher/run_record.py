@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from sana_wm.durable import write_durably
-from sana_wm.handoff.run_directory import RunDirectory, Stage, stage_named
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.decisions import Action, StageDecision
 from sana_wm.launcher.eta import Expected
 from sana_wm.launcher.snapshot import RunError
+from sana_wm.names import Stage, stage_named
 
 EndState = Literal["finished", "failed", "interrupted"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from sana_wm.handoff.run_directory import Stage
+from sana_wm.names import Stage
 
 #: Version of the JSON; a new key keeps it, a changed or dropped one does not.
 SNAPSHOT_VERSION = 1

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sana_wm.errors import HandoffError, SanaWMError
-from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.model import Manifest
+from sana_wm.names import Stage
 
 BYTES_PER_LATENT = 128 * 4
 #: Receipts, logs, events, text encodings, contact sheet, metrics; a share for each stage.

@@ -11,7 +11,7 @@ from datetime import datetime
 import psutil
 
 from sana_wm.handoff.events import Event, EventReader, MemoryReading
-from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.decisions import Action
 from sana_wm.launcher.governor import MemorySample
 from sana_wm.launcher.progress import StageProgress, replay
@@ -19,6 +19,7 @@ from sana_wm.launcher.run_progress import take_snapshot
 from sana_wm.launcher.run_record import RunEnd, RunStart
 from sana_wm.launcher.snapshot import RunError, RunSnapshot, RunState
 from sana_wm.manifest.model import RunManifest
+from sana_wm.names import STAGES, Stage
 
 
 class StatusReader:

@@ -21,7 +21,7 @@ from sana_wm.errors import (
     WeightsError,
 )
 from sana_wm.handoff.receipts import ProcessRecord
-from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.governor import MemoryLimits, MemorySample, gib
 from sana_wm.launcher.memory_watch import MemoryLog, MemoryWatch
 from sana_wm.launcher.probes.cards import cards_used_bytes
@@ -30,6 +30,7 @@ from sana_wm.launcher.probes.system import read_system_memory
 from sana_wm.launcher.process import GRACE_S, StageProcess
 from sana_wm.launcher.progress import StageProgress
 from sana_wm.launcher.remedies import Overrun
+from sana_wm.names import Stage
 from sana_wm.planning.device import Device
 
 SAMPLE_EVERY_S = 0.25
@@ -216,7 +217,7 @@ def _raise_for(
             f"stage {stage} was stopped over the memory cap in phase {phase}",
             got=f"{watch.over_cap} (peak {gib(watch.peak_bytes)})",
             expected=f"at most {gib(limits.cap_bytes)} (memory.cap_gib)",
-            next_step=remedy(Overrun(phase, watch.peak_bytes, watch.device)),
+            next_step=remedy(Overrun(stage, phase, watch.peak_bytes, watch.device)),
         )
     if code == InterruptedRunError.exit_code:
         raise InterruptedRunError(f"stopped in stage {stage}, saved", next_step=f"Go on with: {resume}")

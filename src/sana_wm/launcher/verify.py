@@ -23,10 +23,11 @@ from sana_wm.handoff.chain import (
     unseen_weights,
 )
 from sana_wm.handoff.receipts import Receipt, read_receipt
-from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.metrics import metrics_findings
 from sana_wm.launcher.preflight import active_stages
 from sana_wm.manifest.model import RunManifest
+from sana_wm.names import STAGES, Stage
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
 
 State = Literal["holds", "broken", "unchecked", "noted"]

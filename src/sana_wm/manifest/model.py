@@ -9,9 +9,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sana_wm.names import CameraRescale, Codec, DialectName, LayoutName, RefinerMode
+
 Positive = Annotated[float, Field(gt=0)]
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
-Codec = Literal["libx264", "h264_videotoolbox", "hevc_videotoolbox"]
 #: `camera.intrinsics` for "find out"; a file of this name is written `./estimate`.
 ESTIMATE = "estimate"
 PixelIntrinsics = Annotated[tuple[float, float, float, float], Field(description="[fx, fy, cx, cy]")]
@@ -26,7 +27,7 @@ class Section(BaseModel):
 class ModelSection(Section):
     """Where the weights lie."""
 
-    layout: Literal["original", "diffusers"] = Field(default="original", description="Weight layout on disk.")
+    layout: LayoutName = Field(default="original", description="Weight layout on disk.")
     root: str = Field(description="Folder of the SANA-WM weights.")
     gemma_root: str | None = Field(
         default=None, description="Folder of gemma-2-2b-it; needed by the original layout only."
@@ -79,7 +80,7 @@ class CameraSection(Section):
     """The camera path."""
 
     action: str | None = Field(default=None, description="Action string; exactly one of action and poses.")
-    dialect: Literal["pr379", "smoothed"] = Field(
+    dialect: DialectName = Field(
         default="pr379",
         description="Key mapping of action. pr379: a/d strafe, j/l yaw. smoothed: a/d yaw, j/l strafe, inertia.",
     )
@@ -120,7 +121,7 @@ class Stage1Section(Section):
     guidance_scale: float = Field(default=5.0, ge=1.0, description="Classifier-free guidance; 1 turns it off.")
     flow_shift: Positive = Field(default=9.8, description="Inference shift of the sigmas (9.95 is for training).")
     seed: int = Field(default=42, ge=0, lt=2**63, description="Noise seed, drawn on the CPU.")
-    camera_rescale: Literal["pr379", "diffusers", "none"] = Field(
+    camera_rescale: CameraRescale = Field(
         default="pr379", description="Where q, k, v of the camera branch are scaled back: softmax blocks, all, none."
     )
     checkpoint_every: int = Field(default=5, ge=1, description="Steps between checkpoints.")
@@ -131,7 +132,7 @@ class RefinerSection(Section):
     """The LTX-2 refiner."""
 
     enabled: bool = Field(default=True, description="Refine the Stage 1 latents.")
-    mode: Literal["autoregressive", "single_shot"] = Field(
+    mode: RefinerMode = Field(
         default="autoregressive", description="autoregressive: as trained. single_shot: as PR #379 ran it."
     )
     seed: int = Field(default=42, ge=0, lt=2**63, description="Noise seed, drawn on the CPU.")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 from sana_wm.errors import MemoryCapError
+from sana_wm.names import Stage
 from sana_wm.planning.forecast import PhaseForecast, Planner, RunForecaster
-from sana_wm.weights.layout import StageName
 
 FRAMES_PER_LATENT = 8
 LARGEST_CAP_GIB = 1024
 
-
-Planners = Sequence[tuple[StageName, str, Planner]]
+Planners = Mapping[tuple[Stage, str], Planner]
 
 
 def forecast_phases(forecaster: RunForecaster, planners: Planners | None = None) -> list[PhaseForecast]:
@@ -26,7 +25,7 @@ def forecast_phases(forecaster: RunForecaster, planners: Planners | None = None)
     Raises:
         MemoryCapError: A phase does not fit.
     """
-    return [plan(forecaster.budget_bytes) for _, _, plan in planners or forecaster.planners()]
+    return [plan(forecaster.budget_bytes) for plan in (planners or forecaster.planners()).values()]
 
 
 def fits(forecaster: RunForecaster, planners: Planners | None = None) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sana_wm.errors import MemoryCapError
 from sana_wm.manifest.model import Manifest
+from sana_wm.names import STAGES, Stage
 from sana_wm.planning.decode import FASTEST, WORTHWHILE_BYTES, complete_config, decode_tflop, plan_decode
 from sana_wm.planning.device import Device, budget_bytes, element_bytes, reserved_bytes
 from sana_wm.planning.kernels import kernel_rules
@@ -30,7 +31,7 @@ from sana_wm.planning.text import (
 )
 from sana_wm.weights.component_config import read_config
 from sana_wm.weights.headers import DTYPE_BYTES
-from sana_wm.weights.layout import Component, StageName, WeightLayout
+from sana_wm.weights.layout import Component, WeightLayout
 from sana_wm.weights.stored import StoredWeights, read_stored_weights
 from sana_wm.weights.tables import network_sizes
 
@@ -57,7 +58,7 @@ class PhaseForecast:
         plan: The engine's decision as it goes into the receipt.
     """
 
-    stage: StageName
+    stage: Stage
     phase: str
     mode: str
     weights_bytes: int
@@ -86,29 +87,31 @@ class RunForecaster:
         manifest: What shall run.
         layout: Where its weights lie; headers and configs are read, weights are not.
         device: Where it shall run.
+        stages: Whose phases are planned. Files of the others are not read and need not be there.
     """
 
     manifest: Manifest
     layout: WeightLayout
     device: Device
+    stages: tuple[Stage, ...] = STAGES
 
-    def planners(self) -> list[tuple[StageName, str, Planner]]:
-        """Every phase that the manifest runs, in order: its stage, its name, and how it is planned.
+    def planners(self) -> dict[tuple[Stage, str], Planner]:
+        """How each phase is planned, by stage and phase, in the order in which they run.
 
         Raises:
             WeightsError: A header or config cannot be read.
         """
-        planners: list[tuple[StageName, str, Planner]] = [
-            ("stage1", "text_encoder", self._stage1_text()),
-            ("stage1", "vae_encoder", self._first_frame()),
-            ("stage1", "transformer", self._stage1_transformer()),
-        ]
-        if self.manifest.refiner.enabled:
-            planners.append(("refiner", "text_encoder", self.refiner_text()))
-            planners.append(("refiner", "connectors", self._connectors()))
-            planners.append(("refiner", "transformer", self.refiner_transformer()))
-        planners.append(("vae_decode", "vae_decoder", self._decoder()))
-        return planners
+        makers: dict[tuple[Stage, str], Callable[[], Planner]] = {
+            ("stage1", "text_encoder"): self._stage1_text,
+            ("stage1", "vae_encoder"): self._first_frame,
+            ("stage1", "transformer"): self._stage1_transformer,
+            ("refiner", "text_encoder"): self.refiner_text,
+            ("refiner", "connectors"): self._connectors,
+            ("refiner", "transformer"): self.refiner_transformer,
+            ("vae_decode", "vae_decoder"): self._decoder,
+        }
+        off = () if self.manifest.refiner.enabled else ("refiner",)
+        return {key: make() for key, make in makers.items() if key[0] in self.stages and key[0] not in off}
 
     @property
     def element_bytes(self) -> int:
@@ -346,7 +349,7 @@ class RunForecaster:
 
     def _resident(
         self,
-        stage: StageName,
+        stage: Stage,
         phase: str,
         weights: StoredWeights,
         work_bytes: int,

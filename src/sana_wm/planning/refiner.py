@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from sana_wm.errors import MemoryCapError
+from sana_wm.names import RefinerMode
 from sana_wm.weights.layout import REFINER_RULES
 
 GIB = 2**30
 
-RefinerMode = Literal["autoregressive", "single_shot"]
 
 SIGMAS = (0.909375, 0.725, 0.421875, 0.0)
 """Distilled noise levels; the last is reached, not evaluated: three passes a block."""

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from sana_wm.camera.plot import draw_path
 from sana_wm.camera.trajectory import Trajectory
-from sana_wm.handoff.run_directory import STAGES, Stage
+from sana_wm.names import STAGES, Stage
 from sana_wm.report.latents import LatentStatistics
 from sana_wm.report.theme import BLUE, GREEN, ORANGE, PHASE_COLOURS, RED, WIDTH_INCHES, Shape, chart_style
 

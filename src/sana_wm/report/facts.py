@@ -10,8 +10,9 @@ from typing import Any
 from sana_wm.errors import HandoffError
 from sana_wm.handoff.chain import changed_settings, damaged_outputs, foreign_inputs, source_stage
 from sana_wm.handoff.receipts import Receipt, read_receipt
-from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.model import RunManifest
+from sana_wm.names import STAGES, Stage
 from sana_wm.report.latents import LatentStatistics, measure_latents
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from sana_wm.durable import durable_file
-from sana_wm.handoff.run_directory import STAGES
+from sana_wm.names import STAGES
 from sana_wm.report.theme import BLUE, GREY, INK, ORANGE, PHASE_COLOURS, RED, WIDTH_INCHES, Shape, chart_style
 from sana_wm.report.timeline import Timeline
 

@@ -14,7 +14,8 @@ from typing import TextIO, cast
 import torch
 
 from sana_wm.errors import MemoryCapError, SanaWMError, as_refusal
-from sana_wm.handoff.run_directory import STAGES, RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.names import STAGES, Stage
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.runtime.device import (
     describe_device,

@@ -23,8 +23,9 @@ from sana_wm.handoff.receipts import (
     stage_settings,
     write_receipt,
 )
-from sana_wm.handoff.run_directory import RunDirectory, Stage
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.model import RunManifest
+from sana_wm.names import Stage
 from sana_wm.patches.checkout import inspect_checkout
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.runtime.checkpoints import Checkpoints

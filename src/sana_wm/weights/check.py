@@ -7,9 +7,10 @@ from itertools import islice
 from pathlib import Path
 
 from sana_wm.errors import Problem, WeightsError
+from sana_wm.names import Stage
 from sana_wm.weights.component_config import read_config
 from sana_wm.weights.headers import Header, read_header
-from sana_wm.weights.layout import REPAIR, TOKENIZER_FILES, Component, StageName, WeightLayout, read_weight_map
+from sana_wm.weights.layout import REPAIR, TOKENIZER_FILES, Component, WeightLayout, read_weight_map
 from sana_wm.weights.tables import TABLES, Shape, expected_tensors, network_sizes
 
 LOADABLE_DTYPES = ("F32", "BF16", "F16")
@@ -25,7 +26,7 @@ TOKENIZERS = ("stage1_tokenizer", "refiner_tokenizer")
 MAX_TENSORS_NAMED = 8  # a wrong model has hundreds of wrong tensors; the first few say which model it is
 
 
-def check_layout(layout: WeightLayout, stages: Sequence[StageName]) -> list[Problem]:
+def check_layout(layout: WeightLayout, stages: Sequence[Stage]) -> list[Problem]:
     """Everything that would stop the given stages from loading their weights.
 
     Checked are folders, configs, tokenizers and shards, the index against the shards, that every file is as long as

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sana_wm.errors import DownloadError, Problem
+from sana_wm.names import Stage
 from sana_wm.weights.facts import Repository
 from sana_wm.weights.hub import Hub, RemoteFile, RemoteRepository
-from sana_wm.weights.layout import StageName, WeightLayout, read_weight_map
+from sana_wm.weights.layout import WeightLayout, read_weight_map
 from sana_wm.weights.places import WeightPlaces, is_needed
 from sana_wm.weights.record import RecordedFile, WeightRecord, read_record, write_record
 from sana_wm.weights.transfer import TransferView, fetch_file, hash_file, part_of
@@ -74,7 +75,7 @@ class DownloadPlan:
 def plan_download(
     hub: Hub,
     places: WeightPlaces,
-    stages: tuple[StageName, ...],
+    stages: tuple[Stage, ...],
     view: TransferView,
     *,
     replace: bool = False,
@@ -164,7 +165,7 @@ def _open_all(hub: Hub, repositories: tuple[Repository, ...]) -> list[tuple[Repo
     return remotes
 
 
-def _find_lacking(layout: WeightLayout, stages: tuple[StageName, ...], offered: set[Path]) -> Iterator[Problem]:
+def _find_lacking(layout: WeightLayout, stages: tuple[Stage, ...], offered: set[Path]) -> Iterator[Problem]:
     components = {part.name: part for stage in stages for part in layout.of_stage(stage) if part.shards}
     for part in components.values():
         for path in (*part.shards, *([part.config] if part.config else [])):

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from sana_wm.weights.layout import LayoutName, StageName
+from sana_wm.names import LayoutName, Stage
 
 
 class _Fact(BaseModel):
@@ -26,7 +26,7 @@ class FilePattern(_Fact):
     """
 
     pattern: str
-    stages: frozenset[StageName]
+    stages: frozenset[Stage]
     approximate_bytes: int
 
 
@@ -37,7 +37,7 @@ class Repository(_Fact):
     manifest_field: Literal["root", "gemma_root", "refiner_root"]
     files: tuple[FilePattern, ...]
 
-    def needed_files(self, stages: Collection[StageName]) -> tuple[FilePattern, ...]:
+    def needed_files(self, stages: Collection[Stage]) -> tuple[FilePattern, ...]:
         """The files that the given stages read."""
         return tuple(entry for entry in self.files if entry.stages & set(stages))
 

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
+from sana_wm.names import Stage
 from sana_wm.weights.facts import Repository
-from sana_wm.weights.layout import StageName
 from sana_wm.weights.places import WeightPlaces
 from sana_wm.weights.record import read_record
 
@@ -35,7 +35,7 @@ class InventoryRow:
 
     repo_id: str
     pattern: str
-    stages: tuple[StageName, ...]
+    stages: tuple[Stage, ...]
     folder: Path
     needed_bytes: int
     is_estimate: bool
@@ -44,7 +44,7 @@ class InventoryRow:
     state: State
 
 
-def list_weights(places: WeightPlaces, stages: tuple[StageName, ...]) -> list[InventoryRow]:
+def list_weights(places: WeightPlaces, stages: tuple[Stage, ...]) -> list[InventoryRow]:
     """One row for each group of files that the stages read.
 
     Raises:
@@ -53,9 +53,7 @@ def list_weights(places: WeightPlaces, stages: tuple[StageName, ...]) -> list[In
     return [row for repository in places.repositories(stages) for row in _list_repository(places, repository, stages)]
 
 
-def _list_repository(
-    places: WeightPlaces, repository: Repository, stages: tuple[StageName, ...]
-) -> Iterator[InventoryRow]:
+def _list_repository(places: WeightPlaces, repository: Repository, stages: tuple[Stage, ...]) -> Iterator[InventoryRow]:
     folder = places.folder_of(repository)
     record = read_record(folder)
     recorded = {} if record is None else record.files

@@ -10,14 +10,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from sana_wm.errors import WeightsError
+from sana_wm.names import LayoutName, Stage
 
-LayoutName = Literal["original", "diffusers"]
-StageName = Literal["stage1", "refiner", "vae_decode"]
-
-STAGE_COMPONENTS: dict[StageName, tuple[str, ...]] = {
+STAGE_COMPONENTS: dict[Stage, tuple[str, ...]] = {
     "stage1": ("stage1_tokenizer", "stage1_text_encoder", "vae", "transformer"),
     "refiner": ("refiner_tokenizer", "refiner_text_encoder", "connectors", "refiner_transformer"),
     "vae_decode": ("vae",),
@@ -130,7 +128,7 @@ class WeightLayout:
         """Whether its weights are holes."""
         return (self.vae.folder.parent / HOLLOW_MARKER).is_file()
 
-    def of_stage(self, stage: StageName) -> tuple[Component, ...]:
+    def of_stage(self, stage: Stage) -> tuple[Component, ...]:
         """The components that a stage reads, in the order in which it reads them."""
         return tuple(cast("Component", getattr(self, name)) for name in STAGE_COMPONENTS[stage])
 

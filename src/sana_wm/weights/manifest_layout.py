@@ -6,8 +6,9 @@ from pathlib import Path
 
 from sana_wm.handoff.receipts import WeightFile
 from sana_wm.manifest.model import Manifest
+from sana_wm.names import Stage
 from sana_wm.weights.headers import identity_digest
-from sana_wm.weights.layout import StageName, WeightLayout, resolve_layout
+from sana_wm.weights.layout import WeightLayout, resolve_layout
 
 
 def locate_weights(manifest: Manifest) -> WeightLayout:
@@ -21,7 +22,7 @@ def locate_weights(manifest: Manifest) -> WeightLayout:
     )
 
 
-def identify_weights(layout: WeightLayout, stage: StageName) -> tuple[WeightFile, ...]:
+def identify_weights(layout: WeightLayout, stage: Stage) -> tuple[WeightFile, ...]:
     """The weight files a stage reads, as far as they are there: names, sizes and a digest of header and samples.
 
     Cheap enough to take before every run: a few megabytes of 96 GB are read.

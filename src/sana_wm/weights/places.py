@@ -8,8 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from sana_wm.manifest.model import Manifest
+from sana_wm.names import LayoutName, Stage
 from sana_wm.weights.facts import Repository, model_facts
-from sana_wm.weights.layout import LayoutName, StageName, WeightLayout, resolve_layout
+from sana_wm.weights.layout import WeightLayout, resolve_layout
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class WeightPlaces:
         """Every component; an index that is here already says which shards are read."""
         return resolve_layout(self.layout_name, self.root, self.gemma_root, self.refiner_root)
 
-    def repositories(self, stages: Collection[StageName]) -> tuple[Repository, ...]:
+    def repositories(self, stages: Collection[Stage]) -> tuple[Repository, ...]:
         """The repositories that the stages read from."""
         return tuple(entry for entry in model_facts().layouts[self.layout_name] if entry.needed_files(stages))
 
@@ -70,6 +71,6 @@ def places_of(manifest: Manifest) -> WeightPlaces:
     return WeightPlaces(model.layout, Path(model.root), gemma_root, refiner_root)
 
 
-def is_needed(repository: Repository, name: str, stages: Collection[StageName]) -> bool:
+def is_needed(repository: Repository, name: str, stages: Collection[Stage]) -> bool:
     """Whether a file of a repository belongs to what the stages read."""
     return any(fnmatchcase(name, entry.pattern) for entry in repository.needed_files(stages))

@@ -9,16 +9,16 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from safetensors.torch import save_file
 
+from sana_wm.names import LayoutName
 from sana_wm.weights.tiny_models import NETWORKS, Tensors, build_network
 from sana_wm.weights.tiny_tokenizer import write_tiny_tokenizer
 
-Layout = Literal["original", "diffusers"]
 DIFFUSERS_STEM = "diffusion_pytorch_model"
 TRANSFORMERS_STEM = "model"
 
@@ -27,13 +27,13 @@ TRANSFORMERS_STEM = "model"
 class TinyCheckpoint:
     """What the manifest's `model` section says of a written checkpoint."""
 
-    layout: Layout
+    layout: LayoutName
     root: Path
     gemma_root: Path | None
     refiner_root: Path | None
 
 
-def write_tiny_checkpoint(out: Path, layout: Layout, seed: int = 0) -> TinyCheckpoint:
+def write_tiny_checkpoint(out: Path, layout: LayoutName, seed: int = 0) -> TinyCheckpoint:
     """Write every component at toy size, in float32, byte for byte the same for the same seed.
 
     Args:

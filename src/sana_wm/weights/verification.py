@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sana_wm.errors import Problem, WeightsError
+from sana_wm.names import Stage
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.facts import Repository
 from sana_wm.weights.hub import RemoteFile
-from sana_wm.weights.layout import REPAIR, StageName
+from sana_wm.weights.layout import REPAIR
 from sana_wm.weights.places import WeightPlaces, is_needed
 from sana_wm.weights.record import RecordedFile, read_record
 from sana_wm.weights.transfer import TransferView, hash_file
@@ -42,7 +43,7 @@ class FileReport:
 
 
 def verify_weights(
-    places: WeightPlaces, stages: tuple[StageName, ...], view: TransferView, *, hashes: bool = True
+    places: WeightPlaces, stages: tuple[Stage, ...], view: TransferView, *, hashes: bool = True
 ) -> tuple[list[FileReport], list[Problem]]:
     """Check every file that the stages read.
 
@@ -77,7 +78,7 @@ def verify_weights(
 def _verify_repository(
     places: WeightPlaces,
     repository: Repository,
-    stages: tuple[StageName, ...],
+    stages: tuple[Stage, ...],
     by_path: dict[str, list[Problem]],
     view: TransferView,
     *,
@@ -99,7 +100,7 @@ def _verify_repository(
             yield FileReport(path, size_bytes, state, (*problems, *(more if not problems else [])))
 
 
-def _shards_under(places: WeightPlaces, repository: Repository, stages: tuple[StageName, ...]) -> set[Path]:
+def _shards_under(places: WeightPlaces, repository: Repository, stages: tuple[Stage, ...]) -> set[Path]:
     """The weight files that the stages read and that lie among this repository's."""
     layout = places.layout()
     roots = {places.path_of(repository, entry.pattern).parent for entry in repository.needed_files(stages)}

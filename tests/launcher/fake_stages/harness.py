@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 from sana_wm.handoff.receipts import PhaseRecord, Receipt, describe_outputs, stage_settings, write_receipt
-from sana_wm.handoff.run_directory import STAGES, RunDirectory
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.probes.process import process_bytes
+from sana_wm.names import STAGES
 
 STAGE = next(stage for stage in STAGES if stage == sys.argv[1])
 RUN = RunDirectory(Path(sys.argv[2]))

@@ -18,7 +18,7 @@ from sana_wm.models.stage1.softmax_attention import SoftmaxAttention
 from sana_wm.models.stage1.text_attention import TextKeys, add_text_attention
 
 if TYPE_CHECKING:
-    from sana_wm.models.stage1.engine import CameraRescale
+    from sana_wm.names import CameraRescale
 
 
 class Stage1Block:

@@ -8,7 +8,6 @@ softmax attention and the recurrence works on a few frames at a time. Nothing of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from diffusers.models.transformers.transformer_sana_wm import SanaWMTransformer3DModel
@@ -28,12 +27,11 @@ from sana_wm.models.stage1.conditioning import (
     tensor_bytes,
 )
 from sana_wm.models.stage1.modulation import modulate
+from sana_wm.names import CameraRescale
 from sana_wm.patches.catalogue import require
 from sana_wm.planning.kernels import kernel_rules
 from sana_wm.planning.stage1 import Stage1Plan, StepShape, choose_plan, leaner_plan, step_shape
 from sana_wm.runtime.device import drop_scratch
-
-CameraRescale = Literal["pr379", "diffusers", "none"]
 
 # What the engine's arithmetic is written for: all of it true of the released checkpoint.
 SUPPORTED_CONFIG = {
