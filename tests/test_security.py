@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sana_wm.errors import UsageError
+from sana_wm.errors import PictureError, UsageError
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.process import stage_environment
 from sana_wm.launcher.verify import verify
@@ -48,7 +48,7 @@ def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path, width: in
     path = tmp_path / "bomb.png"
     path.write_bytes(png_claiming(width, height))
     started_s = time.process_time()
-    with pytest.raises(ValueError, match="pixels"):
+    with pytest.raises(PictureError, match="pixels"):
         open_picture(path)
     assert time.process_time() - started_s < 0.5
 
@@ -57,7 +57,7 @@ def test_postscript_is_no_picture(tmp_path: Path) -> None:
     """Pillow would start Ghostscript on it."""
     path = tmp_path / "picture.png"
     Image.new("RGB", (8, 8)).save(path, "EPS")
-    with pytest.raises(ValueError, match="not a picture"):
+    with pytest.raises(PictureError, match="nothing of the kind"):
         open_picture(path)
 
 

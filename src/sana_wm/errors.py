@@ -56,6 +56,12 @@ class Problem:
     expected: str | None = None
     next_step: str | None = None
 
+    @classmethod
+    def of(cls, field: str, error: SanaWMError) -> Problem:
+        """An error as one finding among others."""
+        got, expected = (None if part is None else str(part) for part in (error.got, error.expected))
+        return cls(field, error.what, got, expected, error.next_step)
+
     def __str__(self) -> str:
         text = describe(self.what, got=self.got, expected=self.expected, next_step=self.next_step)
         return f"{printable(self.field)}: {text}"
@@ -87,6 +93,10 @@ class UsageError(SanaWMError):
     """A command was called with something that it cannot take."""
 
     exit_code = 2
+
+
+class PictureError(UsageError):
+    """A picture cannot be the first frame."""
 
 
 class WeightsError(SanaWMError):

@@ -117,7 +117,7 @@ def test_a_preview_of_321_frames_takes_seconds(demo: Path, tmp_path: Path) -> No
         (("explain", "--action", "x-8"), "has an unknown key"),
         (("explain", "nowhere.json"), "the manifest cannot be read"),
         (("export", "--action", "w-8", "-o", "poses.txt"), "expected a name ending in .npy"),
-        (("preview", "--action", "w-8", "-o", "p.gif", "--image", "nowhere.png"), "no such file"),
+        (("preview", "--action", "w-8", "-o", "p.gif", "--image", "nowhere.png"), "no file"),
     ],
 )
 def test_bad_usage_is_refused(sana_wm: Cli, arguments: tuple[str, ...], said: str) -> None:

@@ -61,7 +61,7 @@ def test_show_prints_every_default(write_manifest: Write, sana_wm: Cli) -> None:
         ({"stage1__seed": "42"}, 2, "stage1.seed: Input should be a valid integer; got str '42'"),
         ({"input__image": "nowhere.png"}, 2, "input.image: no file"),
         ({"input__image": "corrupt.png"}, 2, "cannot be used as the first frame"),
-        ({"input__image": "no_picture.png"}, 2, "not a picture that Pillow knows"),
+        ({"input__image": "no_picture.png"}, 2, "a whole picture in one of PNG"),
         ({"camera__action": ..., "camera__poses": "nan.npy"}, 2, "camera.poses"),
         ({"camera__action": ..., "camera__poses": "sheared.npy"}, 2, "not orthonormal"),
         ({"camera__action": ..., "camera__poses": "pickled.npy"}, 2, "camera.poses"),

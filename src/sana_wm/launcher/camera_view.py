@@ -71,7 +71,7 @@ class Lens:
     def cropped(self, *, height: int, width: int) -> NDArray[np.float32]:
         """Intrinsics of the middle that a video of this size shows, in its pixels."""
         return crop_intrinsics(
-            self.intrinsics, crop_geometry(open_first_frame(self.picture).size, height=height, width=width)
+            self.intrinsics, crop_geometry(open_picture(self.picture).size, height=height, width=width)
         )
 
     def field_of_view_deg(self, video: VideoSection) -> tuple[float, float]:
@@ -110,7 +110,7 @@ def view_of_manifest(manifest: Manifest) -> CameraView:
     Raises:
         UsageError: The path, the picture or the intrinsics are not usable.
     """
-    open_first_frame(Path(manifest.input.image))
+    open_picture(Path(manifest.input.image))
     source = Path(manifest.camera.intrinsics).name if isinstance(manifest.camera.intrinsics, str) else "as given"
     if manifest.camera.intrinsics == ESTIMATE:
         estimate = estimate_intrinsics(manifest)
@@ -143,7 +143,7 @@ def view_of_motion(motion: Motion, picture: Path | None, horizontal_deg: float |
 
 
 def _lens_of_picture(path: Path, horizontal_deg: float | None) -> Lens:
-    width, height = open_first_frame(path).size
+    width, height = open_picture(path).size
     if horizontal_deg is not None:
         fx = fy = focal_length_px(horizontal_deg, size_px=width)
         source = "as given"
@@ -154,23 +154,6 @@ def _lens_of_picture(path: Path, horizontal_deg: float | None) -> Lens:
             raise UsageError("the picture's field of view is not known", got=focal, next_step="Give --fov-deg.")
         fx, fy, source = focal.fx, focal.fy, focal.source
     return Lens(path, np.array([[fx, fy, width / 2, height / 2]], dtype=np.float32), source)
-
-
-def open_first_frame(path: Path) -> Image.Image:
-    """The picture, upright.
-
-    Raises:
-        UsageError: It cannot be used.
-    """
-    try:
-        return open_picture(path)
-    except (FileNotFoundError, ValueError) as error:
-        raise UsageError(
-            f"{path} cannot be used as the first frame",
-            got="no such file" if isinstance(error, FileNotFoundError) else str(error),
-            expected="a whole PNG, JPEG or other picture",
-            next_step="Check the path.",
-        ) from error
 
 
 def write_preview(view: CameraView, scene: Scene, out: Path) -> int:
@@ -185,7 +168,7 @@ def write_preview(view: CameraView, scene: Scene, out: Path) -> int:
         raise UsageError("a preview is an MP4", got=out.name, expected="a name ending in .mp4")
     height, width = view.video.height // PREVIEW_SHRINK, view.video.width // PREVIEW_SHRINK
     picture = resize_and_center_crop(
-        open_first_frame(view.lens.picture), height=height * PICTURE_SCALE, width=width * PICTURE_SCALE
+        open_picture(view.lens.picture), height=height * PICTURE_SCALE, width=width * PICTURE_SCALE
     )
     path = view.shown
     if scene.backdrop <= (farthest := reach(path)):

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from sana_wm.camera.intrinsics import read_intrinsics
 from sana_wm.durable import sha256_of
-from sana_wm.errors import Problem, SanaWMError
+from sana_wm.errors import Problem, SanaWMError, UsageError
 from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
 from sana_wm.manifest.model import ESTIMATE, InputFile, Manifest
 from sana_wm.video.picture import open_picture
@@ -22,9 +22,9 @@ Result = TypeVar("Result")
 def check_inputs(manifest: Manifest) -> list[Problem]:
     """Open everything the manifest names; returns all problems found."""
     problems: list[Problem] = []
-    _check_image(Path(manifest.input.image), problems)
-    if manifest.input.prompt_file is not None:
-        _check_prompt_file(Path(manifest.input.prompt_file), problems)
+    _attempt("input.image", problems, lambda: open_picture(Path(manifest.input.image)))
+    if (prompt_file := manifest.input.prompt_file) is not None:
+        _attempt("input.prompt_file", problems, lambda: _check_prompt_file(Path(prompt_file)))
     field = "camera.poses" if manifest.camera.poses is not None else "camera.action"
     trajectory = _attempt(field, problems, lambda: load_trajectory(manifest.camera))
     if trajectory is not None:
@@ -61,37 +61,15 @@ def read_prompt(manifest: Manifest) -> str:
     return manifest.input.prompt
 
 
-def _check_image(path: Path, problems: list[Problem]) -> None:
-    try:
-        open_picture(path)
-    except FileNotFoundError:
-        problems.append(_missing("input.image", path))
-    except ValueError as error:
-        problems.append(
-            Problem(
-                "input.image",
-                f"{path} cannot be used as the first frame",
-                got=str(error),
-                expected="a whole PNG, JPEG or other picture",
-                next_step="Save the picture again.",
-            )
-        )
-
-
-def _check_prompt_file(path: Path, problems: list[Problem]) -> None:
+def _check_prompt_file(path: Path) -> None:
     try:
         text = _read_text(path)
     except FileNotFoundError:
-        problems.append(_missing("input.prompt_file", path))
+        raise UsageError(f"no file {path}", expected="a prompt's text", next_step="Check the path.") from None
     except (OSError, ValueError) as error:
-        problems.append(
-            Problem("input.prompt_file", f"{path} cannot be read", got=str(error), expected="text in UTF-8")
-        )
-    else:
-        if not text.strip():
-            problems.append(
-                Problem("input.prompt_file", f"{path} is empty", expected="a prompt", next_step="Write one into it.")
-            )
+        raise UsageError(f"{path} cannot be read", got=error, expected="text in UTF-8") from error
+    if not text.strip():
+        raise UsageError(f"{path} is empty", expected="a prompt", next_step="Write one into it.")
 
 
 def _read_text(path: Path) -> str:
@@ -102,21 +80,9 @@ def _read_text(path: Path) -> str:
     return content.decode()
 
 
-def _missing(field: str, path: Path) -> Problem:
-    return Problem(field, f"no file {path}", expected="an existing file", next_step="Check the path.")
-
-
 def _attempt(field: str, problems: list[Problem], action: Callable[[], Result]) -> Result | None:
     try:
         return action()
     except SanaWMError as error:
-        problems.append(
-            Problem(
-                field,
-                error.what,
-                got=None if error.got is None else str(error.got),
-                expected=None if error.expected is None else str(error.expected),
-                next_step=error.next_step,
-            )
-        )
+        problems.append(Problem.of(field, error))
         return None

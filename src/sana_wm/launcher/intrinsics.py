@@ -32,10 +32,9 @@ def estimate_intrinsics(manifest: Manifest) -> IntrinsicsEstimate:
     """Find the intrinsics of the manifest's picture; an earlier run of the same picture keeps what it found.
 
     Raises:
-        UsageError: The picture says nothing and Depth Pro is not set up; or what was found is no plausible camera.
+        PictureError: The picture cannot be read.
+        UsageError: It says nothing and Depth Pro is not set up; or what was found is no plausible camera.
         WeightsError: Depth Pro's weights are not usable.
-        FileNotFoundError: There is no such picture.
-        ValueError: The picture cannot be read.
     """
     path = Path(manifest.input.image)
     picture = open_picture(path)

@@ -17,12 +17,13 @@ from sana_wm.camera.trajectory import check_num_frames, load_poses, valid_num_fr
 from sana_wm.durable import sha256_of, write_durably
 from sana_wm.errors import HandoffError, ManifestError, UsageError
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.camera_view import Motion, open_first_frame
+from sana_wm.launcher.camera_view import Motion
 from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.model import ESTIMATE, RunManifest
 from sana_wm.manifest.portable import parse_portable
 from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
 from sana_wm.names import DialectName
+from sana_wm.video.picture import open_picture
 from sana_wm.video.reader import probe
 
 Json = dict[str, Any]
@@ -94,7 +95,7 @@ def draft_manifest(wishes: Wishes, folder: Path, environ: Mapping[str, str]) -> 
         UsageError: The picture or the camera path is not usable, or the field of view is not known.
     """
     preset = PRESETS[wishes.preset]
-    picture = open_first_frame(wishes.image)
+    picture = open_picture(wishes.image)
     notes: list[str] = []
     name = escape_variables(f"{wishes.image.stem}_{wishes.preset.replace('-', '_')}")
     camera, available = _camera_path(wishes, preset, folder, notes)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sana_wm.camera.field_of_view import doubt_about
 from sana_wm.camera.intrinsics import read_intrinsics
-from sana_wm.errors import IncompleteWeightsError, ManifestError, Problem, UsageError, WeightsError
+from sana_wm.errors import IncompleteWeightsError, ManifestError, PictureError, Problem, UsageError, WeightsError
 from sana_wm.handoff.camera_path import intrinsics_source
 from sana_wm.handoff.receipts import WeightFile
 from sana_wm.launcher.inputs import check_inputs, hash_inputs, read_prompt
@@ -76,7 +76,7 @@ def check_settings(manifest: Manifest) -> list[Problem]:
     try:
         check_codec(manifest.video.codec)
     except UsageError as error:
-        problems.append(Problem("video.codec", error.what, str(error.got), str(error.expected), error.next_step))
+        problems.append(Problem.of("video.codec", error))
     return problems
 
 
@@ -89,8 +89,7 @@ def check_backend(manifest: Manifest) -> list[Problem]:
     try:
         require_patched(Path(model.pr_root))
     except UsageError as error:
-        got, expected = (None if part is None else str(part) for part in (error.got, error.expected))
-        problems.append(Problem("model.pr_root", error.what, got, expected, error.next_step))
+        problems.append(Problem.of("model.pr_root", error))
     if find_spec("einops") is None:
         problems.append(
             Problem(
@@ -172,11 +171,10 @@ def _settle_intrinsics(manifest: Manifest) -> tuple[Manifest, IntrinsicsEstimate
         return manifest, None, []
     try:
         estimate = estimate_intrinsics(manifest)
+    except PictureError:
+        return manifest, None, []  # `check_inputs` names it
     except (UsageError, WeightsError) as error:
-        got, expected = str(error.got), str(error.expected)
-        return manifest, None, [Problem("camera.intrinsics", error.what, got, expected, error.next_step)]
-    except (FileNotFoundError, ValueError):
-        return manifest, None, []  # of the picture itself, which `check_inputs` names
+        return manifest, None, [Problem.of("camera.intrinsics", error)]
     return settle_intrinsics(manifest, estimate), estimate, []
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 
 from sana_wm.errors import Problem, WeightsError
 from sana_wm.names import Stage
@@ -72,7 +71,7 @@ def _check_config(component: Component) -> Iterator[Problem]:
     try:
         read_config(component)
     except WeightsError as error:
-        yield _problem(component.config, error)
+        yield Problem.of(str(component.config), error)
 
 
 def _check_tokenizer(component: Component) -> Iterator[Problem]:
@@ -92,7 +91,7 @@ def _check_index(component: Component) -> Iterator[Problem]:
     try:
         named = {component.folder / file_name for file_name in read_weight_map(component.index).values()}
     except WeightsError as error:
-        yield _problem(component.index, error)
+        yield Problem.of(str(component.index), error)
         return
     stem = component.index.name.removesuffix(".safetensors.index.json")
     for shard in sorted(set(component.folder.glob(f"{stem}-*-of-*.safetensors")) - named):
@@ -109,7 +108,7 @@ def _read_headers(component: Component) -> tuple[list[Header], list[Problem]]:
         try:
             headers.append(read_header(shard))
         except WeightsError as error:
-            problems.append(_problem(shard, error))
+            problems.append(Problem.of(str(shard), error))
     return headers, problems
 
 
@@ -178,9 +177,3 @@ def _check_neighbours(components: dict[str, Component]) -> Iterator[Problem]:
                 got=f"{output} {sizes[giver][output]}",
                 expected=f"{output} {sizes[taker][width] - extra}, as {width} of {taker} says",
             )
-
-
-def _problem(path: Path, error: WeightsError) -> Problem:
-    got = None if error.got is None else str(error.got)
-    expected = None if error.expected is None else str(error.expected)
-    return Problem(str(path), error.what, got=got, expected=expected, next_step=error.next_step)

@@ -66,9 +66,7 @@ def verify_weights(
         try:
             reports += _verify_repository(places, repository, stages, by_path, view, hashes=hashes)
         except WeightsError as error:
-            problems.append(
-                Problem(str(places.folder_of(repository)), error.what, str(error.got), None, error.next_step)
-            )
+            problems.append(Problem.of(str(places.folder_of(repository)), error))
     shown = {str(report.path) for report in reports}
     problems += [problem for problem in structural if problem.field not in shown]
     problems += [problem for report in reports for problem in report.problems]
