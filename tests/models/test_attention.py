@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sana_wm.models.attention import (
@@ -16,7 +17,7 @@ from sana_wm.models.attention import (
     blockwise_attention,
     plan_block,
 )
-from sana_wm.planning.kernels import MPS_FLASH_HEAD_DIMS, KernelRules, kernel_rules
+from sana_wm.planning.kernels import MPS_DISPATCH_FLOP, MPS_FLASH_HEAD_DIMS, KernelRules, kernel_rules
 
 ONE_BLOCK = AttentionBudget()
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
@@ -164,9 +165,45 @@ def test_a_given_scale_replaces_that_of_the_head_dim(rules):
 
 def test_only_torch_2_13_on_mps_folds_the_scale():
     assert kernel_rules("cuda", "2.13.0") == kernel_rules("cpu", "2.13.0") == KernelRules()
-    assert kernel_rules("mps", "2.13.0") == KernelRules(MPS_FLASH_HEAD_DIMS, fold_scale=True)
+    rules = KernelRules(MPS_FLASH_HEAD_DIMS, fold_scale=True, dispatch_flop=MPS_DISPATCH_FLOP)
+    assert kernel_rules("mps", "2.13.0") == rules
     for version in ("2.14.1", "2.15.0", "3.0.0a0+git1234"):
-        assert kernel_rules("mps", version) == KernelRules(MPS_FLASH_HEAD_DIMS, fold_scale=False)
+        assert kernel_rules("mps", version) == dataclasses.replace(rules, fold_scale=False)
+
+
+class Calls(TorchFunctionMode):
+    """Remembers the arithmetic of every call of the fused kernel."""
+
+    def __init__(self):
+        super().__init__()
+        self.flop = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is F.scaled_dot_product_attention:
+            query, key, _ = args
+            self.flop.append(4 * query.numel() * key.shape[2])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("mask_kind", ["none", "bool", "additive"])
+def test_no_call_of_the_kernel_is_more_than_a_device_may_work_on_without_a_break(mask_kind):
+    sizes = {"queries": 700, "keys": 90}
+    q, k, v = make_operands(112, torch.float32, **sizes)
+    mask = make_mask(mask_kind, torch.float32, **sizes)
+    limit = 4 * 6 * 300 * 90 * 128  # of 300 rows: two tiles of 128 fit
+    with Calls() as calls:
+        out = attention(q, k, v, mask=mask, rules=dataclasses.replace(MPS, dispatch_flop=limit))
+    assert len(calls.flop) == 3
+    assert max(calls.flop) <= limit
+    whole = attention(q, k, v, mask=mask, rules=dataclasses.replace(MPS, dispatch_flop=None))
+    torch.testing.assert_close(out, whole, rtol=0, atol=1e-6)
+
+
+def test_a_minute_of_video_is_cut_into_parts_of_a_second_on_mps():
+    tokens, heads, head_dim = 121 * 880, 20, 128
+    rows = MPS.query_rows(heads, tokens, tokens, head_dim)
+    assert 0.9e12 < 4 * heads * rows * tokens * head_dim <= 1e12
+    assert kernel_rules("cuda", "2.14.1").query_rows(heads, tokens, tokens, head_dim) == tokens
 
 
 def emulated_2_13_kernel(q, k, v, attn_mask=None, scale=1.0):

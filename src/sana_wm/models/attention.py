@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sana_wm.planning.kernels import KernelRules, kernel_rules
+from sana_wm.runtime.device import paced
 
 # A matmul whose inner dimension is 32767 or more reads past its operands on M1 and M2 (pytorch #177116, #195163).
 MAX_KEY_BLOCK = 32766
@@ -104,8 +105,7 @@ def attention(
         kernel_query, kernel_scale = _fold_scale(query, scale) if rules.fold_scale else (query, scale)
         q, k, v = (_pad_head_dim(x.to(value.dtype), kernel_dim) for x in (kernel_query, key, value))
         if _score_elements(query, key) <= budget.block_elements or _has_fused_kernel(q, k, v, mask):
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=kernel_scale)
-            return out[..., :head_dim]
+            return _fused_attention(q, k, v, mask, kernel_scale, rules)[..., :head_dim]
     return blockwise_attention(query, key, value, mask=mask, scale=scale, budget=budget)
 
 
@@ -154,6 +154,21 @@ def _attend(scaled_query: Tensor, key: Tensor, value: Tensor, mask: Tensor | Non
         out = out.mul_(decay).baddbmm_(weights, value[:, key_range].float())
         maximum = new_maximum
     return out / total.masked_fill(total == 0, 1.0)
+
+
+def _fused_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, rules: KernelRules
+) -> Tensor:
+    """The kernel, called for as many query rows at a time as the device may work on without a break."""
+    batch, heads, queries, head_dim = query.shape
+    rows = rules.query_rows(batch * heads, queries, key.shape[2], head_dim)
+    if rows >= queries:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+    out = torch.empty_like(query)
+    for part in paced(_ranges(queries, rows), query.device):
+        row_mask = mask if mask is None or mask.shape[2] == 1 else mask[:, :, part]
+        out[:, :, part] = F.scaled_dot_product_attention(query[:, :, part], key, value, attn_mask=row_mask, scale=scale)
+    return out
 
 
 def _has_fused_kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> bool:

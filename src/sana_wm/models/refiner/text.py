@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from sana_wm.models.loading import UnusedAudioConnector
 from sana_wm.patches.catalogue import require
+from sana_wm.runtime.device import paced
 
 MAX_TEXT_TOKENS = 1024
 
@@ -168,8 +169,8 @@ class SplitLinear(nn.Module):
         parts = -(-weight.shape[1] // self.max_in_features)
         size = -(-weight.shape[1] // parts)
         total = torch.zeros((*x.shape[:-1], weight.shape[0]), dtype=torch.float32, device=x.device)
-        for start in range(0, weight.shape[1], size):
-            part = slice(start, start + size)
+        columns = (slice(start, start + size) for start in range(0, weight.shape[1], size))
+        for part in paced(columns, x.device):
             total += F.linear(x[..., part].float(), weight[:, part].float())
         bias = cast("Tensor | None", self.linear.bias)
         if bias is not None:

@@ -26,7 +26,7 @@ from sana_wm.models.refiner.pointwise import Norm, Pointwise
 from sana_wm.models.refiner.rope import RotaryTable, build_rotary_table
 from sana_wm.patches.catalogue import require
 from sana_wm.planning.refiner import FEED_FORWARD_TOKENS, window_shape
-from sana_wm.runtime.device import drop_scratch, synchronize
+from sana_wm.runtime.device import drop_scratch, paced, synchronize
 
 
 class Capture(Enum):
@@ -76,7 +76,8 @@ class RefinerEngine:
         text_blocks: The same for the parts named in `planning.refiner.TEXT_PARTS`; iterated once a prompt.
         release_text_weights: Drop each block's prompt projections when the prompt is set: it can then be set once.
         budget: Limits of the attention's score blocks.
-        pointwise: What is done between the matrix products; `pointwise.compiled()` on CUDA.
+        pointwise: What is done between the matrix products; op by op when left out. `pointwise.compiled()` is measured
+            in reports/bench/refiner.md; no run uses it.
     """
 
     def __init__(
@@ -196,6 +197,7 @@ class RefinerEngine:
             if layer == last and capture is not Capture.NOTHING:
                 break
             attended = self._self_attention(block.attn1, normed, table, window, start)
+            drop_scratch(self.device)
             hidden, normed = pointwise.add_gated_and_norm(hidden, attended, mod.gate_attn, _norm(block.norm2))
             prompted = self._prompt_attention(layer, block.attn2, normed)
             hidden, normed = pointwise.add_and_modulate(
@@ -280,7 +282,7 @@ def _feed_forward(feed_forward: Any, x: Tensor) -> Tensor:
     if x.shape[1] <= FEED_FORWARD_TOKENS:
         return feed_forward(x)
     out = torch.empty_like(x)
-    for start in range(0, x.shape[1], FEED_FORWARD_TOKENS):
-        part = slice(start, start + FEED_FORWARD_TOKENS)
+    parts = (slice(start, start + FEED_FORWARD_TOKENS) for start in range(0, x.shape[1], FEED_FORWARD_TOKENS))
+    for part in paced(parts, x.device):
         out[:, part] = feed_forward(x[:, part])
     return out

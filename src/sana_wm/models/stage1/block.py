@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from diffusers.models.transformers.transformer_sana_wm import GLUMBConvTemp, SanaVideoMSCamCtrlBlock
@@ -16,9 +16,8 @@ from sana_wm.models.stage1.modulation import Modulation, branch_modulations, mod
 from sana_wm.models.stage1.self_attention import DeltaNetModule, frame_chunks, zero_framed
 from sana_wm.models.stage1.softmax_attention import SoftmaxAttention
 from sana_wm.models.stage1.text_attention import TextKeys, add_text_attention
-
-if TYPE_CHECKING:
-    from sana_wm.names import CameraRescale
+from sana_wm.names import CameraRescale
+from sana_wm.runtime.device import drop_scratch, paced
 
 
 class Stage1Block:
@@ -80,7 +79,8 @@ class Stage1Block:
         self.self_attention.add_to(x, modulation, conditioning.positions, plan.attention_frames)
         if x.shape[1] < len(text):
             x = x.expand(-1, len(text), -1, -1).contiguous()
-        for frames in frame_chunks(len(x), plan.attention_frames):
+        drop_scratch(x.device)
+        for frames in paced(frame_chunks(len(x), plan.attention_frames), x.device):
             if plucker_projection is not None:
                 rays = conditioning.plucker[frames].expand(-1, len(text), -1, -1)
                 x[frames].flatten(0, 2).addmm_(rays.flatten(0, 2), plucker_projection.weight)
@@ -95,7 +95,7 @@ class Stage1Block:
         reach = mlp.t_conv.kernel_size[0] // 2
         result = zero_framed(total, reach, x)
         eps = float(self.block.norm2.eps)
-        for frames in chunks:
+        for frames in paced(chunks, x.device):
             shift, scale = modulation.shift[frames], modulation.scale[frames]
             part = modulate(x[frames], shift, scale, eps, out=torch.empty_like(x[frames]))
             out = result[frames.start + reach : frames.stop + reach]

@@ -38,6 +38,7 @@ from sana_wm.models.stage1.self_attention import (
     zero_framed,
 )
 from sana_wm.models.stage1.short_convolution import convolve_frames, reach_of
+from sana_wm.runtime.device import paced
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class DeltaNetAttention:
         chunks = frame_chunks(len(x), frames_per_chunk)
         projections = self._project(x, modulation, chunks)
         states, normalizer = self._run_recurrence(projections, positions, chunks)
-        for frames in chunks:
+        for frames in paced(chunks, x.device):
             modulated = projections.modulated[frames]
             here = positions.of(frames, x.shape[1])
             main = self._read_main(modulated, states[frames, 0], normalizer[frames], here.rotation)
@@ -107,7 +108,7 @@ class DeltaNetAttention:
         keys, camera_keys = zero_framed(total, reach, x), zero_framed(total, reach, x)
         gates: list[Tensor] = []
         means: list[Tensor] = []
-        for frames in chunks:
+        for frames in paced(chunks, x.device):
             shift, scale = modulation.shift[frames], modulation.scale[frames]
             part = modulate(x[frames], shift, scale, self.norm_eps, out=modulated[frames])
             shifted = slice(frames.start + reach, frames.stop + reach)
@@ -132,7 +133,7 @@ class DeltaNetAttention:
         matrix = (total, 3, batch, heads, head_dim, head_dim)
         transitions = torch.empty(matrix, dtype=torch.float32, device=projections.modulated.device)
         updates = torch.empty_like(transitions)
-        for frames in chunks:
+        for frames in paced(chunks, transitions.device):
             here = positions.of(frames, batch)
             main, camera, mass = (
                 StateMatrices(transitions[frames, branch], updates[frames, branch]) for branch in range(3)

@@ -25,6 +25,7 @@ from sana_wm.models.stage1.self_attention import (
     split_heads,
 )
 from sana_wm.planning.kernels import kernel_rules
+from sana_wm.runtime.device import paced
 
 
 class SoftmaxAttention:
@@ -72,7 +73,7 @@ class SoftmaxAttention:
 
     def _attend_main(self, modulated: Tensor, positions: Positions, chunks: list[slice]) -> Tensor:
         operands = [self._empty_operand(modulated) for _ in range(3)]
-        for frames in chunks:
+        for frames in paced(chunks, modulated.device):
             rotation = positions.of(frames, modulated.shape[1]).rotation
             self._write_main(modulated[frames], rotation, [self._cut(operand, frames) for operand in operands])
         return self._attend(*operands, scale=self.head_dim**-0.5, out=torch.empty_like(modulated))
@@ -92,7 +93,7 @@ class SoftmaxAttention:
 
     def _attend_camera(self, modulated: Tensor, positions: Positions, chunks: list[slice]) -> Tensor:
         operands = [self._empty_operand(modulated) for _ in range(3)]
-        for frames in chunks:
+        for frames in paced(chunks, modulated.device):
             rays = positions.of(frames, modulated.shape[1]).rays
             self._write_camera(modulated[frames], rays, [self._cut(operand, frames) for operand in operands])
         out = self._attend(*operands, scale=camera_softmax_scale(self.head_dim), out=torch.empty_like(modulated))
