@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,24 @@ def test_a_link_is_removed_and_what_it_points_to_stays(tmp_path: Path) -> None:
     remove_tree(link)
     assert not link.exists()
     assert (target / "precious").exists()
+
+
+def test_a_tree_whose_files_take_others_with_them_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On exFAT macOS keeps `._NAME` beside NAME, and deletes it with NAME."""
+    unlink = os.unlink
+
+    def with_its_companion(name: str, *, dir_fd: int | None = None) -> None:
+        unlink(name, dir_fd=dir_fd)
+        if not name.startswith("._"):
+            unlink(f"._{name}", dir_fd=dir_fd)
+
+    for name in ("a", "b"):
+        (tmp_path / "tree" / "below").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / "below" / name).write_text("")
+        (tmp_path / "tree" / "below" / f"._{name}").write_text("")
+    monkeypatch.setattr(os, "unlink", with_its_companion)
+    remove_tree(tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
 
 
 def test_the_hash_is_that_of_the_content(tmp_path: Path) -> None:

@@ -115,7 +115,16 @@ def remove_tree(path: Path) -> None:
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif path.is_dir():
-        shutil.rmtree(path)
+        if sys.version_info >= (3, 12):
+            shutil.rmtree(path, onexc=_pass_over_the_gone)
+        else:
+            shutil.rmtree(path, onerror=lambda function, name, found: _pass_over_the_gone(function, name, found[1]))
+
+
+def _pass_over_the_gone(_function: object, _path: str, error: BaseException) -> None:
+    """On volumes without extended attributes macOS keeps `._NAME` beside NAME, and removes it with NAME."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _reach(point: str, path: Path) -> None:

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sana_wm.launcher import memory_watch
 from sana_wm.launcher.governor import GIB, MemoryLimits, MemorySample, judge
 from sana_wm.launcher.memory_watch import MemoryLog, MemoryWatch
 from sana_wm.launcher.probes.cards import cards_used_bytes
 from sana_wm.launcher.probes.process import exact_process_bytes, group_bytes, process_bytes
-from sana_wm.launcher.probes.system import _linux_pressure, read_system_memory
+from sana_wm.launcher.probes.system import SystemMemory, _linux_pressure, read_system_memory
 
 LIMITS = MemoryLimits(cap_bytes=100 * GIB)
 NOTHING_SEEN = MemorySample(None, None)
@@ -130,6 +131,17 @@ def test_a_request_to_shrink_comes_once_in_a_while(tmp_path: Path) -> None:
     # What is too much is said every time.
     over = MemoryLimits(cap_bytes=used // 2)
     assert [watch.look(None, None, over)[1].action for _ in range(2)] == ["stop", "stop"]
+
+
+def test_swap_that_stays_out_asks_once_and_more_of_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS swaps idle programs out when a network is loaded, and leaves them out for hours."""
+    monkeypatch.setattr(memory_watch, "SHRINK_EVERY_S", 0.0)
+    monkeypatch.setattr(memory_watch, "WRITE_EVERY_S", 0.0)
+    swap = iter(gib * GIB for gib in (1, 1, 4, 4, 4, 5, 7, 7))
+    log = MemoryLog(tmp_path / "memory.jsonl", "stage1")
+    watch = MemoryWatch(lambda: [os.getpid()], log, lambda: SystemMemory(GIB, next(swap), "normal"))
+    asked = [watch.look(None, None, LIMITS)[1].action for _ in range(7)]
+    assert asked == ["go", "shrink", "go", "go", "go", "shrink", "go"]
 
 
 def test_the_machine_is_read() -> None:

@@ -434,6 +434,19 @@ def test_missing_weights_are_said_before_anything_is_touched(run: RunDirectory, 
     assert run.refined_file.exists()
 
 
+def test_work_that_the_system_aborted_is_neither_kept_nor_trusted(run: RunDirectory, resolved: RunManifest) -> None:
+    memory = resolved.memory.model_copy(update={"cap_gib": 8.0})  # the real stage loads torch
+    resolved = resolved.model_copy(update={"memory": memory})
+    run.write_manifest(resolved)
+    with pytest.raises(StageFailedError, match="aborted by the system") as caught:
+        go(run, resolved, stage1="gpu_aborted")
+    assert caught.value.exit_code == 7
+    assert not run.conditioning_file.exists()
+    assert not run.stage1_file.exists()
+    assert not list(run.checkpoint_folder("stage1").glob("*"))
+    assert_resumable(run, resolved)
+
+
 def test_a_stage_that_outlives_its_parent_keeps_the_directory(run: RunDirectory, resolved: RunManifest) -> None:
     """The lock is the stage's, too: whoever resumes at once finds the directory in use."""
     script = f"""

@@ -57,6 +57,16 @@ def undisturbed(finished_run: Path) -> RunDirectory:
     return RunDirectory(finished_run)
 
 
+def test_companion_files_of_a_volume_are_no_segments(undisturbed: RunDirectory, tmp_path: Path) -> None:
+    """What macOS puts beside files on volumes that have no extended attributes."""
+    run = RunDirectory(shutil.copytree(undisturbed.path, tmp_path / "run"))
+    segments = run.checkpoint_folder("vae_decode")
+    segments.mkdir(parents=True)
+    (segments / "._00000.mp4").write_bytes(b"\0\5\26\7" * 1024)
+    assert start_stage(run, "vae_decode").wait() == 0
+    assert run.video_file.read_bytes() == undisturbed.video_file.read_bytes()
+
+
 def test_every_stage_goes_on_after_a_kill_and_makes_the_same_bytes(undisturbed: RunDirectory, tmp_path: Path) -> None:
     """Each stage is killed -9 on a copy of the run from which its own results were taken away."""
     points: list[tuple[Stage, int]] = [("stage1", 4), ("refiner", 2), ("vae_decode", 36)]

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from sana_wm.errors import InterruptedRunError, MemoryNotReleasedError
+from sana_wm.errors import InterruptedRunError, MemoryNotReleasedError, StageFailedError
+from sana_wm.runtime.device_faults import SIGN, FaultWatch
 from sana_wm.runtime.events import EventWriter
 from sana_wm.runtime.phases import PhaseLog, largest_tensors
 from sana_wm.runtime.stopping import StopFlag
@@ -16,7 +17,24 @@ from sana_wm.runtime.stopping import StopFlag
 
 @pytest.fixture
 def phases(tmp_path: Path) -> PhaseLog:
-    return PhaseLog(torch.device("cpu"), EventWriter(tmp_path / "events.jsonl"))
+    (tmp_path / "stage.log").write_bytes(b"of an earlier start: " + SIGN)
+    return PhaseLog(torch.device("cpu"), EventWriter(tmp_path / "events.jsonl"), FaultWatch(tmp_path / "stage.log"))
+
+
+def test_a_phase_whose_gpu_work_was_aborted_ends_the_stage_and_an_earlier_abort_does_not(
+    phases: PhaseLog, tmp_path: Path
+) -> None:
+    with phases.phase("text_encoder"):
+        pass
+    with (tmp_path / "stage.log").open("ab") as log:
+        log.write(SIGN[:10])
+        log.flush()
+        phases.faults.check()
+        log.write(SIGN[10:])
+    with pytest.raises(StageFailedError, match="aborted by the system") as caught, phases.phase("transformer"):
+        pass
+    assert caught.value.exit_code == 7
+    assert [record.name for record in phases.records] == ["text_encoder"]
 
 
 def test_a_phase_that_releases_its_network_is_recorded(phases: PhaseLog, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from sana_wm import __version__
+from sana_wm.machine import name_chip
 from sana_wm.runtime.device import describe_device, device_memory, empty_cache, reset_peak, synchronize
 
 
@@ -54,7 +55,7 @@ def hardware(device: torch.device) -> str:
     """The name of what computes."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, {device.type}"
+    return f"{name_chip() or platform.machine()}, {torch.get_num_threads()} threads, {device.type}"
 
 
 def versions() -> dict[str, str]:

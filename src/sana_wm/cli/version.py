@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 
 from sana_wm import __version__
-from sana_wm.launcher.machine import describe_system, name_chip, version_of
+from sana_wm.launcher.system import describe_system
+from sana_wm.machine import name_chip, version_of
 
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "numpy")
 

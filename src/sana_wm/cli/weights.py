@@ -156,6 +156,7 @@ def _download(places: WeightPlaces, stages: tuple[Stage, ...], *, replace: bool,
 
     from sana_wm.cli.transfer_view import make_transfer_view
     from sana_wm.cli.weights_text import say_plan
+    from sana_wm.launcher.power import keep_awake_command, kept_awake
     from sana_wm.weights.check import check_layout
     from sana_wm.weights.download import DownloadPlan, plan_download, run_download
     from sana_wm.weights.hub import GO_ON, Hub
@@ -165,6 +166,7 @@ def _download(places: WeightPlaces, stages: tuple[Stage, ...], *, replace: bool,
         _stopped_by_hand("the download was stopped", GO_ON),
         make_transfer_view() as view,
         tempfile.TemporaryDirectory() as scratch,
+        kept_awake(keep_awake_command(os.getpid()), view.say),
     ):
         if HF_HUB_OFFLINE:
             _require_all_here(places, stages, view)

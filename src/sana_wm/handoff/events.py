@@ -65,7 +65,8 @@ class MemoryReading:
         process_bytes: What the system charges to the stage and its children.
         device_bytes: What the stage reports of its device.
         available_bytes: What the whole machine could still give.
-        swap_growth_bytes: The machine's swap in use now above what it was when the stage began.
+        swap_growth_bytes: The machine's swap in use now above what it was when the stage began, or was last asked to
+            take less.
     """
 
     time_s: float

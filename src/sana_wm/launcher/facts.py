@@ -13,9 +13,10 @@ import psutil
 
 from sana_wm.errors import SanaWMError
 from sana_wm.launcher.checkup import MEANINGFUL_VARIABLES, Facts
-from sana_wm.launcher.machine import name_chip, version_of
 from sana_wm.launcher.preflight import active_stages
-from sana_wm.launcher.process import find_device, read_output
+from sana_wm.launcher.process import find_device
+from sana_wm.launcher.system import read_output, system_version
+from sana_wm.machine import name_chip, version_of
 from sana_wm.manifest.model import Manifest
 from sana_wm.names import STAGES
 from sana_wm.planning.device import Device
@@ -37,7 +38,7 @@ def gather_facts(environment: Mapping[str, str], manifest: Manifest | None = Non
     torch = version_of("torch")
     return Facts(
         system=platform.system(),
-        system_version=platform.mac_ver()[0] or platform.release(),
+        system_version=system_version(),
         architecture=platform.machine(),
         chip=name_chip() or platform.machine(),
         memory_bytes=psutil.virtual_memory().total,

@@ -20,7 +20,7 @@ class MemorySample:
         device_bytes: What the stage reports of its device.
         device_limit_bytes: At which the stage's device refuses to allocate.
         available_bytes: What the machine has left.
-        swap_growth_bytes: Swap in use now above what was in use when the stage began.
+        swap_growth_bytes: Swap in use now above what was in use when the stage began, or was last asked to take less.
         pressure: How much the machine is in need.
     """
 

@@ -107,7 +107,7 @@ def _earlier_estimate(manifest: Manifest) -> IntrinsicsEstimate | None:
 
 
 def _ask_depth_pro(picture: Path, root: Path) -> FocalLength:
-    shards = sorted(root.glob("*.safetensors"))
+    shards = sorted(root.glob("[!.]*.safetensors"))
     try:
         kind = json.loads((root / "config.json").read_text(encoding="utf-8")).get("model_type")
     except (OSError, ValueError, AttributeError):

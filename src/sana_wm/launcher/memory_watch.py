@@ -56,11 +56,17 @@ class MemoryWatch:
     Args:
         members: Gives the pids of the stage and of what it started.
         log: Keeps the samples.
+        read_system: Looks at the machine; tests give their own.
     """
 
-    def __init__(self, members: Callable[[], Sequence[int]], log: MemoryLog) -> None:
-        self._members, self._log = members, log
-        self._system = read_system_memory()
+    def __init__(
+        self,
+        members: Callable[[], Sequence[int]],
+        log: MemoryLog,
+        read_system: Callable[[], SystemMemory] = read_system_memory,
+    ) -> None:
+        self._members, self._log, self._read_system = members, log, read_system
+        self._system = read_system()
         self._system_at_s = time.monotonic()
         self._swap_before_bytes = self._system.swap_used_bytes
         self._shrink_again_s = 0.0
@@ -90,6 +96,8 @@ class MemoryWatch:
             verdict = judge(sample, limits)
         if verdict.action == "shrink":
             self._shrink_again_s = time.monotonic() + SHRINK_EVERY_S
+            # What macOS has swapped out of idle programs stays out: only what comes on top asks again.
+            self._swap_before_bytes = system.swap_used_bytes
         self._log.write(sample, at_once=verdict.action == "shrink")
         return sample, verdict
 
@@ -100,7 +108,7 @@ class MemoryWatch:
 
     def _look_at_system(self) -> SystemMemory:
         if time.monotonic() - self._system_at_s >= WRITE_EVERY_S:
-            self._system, self._system_at_s = read_system_memory(), time.monotonic()
+            self._system, self._system_at_s = self._read_system(), time.monotonic()
         return self._system
 
     def _swap_growth_bytes(self, system: SystemMemory) -> int | None:

@@ -12,6 +12,8 @@ from sana_wm.errors import HandoffError
 from sana_wm.handoff.receipts import Receipt, read_receipt
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.handoff.sealed import read_sealed, write_sealed
+from sana_wm.launcher.system import describe_system
+from sana_wm.machine import name_chip
 from sana_wm.manifest.model import RunManifest
 from sana_wm.names import STAGES, Stage
 
@@ -28,7 +30,7 @@ def write_metrics(run: RunDirectory, manifest: RunManifest, stages: list[Stage],
     metrics = {
         "name": manifest.name,
         "package_version": __version__,
-        "machine": {"system": platform.platform(), "processor": platform.processor() or platform.machine()},
+        "machine": {"system": describe_system(), "processor": name_chip() or platform.machine()},
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
         "stages_run": stages,

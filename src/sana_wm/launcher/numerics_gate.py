@@ -21,6 +21,8 @@ from sana_wm.durable import write_durably
 from sana_wm.errors import HandoffError, StageFailedError
 from sana_wm.launcher.cache import cache_folder
 from sana_wm.launcher.diagnosis import run_diagnostic
+from sana_wm.launcher.system import describe_system
+from sana_wm.machine import name_chip
 
 SelfTest = Callable[[], str]
 
@@ -31,8 +33,8 @@ class MachineKey:
 
     Attributes:
         host: Name of the machine without its domain, which changes with the network.
-        processor: Architecture and kind of the processor.
-        system: Operating system with its version.
+        processor: Its name.
+        system: Operating system with its version and, on a Mac, its build.
         torch: Version of torch.
         sana_wm: Version of this package, whose checks they are.
     """
@@ -48,8 +50,8 @@ class MachineKey:
         """The key here and now; torch is not imported."""
         return cls(
             host=platform.node().partition(".")[0],
-            processor=f"{platform.machine()} {platform.processor()}".strip(),
-            system=platform.platform(),
+            processor=name_chip() or platform.processor(),
+            system=describe_system(),
             torch=metadata.version("torch"),
             sana_wm=__version__,
         )

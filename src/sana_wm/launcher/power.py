@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -83,6 +83,30 @@ def keep_awake_command(pid: int) -> list[str] | None:
     return ["/usr/bin/caffeinate", "-i", "-m", "-s", "-w", str(pid)] if sys.platform == "darwin" else None
 
 
+@contextlib.contextmanager
+def kept_awake(command: Sequence[str] | None, say: Callable[[str], None]) -> Generator[None]:
+    """Keep the machine awake while the block runs.
+
+    Args:
+        command: From `keep_awake_command`.
+        say: Takes a line for the user.
+    """
+    process = None
+    if command is not None:
+        quiet = subprocess.DEVNULL
+        try:
+            # In a group of its own: Ctrl-C is for this program, which then still saves a step.
+            process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, process_group=0)
+        except OSError as error:
+            say(f"this machine may fall asleep: {command[0]} cannot be started ({error.strerror})")
+    try:
+        yield
+    finally:
+        if process is not None:
+            process.terminate()
+            process.wait()
+
+
 class PowerWatch:
     """Beside one running stage, in a thread of its own.
 
@@ -106,19 +130,14 @@ class PowerWatch:
         clock: ClockWatch | None = None,
     ) -> None:
         self.reason: str | None = None
-        self._limits, self._awake, self._ask_to_stop, self._say, self._read = limits, awake, ask_to_stop, say, read
+        self._limits, self._ask_to_stop, self._say, self._read = limits, ask_to_stop, say, read
+        self._kept_awake = kept_awake(awake, say)
         self._clock = clock or ClockWatch()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="power", daemon=True)
-        self._caffeinate: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        if self._awake is not None:
-            try:
-                quiet = subprocess.DEVNULL
-                self._caffeinate = subprocess.Popen(self._awake, stdin=quiet, stdout=quiet, stderr=quiet)
-            except OSError as error:
-                self._say(f"this machine may fall asleep: {self._awake[0]} cannot be started ({error.strerror})")
+        self._kept_awake.__enter__()
         self._thread.start()
         return self
 
@@ -127,9 +146,7 @@ class PowerWatch:
     ) -> None:
         self._end.set()
         self._thread.join()
-        if self._caffeinate is not None:
-            self._caffeinate.terminate()
-            self._caffeinate.wait()
+        self._kept_awake.__exit__(None, None, None)
 
     def wait_until_fine(self, stop_asked: Callable[[], bool]) -> bool:
         """Wait until nothing speaks for a pause any more; whether that came before the user asked to stop."""

@@ -179,14 +179,6 @@ def mps_watermarks(cap_bytes: int, recommended_bytes: int) -> dict[str, str]:
     }
 
 
-def read_output(command: list[str]) -> str | None:
-    """What a small program of the system says; `None` when it is not there or fails."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
 def run_module(
     module: str, arguments: list[str], *, quiet: bool = False, environment: Mapping[str, str] | None = None
 ) -> str:

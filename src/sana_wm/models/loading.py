@@ -79,8 +79,9 @@ def load_weights(
 ) -> None:
     """Fill a module's parameters and stored buffers from safetensors files, one tensor at a time.
 
-    Each file is mapped, not read: beside the module there is never more than one tensor in memory. Floating tensors
-    are cast on the CPU, so that a float32 file needs no float32 memory on the device. Buffers that no file holds move
+    One tensor is read at a time, so that beside the module there is never more than one in memory. It is read, not
+    mapped: Metal wires what it copies from, and would copy the pages of a mapping first. Floating tensors are cast on
+    the CPU, so that a float32 file needs no float32 memory on the device. Buffers that no file holds move
     to the device in their own dtype.
 
     Args:
@@ -101,7 +102,7 @@ def load_weights(
         names = {stored: name for stored in entries if (name := rename(stored)) is not None}
         _verify_fit(shard, entries, names, slots, loaded)
         try:
-            with safe_open(shard, framework="pt", device="cpu") as file:
+            with safe_open(shard, framework="pt", device="cpu", backend="pread") as file:
                 for stored, name in names.items():
                     _assign(module, name, _place(file.get_tensor(stored), device, dtype))
         except SafetensorError as error:
@@ -118,14 +119,14 @@ def load_weights(
     _move_tables(module, device)
 
 
-def _place(mapped: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """A tensor of the mapped file where it is needed, in memory of its own.
+def _place(read: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """A tensor of the file where it is needed, in torch's own memory.
 
-    Views of the file begin at any multiple of 8 bytes, and matrix kernels round differently by alignment: the same
-    weights in another file gave other last bits.
+    What was read begins at any address, and matrix kernels round differently by alignment: the same weights in another
+    file gave other last bits.
     """
-    placed = (mapped.to(dtype) if mapped.is_floating_point() else mapped).to(device)
-    return placed.clone() if placed is mapped else placed
+    placed = (read.to(dtype) if read.is_floating_point() else read).to(device)
+    return placed.clone() if placed is read else placed
 
 
 def _verify_fit(

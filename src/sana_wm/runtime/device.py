@@ -16,6 +16,7 @@ import psutil
 import torch
 
 from sana_wm.errors import UsageError
+from sana_wm.machine import name_chip
 from sana_wm.planning.device import Device
 
 Part = TypeVar("Part")
@@ -155,7 +156,7 @@ def describe_device(device: torch.device) -> Device:
     because the same run must be cut the same way each time to end in the same bits.
     """
     if device.type == "mps":
-        return Device("mps", platform.processor(), torch.mps.recommended_max_memory(), torch.__version__)
+        return Device("mps", name_chip() or platform.machine(), torch.mps.recommended_max_memory(), torch.__version__)
     if device.type == "cuda":
         card = torch.cuda.get_device_properties(device)
         return Device("cuda", card.name, card.total_memory, torch.__version__)

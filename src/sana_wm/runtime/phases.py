@@ -15,6 +15,7 @@ from torch import nn
 from sana_wm.errors import MemoryNotReleasedError
 from sana_wm.handoff.receipts import WORKSPACE_BYTES, PhaseRecord
 from sana_wm.runtime.device import device_memory, empty_cache, reset_peak, synchronize
+from sana_wm.runtime.device_faults import FaultWatch
 from sana_wm.runtime.events import EventWriter
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -39,9 +40,10 @@ class Phase:
 class PhaseLog:
     """Runs phases one after another and records what each took and left."""
 
-    def __init__(self, device: torch.device, events: EventWriter) -> None:
+    def __init__(self, device: torch.device, events: EventWriter, faults: FaultWatch) -> None:
         self.device = device
         self.events = events
+        self.faults = faults
         self.records: list[PhaseRecord] = []
         self.running = "start"
 
@@ -51,6 +53,7 @@ class PhaseLog:
 
         Raises:
             MemoryNotReleasedError: A network that the phase held, or device memory, is still alive.
+            StageFailedError: The system aborted some of its work.
         """
         phase = Phase()
         reset_peak(self.device)
@@ -59,6 +62,7 @@ class PhaseLog:
         self.events.emit("phase_start", phase=name)
         yield phase
         synchronize(self.device)
+        self.faults.check()
         peak_bytes = device_memory(self.device).peak_bytes
         after_bytes = self._release()
         record = PhaseRecord(

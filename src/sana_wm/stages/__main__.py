@@ -24,6 +24,7 @@ from sana_wm.runtime.device import (
     select_device,
     select_dtype,
 )
+from sana_wm.runtime.device_faults import FaultWatch
 from sana_wm.runtime.events import EventWriter
 from sana_wm.runtime.log import PrintableStream
 from sana_wm.runtime.phases import PhaseLog
@@ -80,7 +81,7 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
         dtype=select_dtype(manifest.dtype, device),
         events=events,
         stop=stop,
-        phases=PhaseLog(device, events),
+        phases=PhaseLog(device, events, FaultWatch(run.log_file(stage))),
         layout=layout,
         weights=identify_weights(layout, stage),
         forecaster=forecaster,

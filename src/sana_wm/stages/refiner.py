@@ -15,6 +15,7 @@ from sana_wm.models.refiner.state import RefinerState
 from sana_wm.models.refiner.text import PromptEncoding, connect, encode_levels, tokenize_prompt
 from sana_wm.planning.refiner import SIGMAS
 from sana_wm.runtime.checkpoints import Checkpoints
+from sana_wm.runtime.device import synchronize
 from sana_wm.runtime.latents import load_if_ours, load_latents, save_tensors
 from sana_wm.runtime.phases import Phase
 from sana_wm.runtime.sentinels import check_latents
@@ -150,6 +151,8 @@ class _Progress:
     def save(self, state: RefinerState) -> None:
         """Check, save, report; then leave if asked to."""
         context = self.context
+        synchronize(context.device)
+        context.phases.faults.check()
         where = f"refiner step {state.next_block} of {self.total}"
         check_latents(
             state.latents, context.manifest.sanity, where=where, evidence=context.run.evidence_file("refiner")

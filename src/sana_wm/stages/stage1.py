@@ -190,5 +190,6 @@ def _start(
 
 
 def _check(context: StageContext, latents: torch.Tensor, step: int, schedule: Schedule) -> None:
+    context.phases.faults.check()
     where = f"step {step} of {schedule.num_inference_steps}"
     check_latents(latents, context.manifest.sanity, where=where, evidence=context.run.evidence_file("stage1"))

@@ -54,7 +54,7 @@ def run(context: StageContext) -> None:
     segment_metadata = {**metadata, **context.reusable("segment", source=path)}
     with context.phases.phase("vae_decoder") as phase:
         plan = _decode(context, phase, latents, shown, segment_metadata)
-    segments = sorted(context.run.checkpoint_folder("vae_decode").glob("*.mp4"))
+    segments = sorted(context.run.checkpoint_folder("vae_decode").glob("[0-9]*.mp4"))
     concatenate(segments, context.run.video_file, metadata=metadata)
     _read_back(context, shown)
     context.finish(
@@ -173,6 +173,7 @@ def _write_frames(
 
     with encoder:
         for frames in pieces:
+            context.phases.faults.check()
             account("decode")
             statistics += [measure_frame(frame) for frame in frames]
             _judge(context, statistics, first)

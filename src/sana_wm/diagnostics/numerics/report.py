@@ -10,6 +10,7 @@ import torch
 
 from sana_wm.diagnostics.numerics.check import Measurement, NumericsCheck
 from sana_wm.errors import StageFailedError
+from sana_wm.machine import name_chip
 
 ID_WIDTH = 28
 HEADER = f"{'check':<{ID_WIDTH}} {'error':>9} {'tolerance':>9}  result"
@@ -57,4 +58,4 @@ def failure(device: torch.device, measurements: Sequence[Measurement]) -> StageF
 
 
 def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else name_chip() or platform.machine()

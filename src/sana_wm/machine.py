@@ -1,9 +1,8 @@
-"""What this machine and this installation are, without loading anything of it."""
+"""What this machine and this installation are, asked without loading or starting anything."""
 
 from __future__ import annotations
 
 import ctypes
-import platform
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -15,13 +14,6 @@ def version_of(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def describe_system() -> str:
-    """The operating system as its users name it: `macOS 15.3 arm64`."""
-    if sys.platform == "darwin":
-        return f"macOS {platform.mac_ver()[0]} {platform.machine()}"
-    return f"{platform.system()} {platform.release()} {platform.machine()}"
 
 
 def name_chip() -> str | None:
@@ -37,6 +29,11 @@ def name_chip() -> str | None:
     except OSError:
         return None
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+
+
+def macos_build() -> str | None:
+    """The build of macOS, `25C56`, which changes with every update; `None` elsewhere."""
+    return _ask_macos(b"kern.osversion") if sys.platform == "darwin" else None
 
 
 def _ask_macos(name: bytes) -> str | None:
