@@ -18,6 +18,7 @@ SHARED = {
     "attention": "sana_wm.models.attention",
     "delta_rule": "sana_wm.models.stage1.delta_rule",
     "kernel_rules": "sana_wm.planning.kernels",
+    "pacing": "sana_wm.models.pacing",
 }
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sana_wm.models.pacing import paced
 from sana_wm.planning.kernels import KernelRules, kernel_rules
-from sana_wm.runtime.device import paced
 
 # A matmul whose inner dimension is 32767 or more reads past its operands on M1 and M2 (pytorch #177116, #195163).
 MAX_KEY_BLOCK = 32766

@@ -8,9 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import psutil
 import torch
@@ -19,7 +17,6 @@ from sana_wm.errors import UsageError
 from sana_wm.machine import name_chip
 from sana_wm.planning.device import Device
 
-Part = TypeVar("Part")
 #: What torch takes when the variable is not set (docs/mps.md).
 MPS_DEFAULT_HIGH_WATERMARK = "1.7"
 
@@ -75,22 +72,6 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
     elif device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def drop_scratch(device: torch.device) -> None:
-    """Between the parts of a network: on MPS let MPSGraph's scratch go, elsewhere do not wait for anything.
-
-    It also ends the work that macOS sees as one piece, and would abort if it took seconds (`planning.kernels`).
-    """
-    if device.type == "mps":
-        torch.mps.synchronize()
-
-
-def paced(parts: Iterable[Part], device: torch.device) -> Iterator[Part]:
-    """The parts of a work, with `drop_scratch` after each."""
-    for part in parts:
-        yield part
-        drop_scratch(device)
 
 
 def empty_cache(device: torch.device) -> None:

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sana_wm.models.loading import UnusedAudioConnector
+from sana_wm.models.pacing import paced
 from sana_wm.patches.catalogue import require
-from sana_wm.runtime.device import paced
 
 MAX_TEXT_TOKENS = 1024
 

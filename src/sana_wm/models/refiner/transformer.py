@@ -21,12 +21,13 @@ import torch
 from torch import Tensor
 
 from sana_wm.models.attention import AttentionBudget, attention
+from sana_wm.models.pacing import end_piece, paced
 from sana_wm.models.refiner.kv_window import KVWindow
 from sana_wm.models.refiner.pointwise import Norm, Pointwise
 from sana_wm.models.refiner.rope import RotaryTable, build_rotary_table
 from sana_wm.patches.catalogue import require
 from sana_wm.planning.refiner import FEED_FORWARD_TOKENS, window_shape
-from sana_wm.runtime.device import drop_scratch, paced, synchronize
+from sana_wm.runtime.device import synchronize
 
 
 class Capture(Enum):
@@ -197,14 +198,14 @@ class RefinerEngine:
             if layer == last and capture is not Capture.NOTHING:
                 break
             attended = self._self_attention(block.attn1, normed, table, window, start)
-            drop_scratch(self.device)
+            end_piece(self.device)
             hidden, normed = pointwise.add_gated_and_norm(hidden, attended, mod.gate_attn, _norm(block.norm2))
             prompted = self._prompt_attention(layer, block.attn2, normed)
             hidden, normed = pointwise.add_and_modulate(
                 hidden, prompted, _norm(block.norm3), mod.shift_ff, mod.scale_ff
             )
             hidden = pointwise.add_gated(hidden, _feed_forward(block.ff, normed), mod.gate_ff)
-            drop_scratch(self.device)
+            end_piece(self.device)
         else:
             table_shift, table_scale = (model.scale_shift_table + embedded_timestep.view(batch, 1, -1)).unbind(1)
             hidden = torch.addcmul(table_shift[:, None], model.norm_out(hidden), 1 + table_scale[:, None])

@@ -9,6 +9,7 @@ from diffusers.models.transformers.transformer_sana_wm import GLUMBConvTemp, San
 from torch import Tensor
 
 from sana_wm.models.attention import AttentionBudget
+from sana_wm.models.pacing import end_piece, paced
 from sana_wm.models.stage1.conditioning import PluckerProjection, Stage1Conditioning
 from sana_wm.models.stage1.delta_net import DeltaNetAttention
 from sana_wm.models.stage1.feed_forward import spatial_feed_forward, temporal_feed_forward, temporal_weight
@@ -17,7 +18,6 @@ from sana_wm.models.stage1.self_attention import DeltaNetModule, frame_chunks, z
 from sana_wm.models.stage1.softmax_attention import SoftmaxAttention
 from sana_wm.models.stage1.text_attention import TextKeys, add_text_attention
 from sana_wm.names import CameraRescale
-from sana_wm.runtime.device import drop_scratch, paced
 
 
 class Stage1Block:
@@ -79,7 +79,7 @@ class Stage1Block:
         self.self_attention.add_to(x, modulation, conditioning.positions, plan.attention_frames)
         if x.shape[1] < len(text):
             x = x.expand(-1, len(text), -1, -1).contiguous()
-        drop_scratch(x.device)
+        end_piece(x.device)
         for frames in paced(frame_chunks(len(x), plan.attention_frames), x.device):
             if plucker_projection is not None:
                 rays = conditioning.plucker[frames].expand(-1, len(text), -1, -1)

@@ -15,6 +15,7 @@ from diffusers.models.transformers.transformer_sana_wm import SanaWMTemporalShor
 from torch import Tensor
 from torch.nn import functional as F
 
+from sana_wm.models.pacing import paced
 from sana_wm.models.stage1.delta_rule import bmm_float32, cross, gram, read, scan, store_transition
 from sana_wm.models.stage1.modulation import Modulation, modulate, normalize
 from sana_wm.models.stage1.positions import (
@@ -38,7 +39,6 @@ from sana_wm.models.stage1.self_attention import (
     zero_framed,
 )
 from sana_wm.models.stage1.short_convolution import convolve_frames, reach_of
-from sana_wm.runtime.device import paced
 
 
 @dataclass(frozen=True)

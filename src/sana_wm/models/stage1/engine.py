@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from sana_wm.errors import WeightsError
 from sana_wm.models.attention import AttentionBudget
+from sana_wm.models.pacing import end_piece
 from sana_wm.models.stage1.block import Stage1Block
 from sana_wm.models.stage1.conditioning import (
     Stage1Conditioning,
@@ -31,7 +32,6 @@ from sana_wm.names import CameraRescale
 from sana_wm.patches.catalogue import require
 from sana_wm.planning.kernels import kernel_rules
 from sana_wm.planning.stage1 import Stage1Plan, StepShape, choose_plan, leaner_plan, step_shape
-from sana_wm.runtime.device import drop_scratch
 
 # What the engine's arithmetic is written for: all of it true of the released checkpoint.
 SUPPORTED_CONFIG = {
@@ -200,7 +200,7 @@ class Stage1Engine:
         for index, block in enumerate(self._blocks):
             text = tuple(conditioning.text[index][prompt] for prompt in prompts)
             x = block.forward(x, block_embedding, text, conditioning.plucker_projections[index], conditioning)
-            drop_scratch(x.device)
+            end_piece(x.device)
         return self._decode_velocity(x, frame_embedding, conditioning)
 
     def _embed_latents(self, latents: Tensor) -> Tensor:

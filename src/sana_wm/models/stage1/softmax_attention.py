@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sana_wm.models.attention import AttentionBudget, attention
+from sana_wm.models.pacing import paced
 from sana_wm.models.stage1.modulation import Modulation, modulate, normalize
 from sana_wm.models.stage1.positions import (
     Positions,
@@ -25,7 +26,6 @@ from sana_wm.models.stage1.self_attention import (
     split_heads,
 )
 from sana_wm.planning.kernels import kernel_rules
-from sana_wm.runtime.device import paced
 
 
 class SoftmaxAttention:
