@@ -85,6 +85,18 @@ def test_preview_is_a_video_of_the_path_at_a_quarter_of_its_size(
     assert np.abs(first.astype(int) - last).mean() > 5
 
 
+def test_a_camera_is_looked_at_before_there_are_weights_and_in_a_new_folder(
+    write_manifest: Write, sana_wm: Cli, tmp_path: Path
+) -> None:
+    model = {"layout": "original", "root": "${SANA_WM_MODEL_ROOT}", "gemma_root": "${SANA_GEMMA_2_2B_IT_ROOT}"}
+    path = write_manifest(model=model)
+    assert sana_wm("camera", "explain", path)[0] == 0
+    out = tmp_path / "new" / "folder" / "preview.mp4"
+    code, _, err = sana_wm("camera", "preview", path, "-o", out)
+    assert code == 0, err
+    assert out.is_file()
+
+
 def test_preview_of_an_action_needs_a_picture_and_its_view(sana_wm: Cli, picture: Path, tmp_path: Path) -> None:
     arguments = ("camera", "preview", "--action", "w-8", "-o", tmp_path / "preview.mp4")
     assert "a preview needs a picture" in sana_wm(*arguments)[2]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.conftest import draw_picture
 
 from sana_wm.camera.dialects import action_trajectory
 from sana_wm.handoff.run_directory import RunDirectory
@@ -104,7 +105,7 @@ def test_roots_are_named_by_variable_and_unset_ones_are_said(
         (("--prompt", "p", "--fov-deg", "70", "--action", "w-8", "--poses", "p.npy"), "exclude each other"),
         (("--prompt", "p", "--fov-deg", "70", "--preset", "quick"), "--preset names none; got 'quick'"),
         (("--prompt", "p", "--intrinsics", "1,2,3"), "expected fx,fy,cx,cy or a .npy file"),
-        (("--prompt", "p", "--from", "video.mp4"), "--from takes everything"),
+        (("--prompt", "p", "--from", "video.mp4"), "--prompt and --from exclude each other"),
     ],
 )
 def test_bad_usage_is_refused_and_nothing_is_written(
@@ -162,6 +163,19 @@ def test_inputs_that_changed_since_are_named(
     assert json.loads((tmp_path / "again.json").read_text())["input"]["image"] == str(moved)
     picture.unlink()
     assert f"input.image: {picture} is not there" in sana_wm("init-manifest", *arguments)[2]
+
+
+def test_another_picture_brings_its_own_view(sana_wm: Cli, earlier_run: RunDirectory, tmp_path: Path) -> None:
+    other = draw_picture(tmp_path / "other.png")
+    other.write_bytes(other.read_bytes() + b"x")
+    out = tmp_path / "again.json"
+    command = ("init-manifest", other, "--from", earlier_run.video_file, "-o", out, "--force")
+    code, _, err = sana_wm(*command)
+    assert code == 2
+    assert "the picture's field of view is not known" in err
+    assert not out.exists()
+    assert sana_wm(*command, "--fov-deg", "90")[0] == 0
+    assert json.loads(out.read_text())["camera"]["intrinsics"] == pytest.approx([100, 100, 100, 60])
 
 
 def test_a_video_of_another_program_is_refused(sana_wm: Cli, tmp_path: Path) -> None:

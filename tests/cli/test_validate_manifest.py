@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sana_wm.launcher.preflight import check_manifest
 from sana_wm.manifest.loading import load_manifest
@@ -126,6 +127,22 @@ def test_problems_of_inputs_and_weights_come_together_as_json(write_manifest: Wr
     assert {"input.image", "camera.action"} <= fields
     assert len(report["problems"]) > 4
     assert set(report["problems"][0]) == {"field", "what", "got", "expected", "next_step"}
+
+
+def test_frames_do_not_go_where_other_files_are(write_manifest: Write, sana_wm: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "00003.png").write_text("a picture of mine")
+    code, _, err = sana_wm("validate-manifest", write_manifest(video__frames_dir=str(tmp_path / "mine")))
+    assert code == 2
+    assert "mine is not empty and is not this run's; got 00003.png" in err
+
+
+def test_a_picture_of_which_little_is_shown_is_told(write_manifest: Write, sana_wm: Cli, tmp_path: Path) -> None:
+    Image.new("RGB", (60, 300), "teal").save(tmp_path / "tall.png")
+    path = write_manifest(input__image="tall.png", camera__intrinsics=[60.0, 60.0, 30.0, 150.0])
+    code, _, err = sana_wm("validate-manifest", path)
+    assert code == 0
+    assert "the video shows the middle 12% of its 60x300 pixels; it is enlarged 2.7 times" in err
 
 
 def test_too_little_disk_is_said_with_the_bytes_needed(

@@ -243,6 +243,17 @@ def test_a_bit_between_the_samples_of_the_weights_shows_in_their_full_hash(
     assert "recorded was" in broken
 
 
+def test_a_run_that_was_stopped_is_unfinished_not_broken(finished_run: Path, tmp_path: Path, sana_wm: SanaWM) -> None:
+    run = RunDirectory(shutil.copytree(finished_run, tmp_path / "a run"))
+    run.metrics_file.unlink()
+    run.receipt_file("vae_decode").unlink()
+    code, out, err = sana_wm("verify", run.path)
+    assert code == 4
+    assert "BROKEN" not in out
+    assert "is not finished; what is there is whole" in err
+    assert f"sana-wm resume '{run.path}'" in err  # can be pasted
+
+
 def test_verify_says_it_as_json_too(finished_run: Path, tmp_path: Path, sana_wm: SanaWM) -> None:
     code, out, _ = sana_wm("verify", finished_run, "--json")
     assert (code, json.loads(out)["ok"]) == (0, True)

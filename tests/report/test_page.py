@@ -153,7 +153,7 @@ def test_a_page_is_written_of_whatever_is_left_and_says_what_is_missing(
     code, out, err = sana_wm("report", copy.path, "-o", page)
     assert code == 0, err
     assert str(page) in out
-    assert (tmp_path / "out" / "memory.png").is_file()
+    assert (tmp_path / "out" / "page-memory.png").is_file()
     words = words_of(Elements(page.read_text(encoding="utf-8")))
     for said in (
         "Not finished",
@@ -165,6 +165,21 @@ def test_a_page_is_written_of_whatever_is_left_and_says_what_is_missing(
         "the camera path has 9 poses; got 57",
     ):
         assert said in words
+
+
+def test_no_file_of_the_users_is_replaced(
+    copy: RunDirectory, sana_wm: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.html"
+    mine.write_text("mine")
+    code, _, err = sana_wm("report", copy.path, "-o", mine)
+    assert (code, mine.read_text()) == (2, "mine")
+    assert "is there already" in err
+    code, _, err = sana_wm("report", copy.path, "-o", tmp_path / "manifest.json")
+    assert code == 2
+    assert "expected .html" in err
+    assert sana_wm("report", copy.path, "-o", mine, "--force")[0] == 0
+    assert mine.read_text() != "mine"
 
 
 def test_a_folder_that_is_no_run_is_refused(sana_wm: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sana_wm.cli.app import camera_app
-from sana_wm.cli.manifest import AsJson
+from sana_wm.cli.manifest import WITHOUT_WEIGHTS, AsJson
+from sana_wm.cli.output import refuse_to_overwrite
 from sana_wm.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def _load(manifest_path: Path | None) -> Manifest:
     from sana_wm.manifest.loading import load_manifest
 
     assert manifest_path is not None  # `_choose_one` sees to it
-    return load_manifest(manifest_path, os.environ)
+    return load_manifest(manifest_path, WITHOUT_WEIGHTS | os.environ)
 
 
 def _view(manifest_path: Path | None, motion: Motion | None, picture: Path | None, fov_deg: float | None) -> CameraView:
@@ -215,12 +216,6 @@ def _view(manifest_path: Path | None, motion: Motion | None, picture: Path | Non
     if picture is not None or fov_deg is not None:
         raise UsageError("--fov-deg is of --image, and --image is for --action", expected="them together, or none")
     return view_of_manifest(_load(manifest_path))
-
-
-def refuse_to_overwrite(path: Path, *, force: bool) -> None:
-    """Refuse a file that is there, unless the user asked for it to be replaced."""
-    if path.exists() and not force:
-        raise UsageError(f"{path} is there already", expected="a new file", next_step="Choose another, or add --force.")
 
 
 def _warnings(view: CameraView, field_of_view: tuple[float, float] | None) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from sana_wm.cli.app import app
-from sana_wm.cli.camera import known_dialect, refuse_to_overwrite
+from sana_wm.cli.camera import known_dialect
+from sana_wm.cli.output import refuse_to_overwrite
 from sana_wm.errors import UsageError, printable
 
 
@@ -49,9 +50,10 @@ def init_manifest(
     force: Annotated[bool, typer.Option("--force", help="Overwrite.")] = False,
 ) -> None:
     """Write a manifest that runs: from IMAGE and a prompt, or from what made a video."""
-    from sana_wm.launcher.new_manifest import Wishes, draft_manifest, write_manifest
+    from sana_wm.launcher.new_manifest import Wishes, choose_intrinsics, draft_manifest, write_manifest
 
     refuse_to_overwrite(out, force=force)
+    _refuse_both(("--intrinsics", intrinsics), ("--fov-deg", fov_deg))
     given = {
         "root": model_root,
         "gemma_root": gemma_root,
@@ -60,16 +62,32 @@ def init_manifest(
     }
     roots = {name: path for name, path in given.items() if path is not None}
     if source is not None:
-        other = (prompt, prompt_file, preset, action, dialect, poses, intrinsics, fov_deg)
-        if any(value is not None for value in other):
-            raise UsageError("--from takes everything but folders and IMAGE from what is there")
+        other = {
+            "--prompt": prompt,
+            "--prompt-file": prompt_file,
+            "--preset": preset,
+            "--action": action,
+            "--dialect": dialect,
+            "--poses": poses,
+        }
+        if unfit := [name for name, value in other.items() if value is not None]:
+            raise UsageError(
+                f"{unfit[0]} and --from exclude each other",
+                expected="--from with IMAGE, its --intrinsics or --fov-deg, and folders",
+                next_step=f"Leave {unfit[0]} out, and change the manifest that is written.",
+            )
         data, notes = _rerun(source, image, roots, output_dir)
+        if intrinsics is not None or fov_deg is not None or "intrinsics" not in data["camera"]:
+            given, picture = _parse_intrinsics(intrinsics), Path(data["input"]["image"]).expanduser()
+            knows_depth_pro = data["model"].get("depth_pro_root") is not None
+            data["camera"]["intrinsics"] = choose_intrinsics(
+                picture, given, fov_deg, out.parent, notes, knows_depth_pro=knows_depth_pro
+            )
     else:
         if image is None:
             raise UsageError("no first frame is named", expected="IMAGE, or --from", next_step="Name a picture.")
         _refuse_both(("--action", action), ("--poses", poses))
         _refuse_both(("--dialect", dialect), ("--poses", poses))
-        _refuse_both(("--intrinsics", intrinsics), ("--fov-deg", fov_deg))
         wishes = Wishes(
             image=image,
             prompt=_prompt(prompt, prompt_file),
@@ -98,11 +116,14 @@ def _rerun(
     manifest = manifest_of_run(source)
     data = rerun_manifest(manifest)
     data["model"] |= {name: str(path.absolute()) for name, path in roots.items()}
+    notes = changed_inputs(manifest, image)
     if image is not None:
         data["input"]["image"] = str(image.absolute())
+        if any(note.startswith("input.image") for note in notes):
+            del data["camera"]["intrinsics"]  # they are of the other picture
     if output_dir is not None:
         data["output_dir"] = str(output_dir.absolute())
-    return data, changed_inputs(manifest, image)
+    return data, notes
 
 
 def _prompt(text: str | None, file: Path | None) -> str | Path:

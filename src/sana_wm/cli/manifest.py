@@ -13,6 +13,8 @@ from sana_wm.cli.app import app
 from sana_wm.errors import ProblemListError, printable
 
 ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="JSON manifest of the run.")]
+#: Stands in for variables that name weights, where none are looked at.
+WITHOUT_WEIGHTS = {"SANA_WM_MODEL_ROOT": "weights", "SANA_GEMMA_2_2B_IT_ROOT": "weights"}
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sana_wm.cli.app import app
-from sana_wm.cli.manifest import AsJson, ManifestPath
+from sana_wm.cli.manifest import WITHOUT_WEIGHTS, AsJson, ManifestPath
 from sana_wm.errors import IncompleteWeightsError, ManifestError, MemoryCapError
 
 if TYPE_CHECKING:
@@ -27,13 +27,8 @@ CapGib = Annotated[
 WithoutWeights = Annotated[
     bool, typer.Option("--without-weights", help="Go by the released model's sizes; no weights need be there.")
 ]
-#: What the templates name by variables; before anything is set up, a plan needs none of it.
-NOT_SET_UP = {
-    "SANA_WM_MODEL_ROOT": "weights",
-    "SANA_GEMMA_2_2B_IT_ROOT": "weights",
-    "SANA_WM_INPUT_ROOT": "inputs",
-    "SANA_WM_OUTPUT_ROOT": "runs",
-}
+#: What else the templates name by variables; before anything is set up, a plan needs none of it.
+NOT_SET_UP = WITHOUT_WEIGHTS | {"SANA_WM_INPUT_ROOT": "inputs", "SANA_WM_OUTPUT_ROOT": "runs"}
 
 
 @app.command("plan")

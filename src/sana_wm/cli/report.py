@@ -22,9 +22,11 @@ def report(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="The page; RUN_DIR/report.html when left out."),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write one HTML file with the video, memory, times and checks of a run, and memory.png beside it."""
+    """Write one HTML file with the video, memory, times and checks of a run, and its memory chart beside it."""
+    from sana_wm.cli.output import refuse_to_overwrite, require_suffix
     from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.past_runs import find_past_runs
     from sana_wm.report.facts import gather_facts
@@ -33,13 +35,16 @@ def report(
     from sana_wm.report.timeline import read_timeline
 
     run = RunDirectory(run_dir.resolve())
+    if output is not None:
+        require_suffix(output, ".html")
+        refuse_to_overwrite(output, force=force)
     facts = gather_facts(run)
     timeline = read_timeline(run, facts.manifest.memory.cap_bytes)
     past = find_past_runs(run, facts.manifest)
     this = [(run.path.name, one.seconds) for one in past if one.path == run.path]
     earlier = [(one.path.name, one.seconds) for one in past if one.path != run.path]
     page = output.absolute() if output is not None else run.report_file
-    plot = page.with_name(run.memory_plot_file.name)
+    plot = run.memory_plot_file if output is None else page.with_name(f"{page.stem}-memory.png")
     write_report(page, facts, timeline, [*earlier[-EARLIER_RUNS:], *this] if this else [])
     save_memory_plot(timeline, plot)
     if as_json:

@@ -31,16 +31,20 @@ def verify_run(
 
     run = RunDirectory(run_dir.resolve())
     links = verify(run)
-    if hash_weights and all(link.state != "broken" for link in links):
+    whole = all(link.state not in ("broken", "unfinished") for link in links)
+    if hash_weights and whole:
         from sana_wm.launcher.lock import owning
         from sana_wm.launcher.weight_hashes import verify_weight_hashes
 
         with owning(run):
             links += verify_weight_hashes(run, run.read_manifest())
     broken = [link for link in links if link.state == "broken"]
+    unfinished = [link for link in links if link.state == "unfinished"]
     if as_json:
-        typer.echo(json.dumps({"ok": not broken, "links": [link.as_json() for link in links]}, indent=2))
-        if broken:
+        typer.echo(
+            json.dumps({"ok": not (broken or unfinished), "links": [link.as_json() for link in links]}, indent=2)
+        )
+        if broken or unfinished:
             raise typer.Exit(HandoffError.exit_code)
         return
     for link in links:
@@ -49,11 +53,20 @@ def verify_run(
         raise HandoffError(
             f"{run.path} is not what it says",
             got=f"{len(broken)} broken link{'s' if len(broken) > 1 else ''}, the first: {broken[0].name}",
-            next_step=f"sana-wm resume {run.path} makes again what cannot be trusted.",
+            next_step=f"{run.resume_command} makes again what cannot be trusted.",
+        )
+    if unfinished:
+        raise HandoffError(
+            f"{run.path} is not finished; what is there is whole",
+            got=f"no {', no '.join(link.name for link in unfinished)}",
+            next_step=f"Go on with: {run.resume_command}",
         )
 
 
+#: The states of a link, for people.
+WORDS = {"holds": "ok", "broken": "BROKEN", "unfinished": "to come", "unchecked": "unchecked", "noted": "differs"}
+
+
 def _describe(link: Link) -> str:
-    words = {"holds": "ok", "broken": "BROKEN", "unchecked": "unchecked", "noted": "differs"}[link.state]
     invalidates = f"; invalidates {', '.join(link.invalidates)}" if link.invalidates else ""
-    return f"{link.name:<20} {words:<9} {link.detail}{invalidates}".rstrip()
+    return f"{link.name:<20} {WORDS[link.state]:<9} {link.detail}{invalidates}".rstrip()

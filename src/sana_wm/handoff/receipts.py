@@ -178,7 +178,7 @@ def read_receipt(run: RunDirectory, stage: Stage) -> Receipt | None:
     path = run.receipt_file(stage)
     if not path.exists():
         return None
-    next_step = f"Run the stage again: sana-wm resume {run.path} --from {stage}"
+    next_step = f"Run the stage again: {run.resume_command} --from {stage}"
     try:
         receipt = Receipt.model_validate_json(read_sealed(path, next_step=next_step))
     except ValidationError as error:

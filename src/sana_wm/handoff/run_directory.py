@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,11 @@ class RunDirectory:
     def manifest_file(self) -> Path:
         """What really ran: resolved, absolute paths, input hashes."""
         return self.path / "manifest.json"
+
+    @property
+    def resume_command(self) -> str:
+        """What goes on with this run, for a shell."""
+        return f"sana-wm resume {shlex.quote(str(self.path))}"
 
     @property
     def conditioning_file(self) -> Path:

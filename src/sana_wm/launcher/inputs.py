@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from sana_wm.camera.intrinsics import read_intrinsics
+from sana_wm.camera.intrinsics import crop_geometry, read_intrinsics
 from sana_wm.durable import sha256_of
 from sana_wm.errors import Problem, SanaWMError, UsageError
 from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
-from sana_wm.manifest.model import ESTIMATE, InputFile, Manifest
+from sana_wm.manifest.model import ESTIMATE, InputFile, Manifest, VideoSection
 from sana_wm.video.picture import open_picture
 
+#: Below this share of the picture shown, and above this scale, a user is told.
+WORTH_A_WORD_SHARE, WORTH_A_WORD_SCALE = 0.75, 1.5
 #: The text encoder takes 300 tokens; this is another file.
 MAX_PROMPT_BYTES = 1024**2
 
@@ -51,6 +53,25 @@ def hash_inputs(manifest: Manifest) -> dict[str, InputFile]:
         for name, path in fields.items()
         if isinstance(path, str)
     }
+
+
+def describe_crop(picture_size: tuple[int, int], video: VideoSection) -> str | None:
+    """What the video does not show of a picture, or shows enlarged, in words; `None` when that is little.
+
+    Args:
+        picture_size: Width, height.
+        video: Its section of the manifest.
+    """
+    geometry = crop_geometry(picture_size, height=video.height, width=video.width)
+    resized_width, resized_height = geometry.resized_size
+    shown_share = video.width * video.height / (resized_width * resized_height)
+    enlarged = resized_width / picture_size[0]
+    notes: list[str] = []
+    if shown_share < WORTH_A_WORD_SHARE:
+        notes.append(f"the video shows the middle {shown_share:.0%} of its {picture_size[0]}x{picture_size[1]} pixels")
+    if enlarged > WORTH_A_WORD_SCALE:
+        notes.append(f"it is enlarged {enlarged:.1f} times")
+    return "; ".join(notes) or None
 
 
 def read_prompt(manifest: Manifest) -> str:

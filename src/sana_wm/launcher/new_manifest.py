@@ -18,8 +18,9 @@ from sana_wm.durable import sha256_of, write_durably
 from sana_wm.errors import HandoffError, ManifestError, UsageError
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.camera_view import Motion
+from sana_wm.launcher.inputs import describe_crop
 from sana_wm.manifest.loading import escape_variables
-from sana_wm.manifest.model import ESTIMATE, RunManifest
+from sana_wm.manifest.model import ESTIMATE, RunManifest, VideoSection
 from sana_wm.manifest.portable import parse_portable
 from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
 from sana_wm.names import DialectName
@@ -100,7 +101,11 @@ def draft_manifest(wishes: Wishes, folder: Path, environ: Mapping[str, str]) -> 
     name = escape_variables(f"{wishes.image.stem}_{wishes.preset.replace('-', '_')}")
     camera, available = _camera_path(wishes, preset, folder, notes)
     knows_depth_pro = "depth_pro_root" in wishes.roots or ROOT_VARIABLES["depth_pro_root"] in environ
-    camera["intrinsics"] = _intrinsics(wishes, folder, picture.size, notes, knows_depth_pro=knows_depth_pro)
+    if cut := describe_crop(picture.size, VideoSection()):
+        notes.append(f"{wishes.image}: {cut}")
+    camera["intrinsics"] = choose_intrinsics(
+        wishes.image, wishes.intrinsics, wishes.field_of_view_deg, folder, notes, knows_depth_pro=knows_depth_pro
+    )
     asks_depth_pro = knows_depth_pro and camera["intrinsics"] == ESTIMATE
     data = {
         SCHEMA_KEY: schema_uri(),
@@ -188,19 +193,38 @@ def _prompt(prompt: str | Path, folder: Path) -> Json:
     return {"prompt": escape_variables(prompt)}
 
 
-def _intrinsics(
-    wishes: Wishes, folder: Path, picture_size: tuple[int, int], notes: list[str], *, knows_depth_pro: bool
+def choose_intrinsics(
+    image: Path,
+    given: tuple[float, ...] | Path | None,
+    field_of_view_deg: float | None,
+    folder: Path,
+    notes: list[str],
+    *,
+    knows_depth_pro: bool,
 ) -> Any:
-    if isinstance(wishes.intrinsics, Path):
-        return _written(wishes.intrinsics, folder)
-    if wishes.intrinsics is not None:
-        return list(wishes.intrinsics)
-    if wishes.field_of_view_deg is not None:
-        width, height = picture_size
-        focal_px = focal_length_px(wishes.field_of_view_deg, size_px=width)
+    """What `camera.intrinsics` says for a picture.
+
+    Args:
+        image: The picture.
+        given: fx, fy, cx, cy, or a file.
+        field_of_view_deg: Across the picture, where they are not given.
+        folder: Where the manifest will lie.
+        notes: Receives what a user should be told.
+        knows_depth_pro: Whether Depth Pro may be asked.
+
+    Raises:
+        UsageError: Nothing is given and the picture says nothing.
+    """
+    if isinstance(given, Path):
+        return _written(given, folder)
+    if given is not None:
+        return list(given)
+    if field_of_view_deg is not None:
+        width, height = open_picture(image).size
+        focal_px = focal_length_px(field_of_view_deg, size_px=width)
         return [focal_px, focal_px, width / 2, height / 2]
-    with Image.open(wishes.image) as image:
-        focal = read_focal_length(image)
+    with Image.open(image) as opened:
+        focal = read_focal_length(opened)
     if not isinstance(focal, str):
         notes.append(f"the focal length will be the picture's own: {focal.source}")
     elif knows_depth_pro:

@@ -8,10 +8,19 @@ from pathlib import Path
 
 from sana_wm.camera.field_of_view import doubt_about
 from sana_wm.camera.intrinsics import read_intrinsics
-from sana_wm.errors import IncompleteWeightsError, ManifestError, PictureError, Problem, UsageError, WeightsError
+from sana_wm.errors import (
+    HandoffError,
+    IncompleteWeightsError,
+    ManifestError,
+    PictureError,
+    Problem,
+    UsageError,
+    WeightsError,
+)
 from sana_wm.handoff.camera_path import intrinsics_source
 from sana_wm.handoff.receipts import WeightFile
-from sana_wm.launcher.inputs import check_inputs, hash_inputs, read_prompt
+from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.launcher.inputs import check_inputs, describe_crop, hash_inputs, read_prompt
 from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics, video_field_of_view_deg
 from sana_wm.launcher.space import existing_part, free_bytes_at, needed_by_volume
 from sana_wm.manifest.loading import parse_manifest
@@ -42,6 +51,7 @@ def check_output(manifest: Manifest) -> list[Problem]:
     problems = _check_writable("output_dir", Path(manifest.output_dir))
     if manifest.video.frames_dir is not None:
         problems += _check_writable("video.frames_dir", Path(manifest.video.frames_dir))
+        problems += _check_frames_folder(manifest, Path(manifest.video.frames_dir))
     if not problems:
         run_folder = Path(manifest.output_dir)
         for folder, wanted_bytes in needed_by_volume(run_folder, manifest, active_stages(manifest)).items():
@@ -120,6 +130,26 @@ def _check_writable(field: str, folder: Path) -> list[Problem]:
     return []
 
 
+def _check_frames_folder(manifest: Manifest, folder: Path) -> list[Problem]:
+    """Frames are written over what is there: nobody else's pictures may be."""
+    try:
+        is_ours = RunDirectory(Path(manifest.output_dir)).read_manifest().video.frames_dir == str(folder)
+    except HandoffError:
+        is_ours = False
+    present = [] if is_ours or not folder.is_dir() else [path.name for path in folder.iterdir()]
+    if foreign := sorted(name for name in present if not name.startswith(".")):
+        return [
+            Problem(
+                "video.frames_dir",
+                f"{folder} is not empty and is not this run's",
+                got=", ".join(foreign[:5]),
+                expected="a new or empty folder",
+                next_step="Choose another video.frames_dir.",
+            )
+        ]
+    return []
+
+
 def list_warnings(manifest: RunManifest) -> list[str]:
     """What runs but deserves a word, of a manifest that was checked."""
     warnings: list[str] = []
@@ -136,6 +166,8 @@ def list_warnings(manifest: RunManifest) -> list[str]:
             warnings.append(f"model.pr_root: {', '.join(report.changed)} differ from the commit")
     first = read_intrinsics(intrinsics_source(manifest.camera), manifest.video.num_frames)[0]
     picture_size = open_picture(Path(manifest.input.image)).size
+    if cut := describe_crop(picture_size, manifest.video):
+        warnings.append(f"input.image: {cut}")
     across_deg = video_field_of_view_deg(manifest, tuple(first.tolist()), picture_size)[0]
     if doubt := doubt_about(across_deg):
         warnings.append(f"camera.intrinsics: {doubt}; they are in pixels of the input image")

@@ -81,7 +81,7 @@ class StageProcess:
                 f"{self._run.path} went away while a stage worked in it",
                 got="another folder, or none, under this path",
                 expected="the folder that the run began in",
-                next_step=f"Bring its volume back, then go on with: sana-wm resume {self._run.path}",
+                next_step=f"Bring its volume back, then go on with: {self._run.resume_command}",
             )
         try:
             return self._process.wait(timeout_s)

@@ -43,14 +43,14 @@ def remedy(manifest: Manifest, run: RunDirectory, overrun: Overrun) -> str:
     too much, or it has nothing left to make smaller: then only a shorter video or a higher cap helps.
     """
     cap_gib = overrun.used_bytes * (1 + MARGIN) / GIB
-    higher = f"sana-wm resume {run.path} --cap-gib {cap_gib:.1f}, if the machine has that much"
+    higher = f"{run.resume_command} --cap-gib {cap_gib:.1f}, if the machine has that much"
     if overrun.device is None:
         return f"Go on with: {higher}."
     to_come = STAGES[STAGES.index(overrun.stage) :]
     try:
         forecaster = RunForecaster(manifest, locate_weights(manifest), overrun.device, to_come)
         if (budget_gib := _smaller_budget_gib(forecaster, overrun)) is not None:
-            smaller = f"sana-wm resume {run.path} --budget-gib {budget_gib:.2f}"
+            smaller = f"{run.resume_command} --budget-gib {budget_gib:.2f}"
             return f"Go on with a smaller working set: {smaller}; or: {higher}."
         frames = largest_num_frames(forecaster.with_cap_gib(0.9 * manifest.memory.cap_gib))
     except SanaWMError:  # the weights went away meanwhile: that is not what the user has to hear about here

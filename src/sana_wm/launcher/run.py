@@ -177,7 +177,7 @@ def execute(
         for stage in stages:
             if stops.count:
                 raise InterruptedRunError(
-                    f"stopped before stage {stage}", next_step=f"Go on with: sana-wm resume {run.path}"
+                    f"stopped before stage {stage}", next_step=f"Go on with: {run.resume_command}"
                 )
             if start_over:
                 run.clear_stage(stage, kept_parts=True)
@@ -216,7 +216,7 @@ def _watch_stage(
     if receipt is None:
         raise StageFailedError(
             f"stage {stage} ended without a receipt",
-            next_step=f"Read {run.log_file(stage)}; then go on with: sana-wm resume {run.path}",
+            next_step=f"Read {run.log_file(stage)}; then go on with: {run.resume_command}",
         )
     _check_receipt(run, receipt)
     receipt = receipt.model_copy(update={"process": record})
@@ -243,7 +243,7 @@ def _check_receipt(run: RunDirectory, receipt: Receipt) -> None:
         raise HandoffError(
             f"stage {receipt.stage} left other files than its receipt says",
             got="; ".join(findings),
-            next_step=f"Check the disk; then run it again with: sana-wm resume {run.path}",
+            next_step=f"Check the disk; then run it again with: {run.resume_command}",
         )
     raise MemoryNotReleasedError(
         f"stage {receipt.stage} ended with a receipt that breaks the memory contract",

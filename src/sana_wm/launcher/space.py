@@ -79,7 +79,7 @@ def check_space(run: RunDirectory, manifest: Manifest, stage: Stage, after: Sana
                 f"too little free space in {folder} for stage {stage}",
                 got=f"{free_bytes} bytes" + (f", and from the stage: {after}" if after is not None else ""),
                 expected=f"{free_bytes + missing_bytes} bytes or more",
-                next_step=f"Free {missing_bytes} bytes, then go on with: sana-wm resume {run.path}",
+                next_step=f"Free {missing_bytes} bytes, then go on with: {run.resume_command}",
             ) from after
 
 

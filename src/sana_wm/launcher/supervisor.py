@@ -211,7 +211,7 @@ def _raise_for(
     remedy: Remedy,
 ) -> None:
     stage, phase = progress.stage, progress.phase
-    resume = f"sana-wm resume {run.path}"
+    resume = run.resume_command
     if watch.over_cap is not None:
         raise MemoryCapError(
             f"stage {stage} was stopped over the memory cap in phase {phase}",

@@ -30,7 +30,7 @@ from sana_wm.manifest.model import RunManifest
 from sana_wm.names import STAGES, Stage
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
 
-State = Literal["holds", "broken", "unchecked", "noted"]
+State = Literal["holds", "broken", "unfinished", "unchecked", "noted"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class Link:
 
     Attributes:
         name: `manifest`, `metrics`, or `STAGE/receipt`, `/settings`, `/weights`, `/inputs`, `/versions`, `/outputs`.
-        state: `unchecked` where what it points to is not there, such as weights on a volume that is not mounted;
-            `noted` where it differs and the rule (docs/runs.md) keeps what was made.
+        state: `unfinished` where a stage of an unfinished run has no receipt; `unchecked` where what it points to is
+            not there, such as weights on a volume that is not mounted; `noted` where it differs and the rule
+            (docs/runs.md) keeps what was made.
         detail: What was found, in words; empty where it holds.
         invalidates: The stages that cannot be trusted any more.
     """
@@ -72,7 +73,7 @@ def verify(run: RunDirectory) -> list[Link]:
     active = active_stages(manifest)
     for stage in active:
         links += _verify_stage(run, manifest, stage, active[active.index(stage) :])
-    if all(link.state != "broken" for link in links):
+    if all(link.state not in ("broken", "unfinished") for link in links):
         links.append(_link("metrics", metrics_findings(run), ()))
     return links
 
@@ -97,6 +98,8 @@ def _verify_stage(run: RunDirectory, manifest: RunManifest, stage: Stage, after:
     except HandoffError as error:
         return [Link(f"{stage}/receipt", "broken", str(error), after)]
     if receipt is None:
+        if not run.metrics_file.exists():  # written at the end of every start
+            return [Link(f"{stage}/receipt", "unfinished", "none yet")]
         return [Link(f"{stage}/receipt", "broken", f"no receipt: {stage} is not finished", after)]
     inputs = foreign_inputs(run, receipt, source_stage(manifest, stage))
     return [

@@ -107,7 +107,7 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
             f"stage {stage} ran out of memory in phase {context.phases.running}",
             got=(str(error).splitlines() or ["MemoryError"])[0],
             expected=f"at most {manifest.memory.cap_gib} GiB (memory.cap_gib)",
-            next_step=f"What was done is saved. Go on with a smaller working set: sana-wm resume {run.path} "
+            next_step=f"What was done is saved. Go on with a smaller working set: {run.resume_command} "
             f"--budget-gib {less_gib:.2f}; `sana-wm plan` says what fits.",
         ) from error
 
