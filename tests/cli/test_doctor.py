@@ -129,3 +129,19 @@ def test_what_doctor_measured_is_what_the_next_run_goes_by(
 
     folder = cache_folder({"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)})
     NumericsGate(folder, MachineKey.of_this_machine(), say=print, run_self_test=never).check("auto", ())
+
+
+def test_doctor_says_of_a_manifest_whether_it_can_run_here(
+    write_manifest: Callable[..., Path], sana_wm: Cli, tmp_path: Path
+) -> None:
+    code, out, _ = sana_wm("doctor", write_manifest())
+    assert code == 0
+    assert "A real run can start here." in out
+    code, out, _ = sana_wm("doctor", write_manifest(memory__cap_gib=0.3))
+    assert code == 7
+    assert "PROBLEM  plan: does not fit a cap of 0.3 GiB" in out
+    (tmp_path / "taken").write_text("")
+    code, out, _ = sana_wm("doctor", write_manifest(memory__cap_gib=96.0, output_dir=str(tmp_path / "taken" / "run")))
+    assert code == 7
+    assert "PROBLEM  output_dir" in out
+    assert "A real run cannot start here: see PROBLEM above (1)." in out

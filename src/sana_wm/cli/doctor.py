@@ -11,16 +11,17 @@ import typer
 
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson
-from sana_wm.errors import StageFailedError, UsageError, printable
+from sana_wm.errors import IncompleteWeightsError, StageFailedError, UsageError, WeightsError, printable
 
 if TYPE_CHECKING:
     from sana_wm.launcher.checkup import Finding
+    from sana_wm.manifest.model import Manifest
 
 
 @app.command("doctor")
 def doctor(
     manifest_path: Annotated[
-        Path | None, typer.Argument(metavar="[MANIFEST]", help="Whose weights are looked at.", show_default=False)
+        Path | None, typer.Argument(metavar="[MANIFEST]", help="The run to look at, too.", show_default=False)
     ] = None,
     numerics: Annotated[
         bool, typer.Option("--numerics", help="Hold the device's arithmetic against the CPU's: up to a minute.")
@@ -102,7 +103,32 @@ def _examine(manifest_path: Path | None) -> list[Finding]:
     from sana_wm.manifest.loading import load_manifest
 
     manifest = None if manifest_path is None else load_manifest(manifest_path, os.environ)
-    return examine(gather_facts(os.environ, manifest))
+    findings = examine(gather_facts(os.environ, manifest))
+    return findings if manifest is None else [*findings, *_examine_manifest(manifest)]
+
+
+def _examine_manifest(manifest: Manifest) -> list[Finding]:
+    """Whether this run can start here: its device, its output, its plan."""
+    from sana_wm.cli.plan import plan_here
+    from sana_wm.launcher.checkup import Finding
+    from sana_wm.launcher.plan import GIB, what_would_fit
+    from sana_wm.launcher.preflight import check_output
+
+    problems = check_output(manifest)
+    output = [Finding(one.field, f"{one.what}; got {one.got}", "problem", one.next_step or "") for one in problems]
+    findings = output or [Finding("output", manifest.output_dir, "ok", "can be written, and its disk has the room")]
+    try:
+        plan = plan_here(manifest)
+    except SystemExit:  # what torch said is on standard error
+        advice = 'set "device": "auto", or install a torch build for it'
+        return [*findings, Finding("device of the manifest", manifest.device, "problem", advice)]
+    except (WeightsError, IncompleteWeightsError):
+        return findings  # said above
+    if plan.fits:
+        value = f"peak {plan.peak_bytes / GIB:.1f} GiB under a cap of {plan.cap_bytes / GIB:.1f} GiB"
+        return [*findings, Finding("plan", value, "ok", "`sana-wm plan MANIFEST` has the phases and times")]
+    value = f"does not fit a cap of {plan.cap_bytes / GIB:.1f} GiB on {plan.device.name}"
+    return [*findings, Finding("plan", value, "problem", what_would_fit(plan))]
 
 
 def _print_findings(findings: list[Finding]) -> None:
@@ -111,7 +137,10 @@ def _print_findings(findings: list[Finding]) -> None:
         typer.echo(printable(f"{marks[finding.level]:<8} {finding.what}: {finding.value}"))
         if finding.advice:
             typer.echo(printable(f"         {finding.advice}"))
+    problems = sum(finding.level == "problem" for finding in findings)
+    verdict = f"cannot start here: see PROBLEM above ({problems})" if problems else "can start here"
+    typer.echo(f"\nA real run {verdict}.")
     typer.echo(
-        "\n--numerics: check this machine's arithmetic. --mps-lint: check our networks against the limits of MPS. "
+        "--numerics: check this machine's arithmetic. --mps-lint: check our networks against the limits of MPS. "
         "--parity: hold both backends against each other."
     )

@@ -155,7 +155,7 @@ def _check_memory(
     except MemoryCapError as error:
         if not accept:
             raise
-        typer.echo(f"warning: {error}", err=True)
+        typer.echo(f"warning: {error.what}; it is tried all the same, with the least that can be planned", err=True)
         return plan_over_cap(manifest, stages, plan.device), plan
     return manifest, plan
 

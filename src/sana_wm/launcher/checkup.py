@@ -187,7 +187,9 @@ def _examine_surroundings(facts: Facts) -> list[Finding]:
         advice = f"a run takes up to {RUN_DISK_BYTES / GIB:.0f} GiB: free some space, or set output_dir to another disk"
         findings.append(Finding("disk", free, "problem", advice))
     else:
-        findings.append(Finding("disk", free, "ok", "weights take 96 GB more if they shall lie here, too"))
+        complete = facts.weights is not None and not facts.weights[1]
+        advice = "nothing to do" if complete else "the weights take 101 GiB (108 GB) more if they shall lie here, too"
+        findings.append(Finding("disk", free, "ok", advice))
     if facts.codecs is None:
         findings.append(Finding("ffmpeg", "missing", "problem", "install imageio-ffmpeg: make install"))
     elif "libx264" not in facts.codecs:
