@@ -32,19 +32,15 @@ def demo_camera(demo: Path, name: str, num_frames: int) -> tuple[np.ndarray, np.
 
 
 def diffusers_ucpe(raymap: np.ndarray, height: int, width: int) -> dict[str, np.ndarray]:
-    """diffusers' own ray matrices, in float64, and its absmap, which it computes in float32."""
+    """diffusers' own ray matrices, in float64."""
     import torch
     from diffusers.models.transformers import transformer_sana_wm
 
     conditions = torch.from_numpy(raymap).double()[None]
     grid = (len(raymap), height, width)
-    P, absmap = transformer_sana_wm._process_camera_conditions_ucpe(conditions, 1, grid, (1, 1, 1))
+    P, _ = transformer_sana_wm._process_camera_conditions_ucpe(conditions, 1, grid, (1, 1, 1))
     P = P.reshape(-1, 4, 4)
-    return {
-        "P": P.numpy(),
-        "P_inv": transformer_sana_wm._invert_SE3(P).numpy(),
-        "absmap": absmap[0].permute(3, 0, 1, 2).numpy(),
-    }
+    return {"P": P.numpy(), "P_inv": transformer_sana_wm._invert_SE3(P).numpy()}
 
 
 def assert_equals_diffusers(ours: CameraConditioning, c2w: np.ndarray, intrinsics: np.ndarray, size: tuple) -> None:

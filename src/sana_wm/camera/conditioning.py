@@ -14,9 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-#: How far UCPE turns a ray towards world up to see which way up lies in the image, in radians.
-UP_PROBE_ANGLE = 0.1
-
 Array = NDArray[np.float64]
 
 
@@ -33,14 +30,14 @@ class CameraConditioning:
             frame k covers video frames 8k-7 to 8k; latent frame 0, as upstream has it, covers 0 to 7.
         P: (N, 4, 4), world to ray coordinates, in which the token's ray is +z; tokens by frame, row, column.
         P_inv: (N, 4, 4), ray to world coordinates.
-        absmap: (3, T, h, w), image direction of world up (x, y) and latitude of the ray in radians.
+
+    Upstream also makes a map of each ray's latitude and of where up is, embeds it and never reads it: it is left out.
     """
 
     raymap: NDArray[np.float32]
     chunk_plucker: NDArray[np.float32]
     P: NDArray[np.float32]
     P_inv: NDArray[np.float32]
-    absmap: NDArray[np.float32]
 
 
 def condition_camera(
@@ -73,13 +70,11 @@ def condition_camera(
     stride = vae_temporal_compression_ratio
     kept = slice(None, None, stride)
     P, P_inv = _ray_matrices(poses[kept], rays[kept])
-    absmap = _absmap(poses[kept], intrinsics_latent[kept], rays[kept])
     return CameraConditioning(
         raymap=np.concatenate([poses[kept].reshape(-1, 16), intrinsics_latent[kept]], axis=1).astype(np.float32),
         chunk_plucker=_chunk_plucker(poses[:, :3, 3], rays, stride).astype(np.float32),
         P=P.astype(np.float32),
         P_inv=P_inv.astype(np.float32),
-        absmap=absmap.transpose(3, 0, 1, 2).astype(np.float32),
     )
 
 
@@ -131,26 +126,3 @@ def _ray_matrices(poses: Array, rays: Array) -> tuple[Array, Array]:
     world_from_ray[..., 3, 3] = 1.0
     world_from_ray = world_from_ray.reshape(-1, 4, 4)
     return _rigid_inverse(world_from_ray), world_from_ray
-
-
-def _absmap(poses: Array, intrinsics: Array, rays: Array) -> Array:
-    """Up direction in the image and latitude, (T, h, w, 3); up in the world is -y.
-
-    Released models compute this map and never read it; diffusers wants it beside `P`.
-    """
-    _, height, width, _ = rays.shape
-    latitude = np.arctan2(-rays[..., 1], np.hypot(rays[..., 0], rays[..., 2]))
-    axis = np.cross(rays, (0.0, -1.0, 0.0))
-    axis /= np.maximum(np.linalg.norm(axis, axis=-1, keepdims=True), 1e-8)
-    # Rodrigues' last term is zero, the axis being square to the ray; upstream has another one there, so it is kept.
-    raised = (
-        rays * np.cos(UP_PROBE_ANGLE)
-        + np.cross(axis, rays) * np.sin(UP_PROBE_ANGLE)
-        + axis * axis * rays.sum(axis=-1, keepdims=True) * (1 - np.cos(UP_PROBE_ANGLE))
-    )
-    x, y, z = np.moveaxis(np.einsum("fji,fhwj->fhwi", poses[:, :3, :3], raised), -1, 0)
-    fx, fy, cx, cy = intrinsics.T[:, :, None, None]
-    grid_y, grid_x = np.mgrid[:height, :width]
-    up = np.stack([fx * x / z + cx - grid_x, fy * y / z + cy - grid_y], axis=-1)
-    up /= np.maximum(np.linalg.norm(up, axis=-1, keepdims=True), 1e-8)
-    return np.concatenate([up, latitude[..., None]], axis=-1)

@@ -213,22 +213,19 @@ def load_gemma2(
     return tokenizer, model
 
 
-def load_gemma3(
-    layout: WeightLayout, device: torch.device, dtype: torch.dtype
-) -> tuple[PreTrainedTokenizerBase, Gemma3TextModel]:
-    """The refiner's tokenizer and text encoder, without the vision tower, which text never reaches.
+def load_gemma3(layout: WeightLayout, device: torch.device, dtype: torch.dtype) -> Gemma3TextModel:
+    """The refiner's text encoder, without the vision tower, which text never reaches.
 
     With `output_hidden_states=True` it gives the hidden states of `Gemma3ForConditionalGeneration`, all layers + 1.
 
     Raises:
         WeightsError: Its files are missing, damaged or of another network.
     """
-    tokenizer = load_tokenizer(layout.refiner_tokenizer)
     component = layout.refiner_text_encoder
     config = read_config(component)
     model = _build(component, lambda: Gemma3TextModel(Gemma3TextConfig.from_dict(config.get("text_config", config))))
     load_weights(model, component.shards, device=device, dtype=dtype, rename=component.rules)
-    return tokenizer, model
+    return model
 
 
 def load_refiner_transformer(

@@ -65,7 +65,7 @@ def _encode_text(context: StageContext, phase: Phase) -> tuple[torch.Tensor, tor
     plan = context.forecaster.refiner_text()(context.budget_bytes).plan
     with contextlib.ExitStack() as stack:
         if plan["mode"] == "resident":
-            text_encoder = load_gemma3(context.layout, context.device, context.dtype)[1]
+            text_encoder = load_gemma3(context.layout, context.device, context.dtype)
         else:
             text_encoder = stack.enter_context(stream_gemma3(component, device=context.device, dtype=context.dtype))
         phase.hold(text_encoder)
@@ -157,7 +157,7 @@ class _Progress:
         check_latents(
             state.latents, context.manifest.sanity, where=where, evidence=context.run.evidence_file("refiner")
         )
-        self.checkpoints.save(state.next_block, state.to_tensors(with_window=False))
+        self.checkpoints.save(state.next_block, state.to_tensors())
         context.report_step(state.next_block, self.total)
         if context.stop.reason is not None:
             self.checkpoints.wait()

@@ -31,7 +31,7 @@ from sana_wm.video.picture import open_picture
 
 #: What the prompt embeddings, first-frame latents and camera tensors depend on; not the seed, not the steps.
 CONDITIONING_FIELDS = ("input.", "camera.", "video.", "device", "dtype")
-CAMERA_TENSORS = ("raymap", "chunk_plucker", "P", "P_inv", "absmap")
+CAMERA_TENSORS = ("raymap", "chunk_plucker", "P", "P_inv")
 
 
 def run(context: StageContext) -> None:

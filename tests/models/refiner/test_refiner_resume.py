@@ -29,25 +29,21 @@ def refine(mode: str, case: Any, on_state: Any = None, resume_from: Any = None, 
     return modes.refine_autoregressive(*inputs, kv_max_frames=6, on_block=on_state, **options)
 
 
-def save_and_stop_at(stop: int, path: Path, *, with_window: bool) -> Any:
+def save_and_stop_at(stop: int, path: Path) -> Any:
     from safetensors.torch import save_file
 
     def on_state(state: Any) -> None:
         if state.next_block == stop:
-            tensors = state.to_tensors(with_window=with_window)
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+            save_file({name: tensor.contiguous() for name, tensor in state.to_tensors().items()}, path)
             raise StoppedHereError
 
     return on_state
 
 
-@pytest.mark.parametrize("with_window", [True, False])
 @pytest.mark.parametrize(
     ("mode", "stop"), [*(("autoregressive", stop) for stop in (1, 2, 3, 4)), ("single_shot", 1), ("single_shot", 3)]
 )
-def test_resuming_after_any_block_gives_the_same_bits(
-    refiner_case: Any, tmp_path: Path, mode: str, stop: int, with_window: bool
-) -> None:
+def test_resuming_after_any_block_gives_the_same_bits(refiner_case: Any, tmp_path: Path, mode: str, stop: int) -> None:
     from safetensors.torch import load_file
 
     from sana_wm.models.refiner.state import RefinerState
@@ -56,7 +52,7 @@ def test_resuming_after_any_block_gives_the_same_bits(
     whole = refine(mode, case)
     path = tmp_path / "state.safetensors"
     with pytest.raises(StoppedHereError):
-        refine(mode, case, save_and_stop_at(stop, path, with_window=with_window))
+        refine(mode, case, save_and_stop_at(stop, path))
     state = RefinerState.from_tensors(load_file(path))
     # Another seed: the noise must come from the saved generator.
     assert refine(mode, case, resume_from=state, seed=7).equal(whole)
@@ -73,17 +69,11 @@ def test_every_block_reports_once_and_the_state_holds_what_is_done(refiner_case:
         assert latents[:, :, done:].equal(case.latents[:, :, done:])
 
 
-def test_the_state_without_window_is_small(refiner_case: Any) -> None:
-    states: list[set[str]] = []
-    refine("autoregressive", refiner_case(6), lambda state: states.append(set(state.to_tensors(with_window=False))))
-    assert states[0] == {"latents", "next_block", "generator_state"}
-
-
 def test_refining_leaves_the_callers_latents_and_state_alone(refiner_case: Any) -> None:
     case = refiner_case(6)
     before = case.latents.clone()
     states: list[Any] = []
-    refine("autoregressive", case, lambda state: states.append(state.to_tensors(with_window=False)))
+    refine("autoregressive", case, lambda state: states.append(state.to_tensors()))
     assert case.latents.equal(before)
 
 
@@ -124,5 +114,6 @@ def test_the_planned_window_is_the_allocated_one(refiner_case: Any, kv_max_frame
     tensors = {name: tuple(parameter.shape) for name, parameter in case.transformer.named_parameters()}
     asked = Refinement(tuple(case.latents.shape), "autoregressive", kv_max_frames=kv_max_frames)
     measured = measure_refiner(tensors, case.transformer.config, asked, element_bytes=4)
-    kept = sum(t.nbytes for name, t in windows[0].to_tensors().items() if "key" in name or "value" in name)
-    assert measured.window_bytes == kept + windows[0].key.nbytes + windows[0].value.nbytes
+    kept = (tensor for layers in windows[0]._kept.values() for tensor in layers)
+    allocated = (windows[0].key, windows[0].value, *kept)
+    assert measured.window_bytes == sum(tensor.nbytes for tensor in allocated)

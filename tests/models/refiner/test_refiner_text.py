@@ -16,10 +16,13 @@ PROMPTS = ["a road by the sea", "  A drone shot over a forest, golden hour.\n", 
 def networks(tiny_layout: Any) -> Any:
     import torch
 
-    from sana_wm.models.loading import load_connectors, load_gemma3
+    from sana_wm.models.loading import load_connectors, load_gemma3, load_tokenizer
 
     cpu = torch.device("cpu")
-    tokenizer, text_encoder = load_gemma3(tiny_layout, cpu, torch.float32)
+    tokenizer, text_encoder = (
+        load_tokenizer(tiny_layout.refiner_tokenizer),
+        load_gemma3(tiny_layout, cpu, torch.float32),
+    )
     return tokenizer, text_encoder, load_connectors(tiny_layout, cpu, torch.float32)
 
 
@@ -72,7 +75,7 @@ def test_streamed_gemma_gives_the_resident_bits_in_bfloat16(tiny_layout: Any, ne
 
     from sana_wm.models.loading import load_gemma3
 
-    _, resident = load_gemma3(tiny_layout, torch.device("cpu"), torch.bfloat16)
+    resident = load_gemma3(tiny_layout, torch.device("cpu"), torch.bfloat16)
     packed, _ = encode(networks, PROMPTS[0], resident)
     with streamed(tiny_layout, dtype=torch.bfloat16) as text_encoder:
         assert encode(networks, PROMPTS[0], text_encoder)[0].equal(packed)

@@ -63,7 +63,7 @@ def build_trial(folder: Path) -> Trial:
     trajectory = action_trajectory("w-20,jw-12", dialect="pr379", translation_speed=0.05, rotation_speed_deg=1.2)
     intrinsics = np.tile(np.array([140.0, 140.0, 80.0, 48.0], dtype=np.float32), (NUM_FRAMES, 1))
     camera = condition_camera(trajectory.c2w[:NUM_FRAMES], intrinsics, height=HEIGHT, width=WIDTH)
-    names = ("raymap", "chunk_plucker", "P", "P_inv", "absmap")
+    names = ("raymap", "chunk_plucker", "P", "P_inv")
     return Trial(
         layout=resolve_layout("original", checkpoint.root, checkpoint.gemma_root),
         noise=draw(1, 128, (NUM_FRAMES - 1) // 8 + 1, HEIGHT // 32, WIDTH // 32),

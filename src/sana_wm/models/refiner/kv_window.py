@@ -6,8 +6,6 @@ frame overwrites the oldest, and nothing is shifted or concatenated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -80,17 +78,3 @@ class KVWindow:
     def advance(self, frames: int) -> None:
         """Count frames that every layer has kept."""
         self.frames_written += frames
-
-    def to_tensors(self) -> dict[str, Tensor]:
-        """All that is kept, by name; the tensors themselves, not copies."""
-        tensors = {"window.frames_written": torch.tensor(self.frames_written)}
-        for name, layers in self._kept.items():
-            tensors |= {f"window.{name}.{layer:03d}": tensor for layer, tensor in enumerate(layers)}
-        return tensors
-
-    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what `to_tensors` gave, from any device."""
-        self.frames_written = int(tensors["window.frames_written"])
-        for name, layers in self._kept.items():
-            for layer, tensor in enumerate(layers):
-                tensor.copy_(tensors[f"window.{name}.{layer:03d}"])

@@ -88,12 +88,9 @@ def refine_autoregressive(
     def keep(start: int, block_tables: tuple[RotaryTable, RotaryTable]) -> None:
         engine.capture_history(done[:, :, start : start + block_size], *block_tables, window)
 
-    if state.window is None:
-        engine.capture_sink(done[:, :, :sink_size], _table(engine, done, range(sink_size), fps), window)
-        for start in starts[: state.next_block]:
-            keep(start, tables(start))
-    else:
-        window.load_tensors(state.window)
+    engine.capture_sink(done[:, :, :sink_size], _table(engine, done, range(sink_size), fps), window)
+    for start in starts[: state.next_block]:
+        keep(start, tables(start))
 
     for index in range(state.next_block, len(starts)):
         start = starts[index]
@@ -103,7 +100,7 @@ def refine_autoregressive(
         if index + 1 < len(starts):  # nothing looks back at the last block
             keep(start, block_tables)
         if on_block is not None:
-            on_block(RefinerState(done, index + 1, generator.get_state(), window.to_tensors()))
+            on_block(RefinerState(done, index + 1, generator.get_state()))
     return done
 
 

@@ -19,27 +19,22 @@ class RefinerState:
         latents: (B, C, F, h, w) float32 on the CPU: refined, or in the single shot half denoised, up to here.
         next_block: The block (the step) that comes next.
         generator_state: State of the CPU noise generator, uint8.
-        window: What the next block looks back at, as named tensors on the engine's device; None when it is to be
-            computed again from `latents`: one pass a finished block, a quarter of what they took, and the same bits.
+
+    What the next block looks back at is computed again from `latents`: one pass a finished block, a quarter of what
+    they took, and the same bits. Kept, it would be 7.6 GB at full size, where the rest is 18 MB.
     """
 
     latents: Tensor
     next_block: int
     generator_state: Tensor
-    window: Mapping[str, Tensor] | None = None
 
-    def to_tensors(self, *, with_window: bool = True) -> dict[str, Tensor]:
-        """Everything by name, ready for a safetensors file; views of live tensors, to be saved before going on.
-
-        Args:
-            with_window: Keep the window too: 7.6 GB at full size, where the rest is 18 MB.
-        """
-        tensors = {
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Everything by name, ready for a safetensors file; views of live tensors, to be saved before going on."""
+        return {
             "latents": self.latents,
             "next_block": torch.tensor(self.next_block),
             "generator_state": self.generator_state,
         }
-        return tensors | dict(self.window or {}) if with_window else tensors
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> RefinerState:
@@ -51,8 +46,7 @@ class RefinerState:
         missing = [name for name in ("latents", "next_block", "generator_state") if name not in tensors]
         if missing:
             raise HandoffError("a refiner checkpoint is incomplete", got=sorted(tensors), expected=missing)
-        window = {name: tensor for name, tensor in tensors.items() if name.startswith("window.")}
-        return cls(tensors["latents"], int(tensors["next_block"]), tensors["generator_state"], window or None)
+        return cls(tensors["latents"], int(tensors["next_block"]), tensors["generator_state"])
 
     def matching(self, latents: Tensor) -> RefinerState:
         """This state, if it can be of a run over these latents.
