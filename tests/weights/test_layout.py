@@ -7,6 +7,7 @@ import pytest
 
 from sana_wm.errors import WeightsError
 from sana_wm.weights.layout import GEMMA3_RULES, REFINER_RULES, STAGE1_RULES, read_weight_map, resolve_layout
+from sana_wm.weights.places import guess_layout
 
 
 def test_the_original_layout_lies_where_nvidia_put_it(tmp_path: Path):
@@ -129,3 +130,11 @@ def test_the_refiner_skips_exactly_its_audio_half():
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     assert sum(sizes.values()) == 18_876_174_592
     assert sum(size for name, size in sizes.items() if REFINER_RULES(name) is not None) == 13_041_520_768
+
+
+def test_a_folder_shows_its_layout(tmp_path: Path) -> None:
+    assert guess_layout(tmp_path / "nothing yet") == "original"
+    (tmp_path / "transformer").mkdir()
+    assert guess_layout(tmp_path) == "diffusers"
+    (tmp_path / "dit").mkdir()
+    assert guess_layout(tmp_path) == "original"

@@ -22,8 +22,8 @@ from sana_wm.names import STAGES
 from sana_wm.planning.device import Device
 from sana_wm.video.encoder import usable_codecs
 from sana_wm.weights.check import check_layout
-from sana_wm.weights.layout import resolve_layout
 from sana_wm.weights.manifest_layout import locate_weights
+from sana_wm.weights.places import WeightPlaces, guess_layout
 
 PACKAGES = ("diffusers", "transformers", "safetensors")
 
@@ -76,11 +76,8 @@ def _weights(environment: Mapping[str, str], manifest: Manifest | None) -> tuple
             layout, stages, where = locate_weights(manifest), active_stages(manifest), manifest.model.root
         elif root:
             gemma = environment.get("SANA_GEMMA_2_2B_IT_ROOT")
-            is_original = (Path(root) / "dit").is_dir()
-            layout = resolve_layout(
-                "original" if is_original else "diffusers", Path(root), Path(gemma) if gemma else None
-            )
-            stages, where = STAGES, root
+            places = WeightPlaces(guess_layout(Path(root)), Path(root), Path(gemma) if gemma else None)
+            layout, stages, where = places.layout(), STAGES, root
         else:
             return None
     except SanaWMError as error:

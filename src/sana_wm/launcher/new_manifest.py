@@ -26,6 +26,7 @@ from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
 from sana_wm.names import DialectName
 from sana_wm.video.picture import open_picture
 from sana_wm.video.reader import probe
+from sana_wm.weights.places import guess_layout
 
 Json = dict[str, Any]
 
@@ -242,8 +243,7 @@ def choose_intrinsics(
 def _model(roots: Mapping[str, Path], environ: Mapping[str, str], notes: list[str], *, asks_depth_pro: bool) -> Json:
     """Weight folders as given, else by variable; the layout is what the folder shows."""
     root = roots.get("root") or environ.get(ROOT_VARIABLES["root"])
-    is_converted = root is not None and Path(root, "transformer").is_dir() and not Path(root, "dit").is_dir()
-    layout = "diffusers" if is_converted else "original"
+    layout = "original" if root is None else guess_layout(Path(root))
     needed = [
         "root",
         *(["gemma_root"] if layout == "original" else []),

@@ -17,6 +17,7 @@ from sana_wm.camera.motion import read_motion
 from sana_wm.durable import remove_tree, sha256_of
 from sana_wm.errors import SanityError, StageFailedError
 from sana_wm.handoff.camera_path import load_trajectory
+from sana_wm.handoff.chain import source_stage
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.portable import portable_json
 from sana_wm.models.loading import load_vae
@@ -46,8 +47,9 @@ class ShownFrames:
 
 def run(context: StageContext) -> None:
     """Decode the latents of the stage before and leave `video.mp4` and `contact_sheet.png` with their receipt."""
-    source = "refiner" if context.manifest.refiner.enabled else "stage1"
-    path = context.run.refined_file if source == "refiner" else context.run.stage1_file
+    source = source_stage(context.manifest, "vae_decode")
+    assert source is not None  # it is what a decode begins from
+    path = context.run.latents_file(source)
     latents = load_latents(path, context.owner(source), context.latents_shape)
     shown = shown_frames(context.manifest)
     metadata = _video_metadata(context)

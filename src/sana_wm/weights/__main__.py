@@ -28,13 +28,7 @@ def main() -> int:
     except SanaWMError as error:
         sys.stderr.write(f"sana-wm: {error}\n")
         return error.exit_code
-    section = {
-        "layout": checkpoint.layout,
-        "root": str(checkpoint.root),
-        "gemma_root": checkpoint.gemma_root and str(checkpoint.gemma_root),
-        "refiner_root": checkpoint.refiner_root and str(checkpoint.refiner_root),
-    }
-    sys.stdout.write(json.dumps(section, indent=2) + "\n")
+    sys.stdout.write(json.dumps(checkpoint.as_manifest_section(), indent=2) + "\n")
     return 0
 
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from sana_wm.handoff.receipts import WeightFile
 from sana_wm.manifest.model import Manifest
 from sana_wm.names import Stage
 from sana_wm.weights.headers import identity_digest
-from sana_wm.weights.layout import WeightLayout, resolve_layout
+from sana_wm.weights.layout import WeightLayout
+from sana_wm.weights.places import places_of
 
 
 def locate_weights(manifest: Manifest) -> WeightLayout:
     """Where the manifest's weights lie; nothing is opened."""
-    model = manifest.model
-    return resolve_layout(
-        model.layout,
-        Path(model.root),
-        Path(model.gemma_root) if model.gemma_root else None,
-        Path(model.refiner_root) if model.refiner_root else None,
-    )
+    return places_of(manifest).layout()
 
 
 def identify_weights(layout: WeightLayout, stage: Stage) -> tuple[WeightFile, ...]:

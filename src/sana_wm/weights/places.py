@@ -71,6 +71,11 @@ def places_of(manifest: Manifest) -> WeightPlaces:
     return WeightPlaces(model.layout, Path(model.root), gemma_root, refiner_root)
 
 
+def guess_layout(root: Path) -> LayoutName:
+    """The layout that a folder shows; the one that NVIDIA released where it shows nothing."""
+    return "diffusers" if (root / "transformer").is_dir() and not (root / "dit").is_dir() else "original"
+
+
 def is_needed(repository: Repository, name: str, stages: Collection[Stage]) -> bool:
     """Whether a file of a repository belongs to what the stages read."""
     return any(fnmatchcase(name, entry.pattern) for entry in repository.needed_files(stages))

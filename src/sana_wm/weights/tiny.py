@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +15,13 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from safetensors.torch import save_file
 
 from sana_wm.names import LayoutName
+from sana_wm.weights.layout import DIFFUSERS_STEM, TRANSFORMERS_STEM
+from sana_wm.weights.places import WeightPlaces
 from sana_wm.weights.tiny_models import NETWORKS, Tensors, build_network
 from sana_wm.weights.tiny_tokenizer import write_tiny_tokenizer
 
-DIFFUSERS_STEM = "diffusion_pytorch_model"
-TRANSFORMERS_STEM = "model"
 
-
-@dataclass(frozen=True)
-class TinyCheckpoint:
-    """What the manifest's `model` section says of a written checkpoint."""
-
-    layout: LayoutName
-    root: Path
-    gemma_root: Path | None
-    refiner_root: Path | None
-
-
-def write_tiny_checkpoint(out: Path, layout: LayoutName, seed: int = 0) -> TinyCheckpoint:
+def write_tiny_checkpoint(out: Path, layout: LayoutName, seed: int = 0) -> WeightPlaces:
     """Write every component at toy size, in float32, byte for byte the same for the same seed.
 
     Args:
@@ -55,7 +43,7 @@ def write_tiny_checkpoint(out: Path, layout: LayoutName, seed: int = 0) -> TinyC
         _write_network(refiner / "text_encoder", "refiner_text_encoder", seed, shards=2, rename=_older_gemma3_key)
         write_tiny_tokenizer(gemma_root)
         write_tiny_tokenizer(refiner / "text_encoder")
-        return TinyCheckpoint(layout, out, gemma_root, None)
+        return WeightPlaces(layout, out, gemma_root, None)
 
     _write_network(out / "transformer", "transformer", seed)
     _write_network(out / "text_encoder", "stage1_text_encoder", seed, shards=2)
@@ -65,7 +53,7 @@ def write_tiny_checkpoint(out: Path, layout: LayoutName, seed: int = 0) -> TinyC
     FlowMatchEulerDiscreteScheduler(shift=9.8).save_config(out / "scheduler")
     FlowMatchEulerDiscreteScheduler(shift=1.0).save_config(refiner / "scheduler")
     _write_pipeline_indexes(out, refiner)
-    return TinyCheckpoint(layout, out, None, refiner)
+    return WeightPlaces(layout, out, None, refiner)
 
 
 def _write_network(folder: Path, name: str, seed: int, *, shards: int = 1, rename: Callable[[str], str] = str) -> None:

@@ -99,11 +99,10 @@ def refiner_case(golden_transformer: Any, interleaved_transformer: Any) -> Any:
 @pytest.fixture(scope="session")
 def tiny_layout(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The layout of a tiny checkpoint in float32, the refiner in two shards."""
-    from sana_wm.weights.layout import resolve_layout
     from sana_wm.weights.tiny import write_tiny_checkpoint
 
     tiny = write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"), "diffusers")
-    return resolve_layout("diffusers", tiny.root, refiner_root=tiny.refiner_root)
+    return tiny.layout()
 
 
 @pytest.fixture

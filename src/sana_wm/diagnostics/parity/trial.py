@@ -19,7 +19,7 @@ from sana_wm.models.refiner.loading import open_refiner_engine
 from sana_wm.models.refiner.refine import refine_single_shot
 from sana_wm.models.stage1.engine import Stage1Engine
 from sana_wm.models.stage1.sampler import build_schedule, euler_step
-from sana_wm.weights.layout import WeightLayout, resolve_layout
+from sana_wm.weights.layout import WeightLayout
 from sana_wm.weights.tiny import write_tiny_checkpoint
 from sana_wm.weights.tiny_models import GEMMA2_WIDTH, GEMMA3_WIDTH
 
@@ -65,7 +65,7 @@ def build_trial(folder: Path) -> Trial:
     camera = condition_camera(trajectory.c2w[:NUM_FRAMES], intrinsics, height=HEIGHT, width=WIDTH)
     names = ("raymap", "chunk_plucker", "P", "P_inv")
     return Trial(
-        layout=resolve_layout("original", checkpoint.root, checkpoint.gemma_root),
+        layout=checkpoint.layout(),
         noise=draw(1, 128, (NUM_FRAMES - 1) // 8 + 1, HEIGHT // 32, WIDTH // 32),
         prompt_embeds=draw(2, 1, 24, GEMMA2_WIDTH),
         prompt_attention_mask=mask,
