@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import socket
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +30,19 @@ def name_chip() -> str | None:
     except OSError:
         return None
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+
+
+def machine_identity() -> str:
+    """What stays the same of this machine: a Mac's hardware UUID, elsewhere the host's name.
+
+    A Mac gets another name with another network.
+    """
+    if sys.platform == "darwin":
+        identity = ctypes.create_string_buffer(16)
+        wait = (ctypes.c_long * 2)(1, 0)  # a timespec: a second
+        if ctypes.CDLL(None).gethostuuid(identity, ctypes.byref(wait)) == 0:
+            return identity.raw.hex()
+    return socket.gethostname()
 
 
 def macos_build() -> str | None:

@@ -15,9 +15,10 @@ import pytest
 from sana_wm.errors import HandoffError, InterruptedRunError, MemoryCapError
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.decisions import StageDecision
+from sana_wm.launcher.lock import read_owner
 from sana_wm.launcher.run_progress import RunProgress
 from sana_wm.launcher.run_record import RunStart
-from sana_wm.launcher.status import StatusReader, owner_lives
+from sana_wm.launcher.status import StatusReader
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import RunManifest
 from sana_wm.names import STAGES, Stage
@@ -122,6 +123,11 @@ def test_a_running_run_is_followed_from_stage_to_stage(run: RunDirectory, owner:
     assert [one.state for one in reader.look().stages] == ["skipped", "done", "done"]
 
 
+def owner_lives(run: RunDirectory) -> bool:
+    owner = read_owner(run)
+    return owner is not None and owner.lives()
+
+
 def test_a_run_whose_owner_was_killed_is_stopped(run: RunDirectory, owner: subprocess.Popen[str]) -> None:
     begin(run)
     emit(run, "refiner", "phase_start", phase="transformer")
@@ -141,7 +147,7 @@ def test_a_process_that_only_has_the_owners_number_is_not_the_owner(
     assert owner_lives(run)
     run.lock_file.write_text(json.dumps({**record, "since": "2001-01-01T00:00:00+00:00"}))
     assert not owner_lives(run)
-    run.lock_file.write_text(json.dumps({**record, "host": "another.example"}))
+    run.lock_file.write_text(json.dumps({**record, "machine": "another.example"}))
     assert owner_lives(run)
     run.lock_file.write_text("half a rec")
     assert not owner_lives(run)

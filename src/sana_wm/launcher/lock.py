@@ -10,11 +10,14 @@ import os
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+
+import psutil
 
 from sana_wm.errors import HandoffError, RunDirectoryBusyError
 from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.machine import machine_identity
 
 #: Between opening the file and locking it, somebody may delete the directory; not often.
 ATTEMPTS = 10
@@ -37,7 +40,7 @@ def owning(run: RunDirectory) -> Generator[int]:
     except BlockingIOError:
         raise RunDirectoryBusyError(
             f"{run.path} is in use",
-            got=_read_owner(run.lock_file),
+            got=read_owner(run) or "an owner that has not said who it is",
             expected="no running sana-wm in this directory",
             next_step="Wait for it (a stage without its parent ends after its step), or choose another output_dir.",
         ) from None
@@ -72,7 +75,7 @@ def _open_and_lock(run: RunDirectory) -> int:
                 os.close(lock)
                 continue
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}).encode()
+            owner = json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), machine_identity(), now))).encode()
             os.pwrite(lock, owner, 0)
             os.ftruncate(lock, len(owner))
         except BaseException:
@@ -83,9 +86,44 @@ def _open_and_lock(run: RunDirectory) -> int:
     raise OSError(errno.ESTALE, "its lock file is another one each time it is looked at")
 
 
-def _read_owner(lock_file: Path) -> str:
+@dataclass(frozen=True)
+class Owner:
+    """Who took a run directory last.
+
+    Attributes:
+        pid: Of the process.
+        host: Name of its machine, for people.
+        machine: What stays the same of its machine (`sana_wm.machine.machine_identity`).
+        since: When it took the directory, ISO 8601 in UTC, to the second.
+    """
+
+    pid: int
+    host: str
+    machine: str
+    since: str
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} on {self.host}, since {self.since}"
+
+    def lives(self) -> bool:
+        """Whether the process still runs; one on another machine counts as alive."""
+        if self.machine != machine_identity():
+            return True
+        try:
+            # A process that began after the lock was taken has only got the same number.
+            return psutil.Process(self.pid).create_time() < datetime.fromisoformat(self.since).timestamp() + 1
+        except psutil.Error:
+            return False
+
+
+def read_owner(run: RunDirectory) -> Owner | None:
+    """Who took a run directory last; `None` when nobody did, or it has not said so yet.
+
+    The lock itself would have to be taken to be looked at.
+    """
     try:
-        owner = json.loads(lock_file.read_text(encoding="utf-8"))
-        return f"pid {owner['pid']} on {owner['host']}, since {owner['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "an owner that has not said who it is"
+        said = json.loads(run.lock_file.read_text(encoding="utf-8"))
+        datetime.fromisoformat(said["since"])
+        return Owner(int(said["pid"]), said["host"], said["machine"], said["since"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import socket
 import time
 from collections.abc import Callable
-from datetime import datetime
-
-import psutil
 
 from sana_wm.handoff.events import Event, EventReader, MemoryReading
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.decisions import Action
 from sana_wm.launcher.governor import MemorySample
+from sana_wm.launcher.lock import read_owner
 from sana_wm.launcher.progress import StageProgress, replay
 from sana_wm.launcher.run_progress import take_snapshot
 from sana_wm.launcher.run_record import RunEnd, RunStart
@@ -45,7 +41,7 @@ class StatusReader:
         """The run as it is now."""
         self._read_new()
         end = RunEnd.read(self._run)
-        under_way = end is None and owner_lives(self._run)
+        under_way = end is None and (owner := read_owner(self._run)) is not None and owner.lives()
         start = RunStart.read(self._run) or self._guess_start()
         seen = self._replay(start, under_way=under_way)
         state, error = self._judge(start, seen, end, under_way=under_way)
@@ -104,22 +100,3 @@ class StatusReader:
             error = RunError(str(last.get("message")), last.get("exit_code"))
             return ("interrupted" if error.exit_code == 130 else "failed"), error
         return "stopped", None
-
-
-def owner_lives(run: RunDirectory) -> bool:
-    """Whether the process that last owned a run directory still runs.
-
-    The lock itself would have to be taken to be looked at. An owner on another machine counts as alive.
-    """
-    try:
-        owner = json.loads(run.lock_file.read_text(encoding="utf-8"))
-        pid, host, since_s = int(owner["pid"]), owner["host"], datetime.fromisoformat(owner["since"]).timestamp()
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    if host != socket.gethostname():
-        return True
-    try:
-        # A process that began after the lock was taken has only got the same number.
-        return psutil.Process(pid).create_time() < since_s + 1
-    except psutil.Error:
-        return False
