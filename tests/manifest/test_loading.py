@@ -62,7 +62,7 @@ def test_defaults_are_those_of_the_contract(write_manifest: Write) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"stage1__seeed": 1}, "stage1.seeed: unknown key; got 1"),
+        ({"stage1__seeed": 1}, "stage1.seeed: unknown key; got 1. Did you mean seed? "),
         ({"stage1__seed": "42"}, "stage1.seed: Input should be a valid integer; got str '42'"),
         ({"stage1__seed": True}, "stage1.seed: Input should be a valid integer"),
         ({"version": 2}, "version: Input should be 1; got int 2"),

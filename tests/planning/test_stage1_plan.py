@@ -48,7 +48,9 @@ def test_321_frames_fit_in_11_gib_on_mps_with_the_weights():
 
 
 def test_an_impossible_budget_is_refused_with_what_would_do():
-    with pytest.raises(MemoryCapError, match=r"got 0\.50 GiB; expected at least 1\.69 GiB for 41 latent frames"):
+    with pytest.raises(
+        MemoryCapError, match=r"got 0\.50 GiB beside its weights; expected at least 1\.69 GiB for 41 latent frames"
+    ):
         choose_plan(FULL, GIB // 2)
 
 

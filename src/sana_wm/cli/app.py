@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
+
+#: As a user meets them.
+ORDER = (
+    *("demo", "weights", "init-manifest", "camera", "doctor", "validate-manifest", "plan"),
+    *("run-pipeline", "resume", "status", "report", "verify", "bench", "patches"),
+)
+
+
+class CommandsInOrder(TyperGroup):
+    """Lists the commands as `ORDER` does."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names."""
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
 
 app = typer.Typer(
     name="sana-wm",
+    cls=CommandsInOrder,
     help="Run SANA-WM, a camera-controlled world model: image, prompt and camera path in, MP4 out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich costs 0.1 s at every start and only draws boxes
 )
-weights_app = typer.Typer(help="Weights: what is needed, what is here, a tiny checkpoint to try.", no_args_is_help=True)
+weights_app = typer.Typer(help="What weights are needed and here; download, verify.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 patches_app = typer.Typer(help="What runs in place of library code, and why.", no_args_is_help=True)
 app.add_typer(patches_app, name="patches")
-camera_app = typer.Typer(help="The camera path: what it does, before hours are spent on it.", no_args_is_help=True)
+camera_app = typer.Typer(help="Look at a camera path before hours are spent on it.", no_args_is_help=True)
 app.add_typer(camera_app, name="camera")
 
 

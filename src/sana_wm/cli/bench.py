@@ -15,7 +15,7 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 @app.command("bench", context_settings=PASSED_ON, add_help_option=False)
 def bench(context: typer.Context) -> None:
-    """Measure stage1, refiner, decode or memory here, without weights; `bench stage1 --help` lists the options."""
+    """Measure stages of full size on this machine. Needs no weights; `bench stage1 --help` lists the options."""
     from sana_wm.launcher.history import History
     from sana_wm.launcher.process import run_module
 

@@ -15,7 +15,7 @@ from sana_wm.cli.run import run_pipeline
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the demo's files.")] = Path("runs/demo"),
 ) -> None:
-    """Make a tiny checkpoint and a picture, run all three stages and name the MP4."""
+    """Run all three stages on a tiny random checkpoint. Makes it and a picture first, and names the MP4."""
     from sana_wm.launcher.demo import write_demo
 
     manifest_path = write_demo(out)

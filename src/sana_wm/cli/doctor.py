@@ -38,7 +38,7 @@ def doctor(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a real run can start here; with an option, check arithmetic or code. Exit code 7: no."""
+    """Say whether a real run can start here. With an option, check arithmetic or code. Exit code 7: no."""
     results: dict[str, Any] = {}
     sound = True
     findings: list[Finding] = []

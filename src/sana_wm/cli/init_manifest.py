@@ -49,7 +49,7 @@ def init_manifest(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("manifest.json"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite.")] = False,
 ) -> None:
-    """Write a manifest that runs: from IMAGE and a prompt, or from what made a video."""
+    """Write a manifest for a picture and a prompt. Or write again the one that made a video."""
     from sana_wm.launcher.new_manifest import Wishes, choose_intrinsics, draft_manifest, write_manifest
 
     refuse_to_overwrite(out, force=force)

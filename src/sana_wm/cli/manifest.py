@@ -24,7 +24,7 @@ def validate_manifest(
     as_json: AsJson = False,
     show: Annotated[bool, typer.Option("--show", help="Print the manifest with every default.")] = False,
 ) -> None:
-    """Check a manifest, its inputs, the weights' headers and the disk; list every problem at once."""
+    """Check a manifest and all that it names. Inputs, the weights' headers, the disk: every problem at once."""
     from sana_wm.launcher.intrinsics import describe_estimate
     from sana_wm.launcher.preflight import check_manifest, list_warnings
     from sana_wm.manifest.loading import load_manifest

@@ -38,7 +38,7 @@ def plan(
     without_weights: WithoutWeights = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a run will take: memory of every phase, disk, time. Exit code 5: it does not fit its memory."""
+    """Say what a run will take: memory, disk, time. Exit code 5: it does not fit its memory."""
     try:
         planned = _plan_file(manifest_path, cap_gib, without_weights=without_weights)
     except (ManifestError, IncompleteWeightsError):

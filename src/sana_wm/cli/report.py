@@ -25,7 +25,7 @@ def report(
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write one HTML file with the video, memory, times and checks of a run, and its memory chart beside it."""
+    """Write a run on one HTML page. The video, memory, times and checks are in it, a memory chart beside it."""
     from sana_wm.cli.output import refuse_to_overwrite, require_suffix
     from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.past_runs import find_past_runs

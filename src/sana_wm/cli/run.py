@@ -60,7 +60,7 @@ def run_pipeline(
     json_progress: JsonLines = False,
     json_progress_fd: JsonLinesTo = None,
 ) -> None:
-    """Run a manifest: Stage 1, refiner and VAE decode, each in a process of its own."""
+    """Run a manifest. Stage 1, refiner and VAE decode each have a process of their own."""
     from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.intrinsics import describe_estimate
     from sana_wm.launcher.lock import owning
@@ -110,7 +110,7 @@ def resume(
     json_progress: JsonLines = False,
     json_progress_fd: JsonLinesTo = None,
 ) -> None:
-    """Go on with a run: skip what is done and matches its receipt, run the rest."""
+    """Go on with a run where it stopped. What is done and matches its receipt is skipped."""
     from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.lock import owning
     from sana_wm.launcher.run import check_receipts

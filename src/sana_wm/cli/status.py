@@ -22,7 +22,7 @@ def status(
     as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Look every second until the run is over.")] = False,
 ) -> None:
-    """Say how a run is: stages, phase, step, time left, memory. Takes no lock and disturbs nothing."""
+    """Say how far a run is. Stages, phase, step, time left, memory; takes no lock and disturbs nothing."""
     from sana_wm.cli.progress_json import STANDARD_OUTPUT, JsonProgress
     from sana_wm.cli.progress_view import describe_run, make_view
     from sana_wm.handoff.run_directory import RunDirectory

@@ -25,7 +25,7 @@ def verify_run(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Walk the run's hash chain; name every broken link and what it invalidates."""
+    """Say whether a run is what it says. Walks its hash chain; names every broken link and what that invalidates."""
     from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.verify import verify
 

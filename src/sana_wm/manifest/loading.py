@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from sana_wm.errors import ManifestError, Problem
@@ -183,9 +184,9 @@ def _problem(details: ErrorDetails) -> Problem:
     field = ".".join(parts) or "manifest"
     kind = details["type"]
     if kind == "extra_forbidden":
-        return Problem(
-            field, "unknown key", got=repr(details["input"]), next_step="Check its spelling in docs/manifest.md."
-        )
+        meant = get_close_matches(parts[-1], _keys_of(parts[:-1]), 1)
+        hint = f"Did you mean {meant[0]}? " if meant else ""
+        return Problem(field, "unknown key", got=_shorten(details["input"]), next_step=f"{hint}See docs/manifest.md.")
     if kind == "missing":
         return Problem(field, "is missing", expected="a value", next_step="See docs/manifest.md.")
     message = details["msg"].removeprefix("Value error, ")
@@ -193,6 +194,17 @@ def _problem(details: ErrorDetails) -> Problem:
     return Problem(
         field, message, got=f"{type(value).__name__} {_shorten(value)}" if not parts or kind != "value_error" else None
     )
+
+
+def _keys_of(section: list[str]) -> list[str]:
+    """The keys that a section of the manifest may have."""
+    fields = Manifest.model_fields
+    for name in section:
+        kind = fields[name].annotation if name in fields else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return []
+        fields = kind.model_fields
+    return list(fields)
 
 
 def _shorten(value: object, limit: int = 80) -> str:

@@ -155,7 +155,7 @@ def choose_plan(shape: StepShape, budget_bytes: int | None) -> Stage1Plan:
         leanest = min(plan.working_set_bytes for plan in plans)
         raise MemoryCapError(
             "stage 1 does not fit its working-set budget",
-            got=f"{budget_bytes / GIB:.2f} GiB",
+            got=f"{max(0, budget_bytes) / GIB:.2f} GiB beside its weights",
             expected=f"at least {leanest / GIB:.2f} GiB for {shape.frames} latent frames",
             next_step="Raise memory.cap_gib or ask for fewer frames.",
         )
