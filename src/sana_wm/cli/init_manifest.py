@@ -110,16 +110,21 @@ def init_manifest(
 def _rerun(
     source: Path, image: Path | None, roots: dict[str, Path], output_dir: Path | None
 ) -> tuple[dict[str, Any], list[str]]:
-    from sana_wm.launcher.new_manifest import changed_inputs, manifest_of_run
+    from sana_wm.handoff.chain import changed_inputs
+    from sana_wm.launcher.new_manifest import manifest_of_run
     from sana_wm.manifest.portable import rerun_manifest
 
     manifest = manifest_of_run(source)
     data = rerun_manifest(manifest)
     data["model"] |= {name: str(path.absolute()) for name, path in roots.items()}
-    notes = changed_inputs(manifest, image)
+    changed = changed_inputs(manifest, image)
+    notes = [
+        f"{one.field}: {one.path} is {'not the file that the run used' if one.sha256 else 'not there'}"
+        for one in changed
+    ]
     if image is not None:
         data["input"]["image"] = str(image.absolute())
-        if any(note.startswith("input.image") for note in notes):
+        if any(one.field == "input.image" for one in changed):
             del data["camera"]["intrinsics"]  # they are of the other picture
     if output_dir is not None:
         data["output_dir"] = str(output_dir.absolute())

@@ -7,6 +7,7 @@ itself sealed; docs/runs.md says what each broken link invalidates.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,39 @@ from sana_wm.handoff.receipts import (
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.model import Manifest, RunManifest
 from sana_wm.names import Stage
+
+
+@dataclass(frozen=True)
+class ChangedInput:
+    """An input file that is not the one that a run was made from.
+
+    Attributes:
+        field: Of the manifest.
+        path: Where it lies, or should.
+        sha256: Of what is there now; `None` when nothing is.
+    """
+
+    field: str
+    path: Path
+    sha256: str | None
+
+
+def changed_inputs(manifest: RunManifest, picture: Path | None = None) -> list[ChangedInput]:
+    """The picture, poses and intrinsics that are not what they were; the prompt's text stands in the manifest.
+
+    Args:
+        manifest: Of the run.
+        picture: Stands in for its first frame.
+    """
+    changed: list[ChangedInput] = []
+    for field, file in manifest.inputs.items():
+        if field == "input.prompt_file":
+            continue
+        path = picture if field == "input.image" and picture is not None else Path(file.path).expanduser()
+        sha256 = sha256_of(path) if path.is_file() else None
+        if sha256 != file.sha256:
+            changed.append(ChangedInput(field, path, sha256))
+    return changed
 
 
 def changed_settings(receipt: Receipt, manifest: RunManifest) -> list[str]:

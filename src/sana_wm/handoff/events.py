@@ -67,6 +67,7 @@ class MemoryReading:
         available_bytes: What the whole machine could still give.
         swap_growth_bytes: The machine's swap in use now above what it was when the stage began, or was last asked to
             take less.
+        pressure: How much the machine is in need: `normal`, `warning` or `critical`.
     """
 
     time_s: float
@@ -75,6 +76,7 @@ class MemoryReading:
     device_bytes: int | None = None
     available_bytes: int | None = None
     swap_growth_bytes: int | None = None
+    pressure: str | None = None
 
     @classmethod
     def from_event(cls, event: Event) -> MemoryReading | None:
@@ -83,7 +85,9 @@ class MemoryReading:
         if not isinstance(time_s, int | float) or not isinstance(stage, str):
             return None
         names = ("process_bytes", "device_bytes", "available_bytes", "swap_growth_bytes")
-        return cls(float(time_s), stage, **{name: _count(event.get(name)) for name in names})
+        pressure = event.get("pressure")
+        counts = {name: _count(event.get(name)) for name in names}
+        return cls(float(time_s), stage, **counts, pressure=pressure if isinstance(pressure, str) else None)
 
 
 def read_memory_log(path: Path) -> list[MemoryReading]:

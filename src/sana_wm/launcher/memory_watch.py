@@ -6,9 +6,10 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from sana_wm.handoff.events import MemoryReading
 from sana_wm.launcher.governor import MemoryLimits, MemorySample, Verdict, judge
 from sana_wm.launcher.probes.process import exact_process_bytes, group_bytes
 from sana_wm.launcher.probes.system import SystemMemory, read_system_memory
@@ -22,7 +23,7 @@ class MemoryLog:
     """Appends what was seen to a file, about once a second; a log is never a reason to stop a run.
 
     Args:
-        path: JSON lines: `time_s`, `stage`, and the figures of `MemorySample`.
+        path: JSON lines, each a `MemoryReading`.
         stage: The stage that is looked at.
     """
 
@@ -36,18 +37,18 @@ class MemoryLog:
         if now < self._next_s and not at_once:
             return
         self._next_s = now + WRITE_EVERY_S
-        line = {
-            "time_s": round(now, 3),
-            "stage": self._stage,
-            "process_bytes": sample.process_bytes,
-            "device_bytes": sample.device_bytes,
-            "available_bytes": sample.available_bytes,
-            "swap_growth_bytes": sample.swap_growth_bytes,
-            "pressure": sample.pressure,
-        }
+        reading = MemoryReading(
+            time_s=round(now, 3),
+            stage=self._stage,
+            process_bytes=sample.process_bytes,
+            device_bytes=sample.device_bytes,
+            available_bytes=sample.available_bytes,
+            swap_growth_bytes=sample.swap_growth_bytes,
+            pressure=sample.pressure,
+        )
         # A full disk stops the stage where it matters, with its own message.
         with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(asdict(reading)) + "\n")
 
 
 class MemoryWatch:

@@ -14,7 +14,7 @@ from PIL import Image
 from sana_wm.camera.exif import read_focal_length
 from sana_wm.camera.field_of_view import focal_length_px
 from sana_wm.camera.trajectory import check_num_frames, load_poses, valid_num_frames_near
-from sana_wm.durable import sha256_of, write_durably
+from sana_wm.durable import write_durably
 from sana_wm.errors import HandoffError, ManifestError, UsageError
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.camera_view import Motion
@@ -151,20 +151,6 @@ def manifest_of_run(source: Path) -> RunManifest:
     )
 
 
-def changed_inputs(manifest: RunManifest, picture: Path | None) -> list[str]:
-    """What became of a run's input files, in words; `picture` stands in for the first frame."""
-    notes: list[str] = []
-    for name, file in manifest.inputs.items():
-        path = picture if name == "input.image" and picture is not None else Path(file.path).expanduser()
-        if name == "input.prompt_file":
-            continue  # its text is in the manifest
-        if not path.is_file():
-            notes.append(f"{name}: {path} is not there")
-        elif sha256_of(path) != file.sha256:
-            notes.append(f"{name}: {path} is not the file that the run used")
-    return notes
-
-
 def _camera_path(wishes: Wishes, preset: Preset, folder: Path, notes: list[str]) -> tuple[Json, int]:
     """The camera path's fields, and how many poses it has."""
     if wishes.poses is not None:
@@ -224,6 +210,7 @@ def choose_intrinsics(
         width, height = open_picture(image).size
         focal_px = focal_length_px(field_of_view_deg, size_px=width)
         return [focal_px, focal_px, width / 2, height / 2]
+    open_picture(image)  # says what is wrong with it
     with Image.open(image) as opened:
         focal = read_focal_length(opened)
     if not isinstance(focal, str):

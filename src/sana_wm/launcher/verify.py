@@ -7,12 +7,11 @@ Nothing is changed, and nothing is trusted because another link holds.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError, SanaWMError
 from sana_wm.handoff.chain import (
+    changed_inputs,
     changed_results,
     changed_settings,
     changed_versions,
@@ -134,19 +133,10 @@ def _verify_weights(manifest: RunManifest, receipt: Receipt, after: tuple[Stage,
 
 
 def _verify_input_files(manifest: RunManifest, after: tuple[Stage, ...]) -> Link:
-    """The picture, poses and intrinsics; the prompt's text stands in the manifest."""
-    changed: list[str] = []
-    absent: list[str] = []
-    for field, file in manifest.inputs.items():
-        if field == "input.prompt_file":
-            continue
-        if not Path(file.path).is_file():
-            absent.append(f"{field} ({file.path})")
-        elif sha256_of(Path(file.path)) != file.sha256:
-            changed.append(f"{field} is not the file it was made from: {file.path}")
-    if changed:
+    inputs = changed_inputs(manifest)
+    if changed := [f"{one.field} is not the file it was made from: {one.path}" for one in inputs if one.sha256]:
         return Link("stage1/inputs", "broken", "; ".join(changed), after)
-    if absent:
+    if absent := [f"{one.field} ({one.path})" for one in inputs]:
         return Link("stage1/inputs", "unchecked", f"not there: {', '.join(absent)}")
     return Link("stage1/inputs", "holds")
 

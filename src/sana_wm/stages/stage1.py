@@ -12,9 +12,10 @@ from PIL import Image
 
 from sana_wm.camera.conditioning import condition_camera
 from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, read_intrinsics, resize_and_center_crop
-from sana_wm.durable import durable_file, sha256_of
+from sana_wm.durable import durable_file
 from sana_wm.errors import HandoffError
 from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
+from sana_wm.handoff.chain import changed_inputs
 from sana_wm.models.loading import load_gemma2, load_vae
 from sana_wm.models.stage1.preview import LatentPreview
 from sana_wm.models.stage1.sampler import Schedule, build_schedule, euler_step
@@ -46,17 +47,13 @@ def run(context: StageContext) -> None:
 
 
 def _check_inputs_unchanged(context: StageContext) -> None:
-    for field, file in context.manifest.inputs.items():
-        if field == "input.prompt_file":
-            continue  # its text stands in the run's manifest
-        digest = sha256_of(Path(file.path))
-        if digest != file.sha256:
-            raise HandoffError(
-                f"{field} changed since the run began: {file.path}",
-                got=f"SHA-256 {digest}",
-                expected=file.sha256,
-                next_step="Put the file back, or start a new run with run-pipeline.",
-            )
+    for changed in changed_inputs(context.manifest):
+        raise HandoffError(
+            f"{changed.field} changed since the run began: {changed.path}",
+            got=f"SHA-256 {changed.sha256}" if changed.sha256 else "no file",
+            expected=context.manifest.inputs[changed.field].sha256,
+            next_step="Put the file back, or start a new run with run-pipeline.",
+        )
 
 
 def _make_conditioning(context: StageContext) -> dict[str, torch.Tensor]:
