@@ -140,8 +140,12 @@ def test_doctor_says_of_a_manifest_whether_it_can_run_here(
     code, out, _ = sana_wm("doctor", write_manifest(memory__cap_gib=0.3))
     assert code == 7
     assert "PROBLEM  plan: does not fit a cap of 0.3 GiB" in out
+    code, out, _ = sana_wm("doctor", write_manifest(memory__cap_gib=96.0, input__image="nowhere.png"))
+    assert code == 7
+    assert "PROBLEM  input.image" in out
     (tmp_path / "taken").write_text("")
-    code, out, _ = sana_wm("doctor", write_manifest(memory__cap_gib=96.0, output_dir=str(tmp_path / "taken" / "run")))
+    path = write_manifest(input__image="picture.png", output_dir=str(tmp_path / "taken" / "run"))
+    code, out, _ = sana_wm("doctor", path)
     assert code == 7
     assert "PROBLEM  output_dir" in out
     assert "A real run cannot start here: see PROBLEM above (1)." in out

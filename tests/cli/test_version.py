@@ -9,6 +9,12 @@ from importlib import metadata
 import pytest
 
 from sana_wm import __version__
+from sana_wm.cli.app import ORDER, app
+
+
+def test_every_command_has_its_place_in_the_list() -> None:
+    registered = {one.name for one in (*app.registered_commands, *app.registered_groups)}
+    assert registered == set(ORDER)
 
 
 def test_version_says_what_a_bug_report_needs_and_loads_nothing_heavy() -> None:

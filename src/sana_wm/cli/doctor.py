@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson
-from sana_wm.errors import IncompleteWeightsError, StageFailedError, UsageError, WeightsError, printable
+from sana_wm.errors import IncompleteWeightsError, SanaWMError, StageFailedError, UsageError, WeightsError, printable
 
 if TYPE_CHECKING:
     from sana_wm.launcher.checkup import Finding
@@ -108,15 +109,19 @@ def _examine(manifest_path: Path | None) -> list[Finding]:
 
 
 def _examine_manifest(manifest: Manifest) -> list[Finding]:
-    """Whether this run can start here: its device, its output, its plan."""
+    """Whether this run can start here: what it names, its device, its plan."""
     from sana_wm.cli.plan import plan_here
     from sana_wm.launcher.checkup import Finding
+    from sana_wm.launcher.inputs import check_inputs
     from sana_wm.launcher.plan import GIB, what_would_fit
-    from sana_wm.launcher.preflight import check_output
+    from sana_wm.launcher.preflight import check_backend, check_output, check_settings
 
-    problems = check_output(manifest)
-    output = [Finding(one.field, f"{one.what}; got {one.got}", "problem", one.next_step or "") for one in problems]
-    findings = output or [Finding("output", manifest.output_dir, "ok", "can be written, and its disk has the room")]
+    problems = [*check_inputs(manifest), *check_backend(manifest), *check_output(manifest)]
+    with contextlib.suppress(SanaWMError):  # of an ffmpeg that cannot be asked, which is a finding by now
+        problems += check_settings(manifest)
+    findings = [Finding(one.field, f"{one.what}; got {one.got}", "problem", one.next_step or "") for one in problems]
+    if not findings:
+        findings = [Finding("manifest", manifest.name, "ok", "its inputs can be used, and its output has the room")]
     try:
         plan = plan_here(manifest)
     except SystemExit:  # what torch said is on standard error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,7 +105,7 @@ def init_manifest(
     write_manifest(data, out)
     for note in notes:
         typer.echo(printable(f"note: {note}"), err=True)
-    typer.echo(printable(f"{out} is written; next: sana-wm validate-manifest {out}"))
+    typer.echo(printable(f"{out} is written; next: sana-wm validate-manifest {shlex.quote(str(out))}"))
 
 
 def _rerun(

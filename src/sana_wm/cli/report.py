@@ -35,16 +35,17 @@ def report(
     from sana_wm.report.timeline import read_timeline
 
     run = RunDirectory(run_dir.resolve())
+    page = output.absolute() if output is not None else run.report_file
+    plot = run.memory_plot_file if output is None else page.with_name(f"{page.stem}-memory.png")
     if output is not None:
         require_suffix(output, ".html")
-        refuse_to_overwrite(output, force=force)
+        refuse_to_overwrite(page, force=force)
+        refuse_to_overwrite(plot, force=force)
     facts = gather_facts(run)
     timeline = read_timeline(run, facts.manifest.memory.cap_bytes)
     past = find_past_runs(run, facts.manifest)
     this = [(run.path.name, one.seconds) for one in past if one.path == run.path]
     earlier = [(one.path.name, one.seconds) for one in past if one.path != run.path]
-    page = output.absolute() if output is not None else run.report_file
-    plot = run.memory_plot_file if output is None else page.with_name(f"{page.stem}-memory.png")
     write_report(page, facts, timeline, [*earlier[-EARLIER_RUNS:], *this] if this else [])
     save_memory_plot(timeline, plot)
     if as_json:

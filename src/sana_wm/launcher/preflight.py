@@ -133,7 +133,8 @@ def _check_writable(field: str, folder: Path) -> list[Problem]:
 def _check_frames_folder(manifest: Manifest, folder: Path) -> list[Problem]:
     """Frames are written over what is there: nobody else's pictures may be."""
     try:
-        is_ours = RunDirectory(Path(manifest.output_dir)).read_manifest().video.frames_dir == str(folder)
+        before = RunDirectory(Path(manifest.output_dir)).read_manifest().video.frames_dir
+        is_ours = before is not None and Path(before).resolve() == folder.resolve()
     except HandoffError:
         is_ours = False
     present = [] if is_ours or not folder.is_dir() else [path.name for path in folder.iterdir()]

@@ -125,7 +125,7 @@ def blockwise_attention(
     mask = None if mask is None else mask.expand(batch, heads, queries, keys)
     out = torch.empty((batch, heads, queries, value.shape[-1]), dtype=value.dtype, device=value.device)
     for b in range(batch):
-        for head_range in _ranges(heads, block.heads):
+        for head_range in paced(_ranges(heads, block.heads), query.device):
             for query_range in _ranges(queries, block.queries):
                 rows = (b, head_range, query_range)
                 scaled_query = query[rows].float() * scale

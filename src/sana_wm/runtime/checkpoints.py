@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -54,12 +54,21 @@ class Checkpoints:
             pending.result()
 
     @contextlib.contextmanager
-    def kept_when_out_of_memory(self, done: int, tensors: Mapping[str, torch.Tensor]) -> Generator[None]:
-        """Save the state after `done` steps if the block runs out of memory; the error goes on."""
+    def kept_when_out_of_memory(
+        self, done: int, tensors: Mapping[str, torch.Tensor], verify: Callable[[], None]
+    ) -> Generator[None]:
+        """Save the state after `done` steps if the block runs out of memory; the error goes on.
+
+        Args:
+            done: Steps.
+            tensors: The state.
+            verify: Raises when the state must not be kept.
+        """
         try:
             yield
         except (RuntimeError, MemoryError) as error:
             if done and is_out_of_memory(error):
+                verify()
                 self.save(done, tensors)
                 self.wait()
             raise

@@ -39,8 +39,8 @@ class FaultWatch:
         if SIGN in gained:
             raise StageFailedError(
                 "the GPU's work was aborted by the system, and its results are not what they should be",
-                got=SIGN.decode(),
+                got=" ".join(gained[gained.index(SIGN) :].decode(errors="replace").split())[:300],
                 expected="work that is done to its end",
-                next_step="Let the display sleep, close what draws on it, and resume: what was saved before is whole "
-                f"(docs/mps.md). The system's words are in {self._log}",
+                next_step="What was saved before is whole: resume. For want of memory: with a smaller --budget-gib; "
+                f"otherwise with the display asleep, which such work keeps waiting (docs/mps.md). Log: {self._log}",
             )

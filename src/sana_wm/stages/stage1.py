@@ -126,7 +126,8 @@ def _denoise(
     done, latents = _start(context, checkpoints.load_newest(), conditioning["first_latent"])
     preview = _Preview(context, conditioning["first_latent"])
     for step in range(done, schedule.num_inference_steps):
-        with checkpoints.kept_when_out_of_memory(step, {"latents": latents}):
+        verify = partial(_check, context, latents, step, schedule)
+        with checkpoints.kept_when_out_of_memory(step, {"latents": latents}, verify):
             velocity = engine.velocity(latents, schedule.timesteps[step], prepared, settings.guidance_scale)
         shown = preview.save(step + 1, latents, velocity, schedule.sigmas[step])
         latents = euler_step(latents, velocity, schedule, step)
@@ -165,8 +166,8 @@ class _Preview:
         path = self._context.run.preview_file(step)
         clean = latents.clone()
         clean[:, :, 1:] -= sigma * velocity[:, :, 1:]
-        with durable_file(path) as partial:
-            self._renderer.render(clean).save(partial)
+        with durable_file(path) as part:
+            self._renderer.render(clean).save(part)
         return str(path)
 
 
@@ -187,6 +188,7 @@ def _start(
 
 
 def _check(context: StageContext, latents: torch.Tensor, step: int, schedule: Schedule) -> None:
+    synchronize(context.device)
     context.phases.faults.check()
     where = f"step {step} of {schedule.num_inference_steps}"
     check_latents(latents, context.manifest.sanity, where=where, evidence=context.run.evidence_file("stage1"))

@@ -30,6 +30,12 @@ def open_picture(path: Path) -> Image.Image:
                 return ImageOps.exif_transpose(image).convert("RGB")
         except FileNotFoundError:
             raise PictureError(f"no file {path}", expected="a picture", next_step="Check the path.") from None
+        except PermissionError as error:
+            raise PictureError(
+                f"{path} may not be read", got=error.strerror, expected="a picture", next_step="Check its permissions."
+            ) from None
+        except IsADirectoryError:
+            raise PictureError(f"{path} is a folder", expected="a picture", next_step="Check the path.") from None
         except MemoryError:
             raise _unusable(path, "more pixels than there is memory for") from None
         except UnidentifiedImageError:
@@ -43,7 +49,8 @@ def _unusable(path: Path, reason: str) -> PictureError:
         f"{path} cannot be used as the first frame",
         got=reason,
         expected=f"a whole picture in one of {', '.join(FORMATS)}",
-        next_step="Save it as an opaque 8-bit PNG or JPEG (on a Mac: sips -s format jpeg PICTURE --out picture.jpg).",
+        next_step="Save it as an opaque 8-bit PNG or JPEG, smaller if it is too large (on a Mac: sips -s format jpeg "
+        "-Z 4096 PICTURE --out picture.jpg).",
     )
 
 

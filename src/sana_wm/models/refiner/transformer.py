@@ -197,10 +197,12 @@ class RefinerEngine:
             self._write_window(layer, block.attn1, normed, table, window, start, capture)
             if layer == last and capture is not Capture.NOTHING:
                 break
+            end_piece(self.device)
             attended = self._self_attention(block.attn1, normed, table, window, start)
             end_piece(self.device)
             hidden, normed = pointwise.add_gated_and_norm(hidden, attended, mod.gate_attn, _norm(block.norm2))
             prompted = self._prompt_attention(layer, block.attn2, normed)
+            end_piece(self.device)
             hidden, normed = pointwise.add_and_modulate(
                 hidden, prompted, _norm(block.norm3), mod.shift_ff, mod.scale_ff
             )

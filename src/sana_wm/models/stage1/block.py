@@ -101,5 +101,5 @@ class Stage1Block:
             out = result[frames.start + reach : frames.stop + reach]
             spatial_feed_forward(part.flatten(0, 1), mlp, height, width, out.flatten(0, 1))
         weight = temporal_weight(mlp)
-        for frames in chunks:
+        for frames in paced(chunks, x.device):
             x[frames].addcmul_(modulation.gate[frames], temporal_feed_forward(result, weight, frames))

@@ -62,12 +62,12 @@ class SoftmaxAttention:
         """Add the block's self-attention to the residual stream `x` (T, B, S, C), in place."""
         chunks = frame_chunks(len(x), frames_per_chunk)
         modulated = torch.empty_like(x)
-        for frames in chunks:
+        for frames in paced(chunks, x.device):
             shift, scale = modulation.shift[frames], modulation.scale[frames]
             modulate(x[frames], shift, scale, self.norm_eps, out=modulated[frames])
         main = self._attend_main(modulated, positions, chunks)
         camera = self._attend_camera(modulated, positions, chunks)
-        for frames in chunks:
+        for frames in paced(chunks, x.device):
             out = merge_branches(modulated[frames], main[frames], camera[frames], self.module)
             x[frames].addcmul_(modulation.gate[frames], out)
 
@@ -97,7 +97,7 @@ class SoftmaxAttention:
             rays = positions.of(frames, modulated.shape[1]).rays
             self._write_camera(modulated[frames], rays, [self._cut(operand, frames) for operand in operands])
         out = self._attend(*operands, scale=camera_softmax_scale(self.head_dim), out=torch.empty_like(modulated))
-        for frames in chunks:
+        for frames in paced(chunks, modulated.device):
             rays = positions.of(frames, modulated.shape[1]).rays
             seen = split_heads(out[frames], self.head_dim)
             from_rays(seen, rays.output, rays.rotation, seen)
