@@ -68,7 +68,7 @@ def compute(frames: int, form: Form) -> dict[str, Tensor]:
     out = network(latents, timestep, prompts, **arguments)
     torch.cuda.synchronize()
     return {
-        "out": out.float().cpu(),
+        "out": out.float().cpu().contiguous(),
         "seconds": torch.tensor(time.perf_counter() - started),
         "peak_bytes": torch.tensor(torch.cuda.max_memory_allocated()),
     }
