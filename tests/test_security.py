@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sana_wm.errors import PictureError, UsageError
+from sana_wm.errors import HandoffError, PictureError, UsageError
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.process import stage_environment
+from sana_wm.launcher.process import run_module, stage_command, stage_environment
 from sana_wm.launcher.verify import verify
 from sana_wm.names import STAGES
 from sana_wm.video.picture import open_picture
@@ -123,6 +123,15 @@ def test_the_command_line_spells_out_what_a_manifest_holds(
         _, out, err = sana_wm(*arguments)
         assert "owned" in out + err
         assert "\x1b" not in out + err
+
+
+def test_python_files_in_the_working_folder_are_not_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise SystemExit(77)")
+    monkeypatch.chdir(tmp_path)
+    assert '"kind": "cpu"' in run_module("sana_wm.runtime", ["cpu"], quiet=True)
+    stage = subprocess.run(stage_command("stage1", RunDirectory(tmp_path / "none")), capture_output=True, check=False)
+    assert stage.returncode == HandoffError.exit_code
+    assert b"is not a run directory" in stage.stderr
 
 
 @pytest.mark.long

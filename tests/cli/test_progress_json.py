@@ -18,8 +18,11 @@ from sana_wm.launcher.snapshot import RunSnapshot
 DOCUMENTED = Path(__file__).resolve().parents[2] / "docs" / "progress.md"
 
 
-def read_lines(descriptor: int) -> list[dict[str, object]]:
-    return [json.loads(line) for line in os.read(descriptor, 1 << 20).decode().splitlines()]
+def read_lines(descriptor: int, count: int) -> list[dict[str, object]]:
+    got = b""
+    while got.count(b"\n") < count:
+        got += os.read(descriptor, 1 << 20)
+    return [json.loads(line) for line in got.decode().splitlines()]
 
 
 def test_a_line_comes_with_each_change_and_at_most_once_a_second_without_one(half_way: RunSnapshot) -> None:
@@ -31,7 +34,7 @@ def test_a_line_comes_with_each_change_and_at_most_once_a_second_without_one(hal
         now[0] = at_s
         lines("progress", replace(half_way, step=step))
     lines("stage_ended", half_way)
-    assert [(line["event"], line["step"]) for line in read_lines(reader)] == [
+    assert [(line["event"], line["step"]) for line in read_lines(reader, 4)] == [
         ("run_started", 4),
         ("progress", 5),
         ("progress", 5),

@@ -5,6 +5,7 @@ import io
 import os
 import pty
 import select
+import threading
 from dataclasses import replace
 
 import pytest
@@ -82,6 +83,31 @@ def test_a_terminal_gets_the_live_view_and_a_closed_one_does_not_end_the_run(hal
         plain = make_view(gone)
         assert isinstance(plain, PlainView)
         plain("progress", half_way)
+
+
+@pytest.mark.parametrize("kind", ["terminal", "pipe"])
+def test_a_reader_that_does_not_read_holds_up_nothing(half_way: RunSnapshot, kind: str) -> None:
+    """Ctrl-S, or `| less`: meanwhile somebody must watch the memory. Daemon threads, so that a failure can end."""
+    reader, writer = pty.openpty() if kind == "terminal" else os.pipe()
+    with open(writer, "w") as stream:  # noqa: PTH123  (a descriptor has no path)
+
+        def show() -> None:
+            with make_view(stream) as view:
+                for number in range(2000):
+                    view.say(f"line {number} of far more than anything takes that nobody reads {'.' * 80}")
+                    view("progress", replace(half_way, step=number))
+
+        thread = threading.Thread(target=show, daemon=True)
+        thread.start()
+        thread.join(60)
+        held_up = thread.is_alive()
+        drawn = b""
+        while select.select([reader], [], [], 0.5)[0]:
+            drawn += os.read(reader, 1 << 16)
+        assert not held_up
+        assert b"line 0 of" in drawn
+        thread.join(5)
+    os.close(reader)
 
 
 @pytest.mark.parametrize(

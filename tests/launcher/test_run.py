@@ -519,13 +519,33 @@ def test_asking_twice_ends_the_stage_at_once(run: RunDirectory, resolved: RunMan
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.6)
-        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=interrupt_twice)
     thread.start()
     with pytest.raises(InterruptedRunError, match="was ended at once; its last checkpoint stays"):
         go(run, resolved, stage1="deaf")
     thread.join()
+
+
+def test_closing_the_window_of_a_run_that_is_saving_lets_it_save(run: RunDirectory, resolved: RunManifest) -> None:
+    """Neither the window nor the same Ctrl-C from a parent is a second wish."""
+
+    def interrupt_and_close() -> None:
+        while not run.events_file("stage1").exists():
+            time.sleep(0.02)
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+            time.sleep(0.1)
+        time.sleep(supervisor.AGAIN_S)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    thread = threading.Thread(target=interrupt_and_close)
+    thread.start()
+    with pytest.raises(InterruptedRunError, match="stopped in stage stage1, saved"):
+        go(run, resolved, stage1="saves_slowly")
+    thread.join()
+    assert (run.checkpoint_folder("stage1") / "saved").read_text() == "yes"
 
 
 def test_signals_that_are_ignored_stay_ignored(run: RunDirectory, resolved: RunManifest) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import time
 from collections.abc import Callable
 
+from sana_wm.cli.background_stream import BackgroundWriter
 from sana_wm.errors import UsageError
 from sana_wm.launcher.run_progress import ProgressEvent
 from sana_wm.launcher.snapshot import RunSnapshot
@@ -15,17 +15,15 @@ from sana_wm.launcher.snapshot import RunSnapshot
 STANDARD_OUTPUT = 1
 #: Between two lines of which only the figures differ.
 LINE_EVERY_S = 1.0
-#: How long the end of the run waits for a reader to take the last line.
-LAST_LINE_S = 5.0
-#: A pipe that is ready takes this much without waiting (POSIX PIPE_BUF is 512 or more; Linux and macOS: 4096, 512).
-CHUNK_BYTES = select.PIPE_BUF
+#: With so much waiting for the reader, lines of mere progress are dropped.
+MOST_WAITING_BYTES = 16 * 1024
 
 
 class JsonProgress:
     """Writes a line when a stage, a phase or a step changes, and at least once a second besides.
 
     A reader that does not read must not hold up the run, whose memory nobody would watch meanwhile: lines of mere
-    progress are dropped then, the others wait for the next chance. One that is gone ends the lines, not the run.
+    progress are dropped then, the others wait for it. One that is gone ends the lines, not the run.
     """
 
     def __init__(self, descriptor: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,12 +37,9 @@ class JsonProgress:
                 next_step="Leave it out to get the lines on standard output.",
             ) from error
         self._descriptor, self._clock = descriptor, clock
-        self._ready = select.poll()
-        self._ready.register(descriptor, select.POLLOUT)
-        self._waiting = b""
+        self._writer = BackgroundWriter(descriptor)
         self._wrote_at_s = float("-inf")
         self._wrote: tuple[object, ...] = ()
-        self._gone = False
 
     @property
     def on_standard_output(self) -> bool:
@@ -53,24 +48,12 @@ class JsonProgress:
 
     def __call__(self, event: ProgressEvent, snapshot: RunSnapshot) -> None:
         """Write a line, if it is time to."""
-        if self._gone:
-            return
         state = (snapshot.stage, snapshot.phase, snapshot.step)
         if event == "progress":
             too_soon = state == self._wrote and self._clock() - self._wrote_at_s < LINE_EVERY_S
-            if too_soon or self._waiting:
-                self._flush()
+            if too_soon or self._writer.waiting_bytes > MOST_WAITING_BYTES:
                 return
         self._wrote, self._wrote_at_s = state, self._clock()
-        self._waiting += json.dumps({"event": event, **snapshot.as_json()}).encode() + b"\n"
-        self._flush(LAST_LINE_S if event == "run_ended" else 0.0)
-
-    def _flush(self, wait_s: float = 0.0) -> None:
-        try:
-            while self._waiting:
-                if not self._ready.poll(1000 * wait_s):
-                    return
-                written = os.write(self._descriptor, self._waiting[:CHUNK_BYTES])
-                self._waiting = self._waiting[written:]
-        except OSError:
-            self._gone = True
+        self._writer.put(json.dumps({"event": event, **snapshot.as_json()}).encode() + b"\n")
+        if event == "run_ended":
+            self._writer.drain()

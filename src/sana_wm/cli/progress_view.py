@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
-from typing import IO, Protocol, Self
+from typing import IO, Protocol, Self, cast
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from sana_wm.cli.background_stream import BackgroundStream, never_waiting
 from sana_wm.cli.figures import GIB, format_seconds
 from sana_wm.errors import printable
 from sana_wm.launcher.run_progress import ProgressEvent
@@ -41,16 +42,21 @@ class ProgressView(Protocol):
         """Show what happened and where the run is now."""
         ...
 
+    def say(self, line: str) -> None:
+        """Show a line that stays."""
+        ...
+
 
 def make_view(stream: IO[str]) -> ProgressView:
-    """The view that suits a stream."""
-    return LiveView(stream) if stream.isatty() else PlainView(stream)
+    """The view that suits a stream; showing never waits for who reads it."""
+    shown = never_waiting(stream)
+    return LiveView(shown) if stream.isatty() else PlainView(shown)
 
 
 class PlainView:
     """One line when a phase begins, every ten seconds, at a phase's last step and when a stage ends."""
 
-    def __init__(self, stream: IO[str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, stream: IO[str] | BackgroundStream, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._clock = stream, clock
         self._said_at_s = 0.0
         self._said: tuple[str | None, str | None, bool] = (None, None, False)
@@ -61,25 +67,26 @@ class PlainView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        _drain(self._stream)
 
     def __call__(self, event: ProgressEvent, snapshot: RunSnapshot) -> None:
         """Say what changed, if it is time to."""
         match event:
             case "stage_ended":
                 ended = [one for one in snapshot.stages if one.state == "done"][-1]
-                self._write(f"{ended.stage}: {describe_stage(ended, snapshot)}")
+                self.say(f"{ended.stage}: {describe_stage(ended, snapshot)}")
             case "stopping" | "shrinking":
-                self._write(printable(f"{snapshot.stage}: {snapshot.note}"))
+                self.say(printable(f"{snapshot.stage}: {snapshot.note}"))
             case "progress":
                 state = (snapshot.stage, snapshot.phase, snapshot.total is not None and snapshot.step == snapshot.total)
                 if state != self._said or self._clock() - self._said_at_s >= PLAIN_LINE_EVERY_S:
                     self._said, self._said_at_s = state, self._clock()
-                    self._write(describe_line(snapshot))
+                    self.say(describe_line(snapshot))
             case _:
                 pass
 
-    def _write(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Write a line."""
         with contextlib.suppress(OSError):  # a closed terminal must not end the run
             self._stream.write(line + "\n")
             self._stream.flush()
@@ -88,8 +95,9 @@ class PlainView:
 class LiveView:
     """The whole run, drawn again in place."""
 
-    def __init__(self, stream: IO[str]) -> None:
-        self._live = Live(console=Console(file=stream), refresh_per_second=4)
+    def __init__(self, stream: IO[str] | BackgroundStream) -> None:
+        self._stream = stream
+        self._live = Live(console=Console(file=cast("IO[str]", stream)), refresh_per_second=4)
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -99,11 +107,21 @@ class LiveView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.__exit__(kind, error, trace)
+        _drain(self._stream)
 
     def __call__(self, event: ProgressEvent, snapshot: RunSnapshot) -> None:
         """Draw the run again; its end without what the command itself says then."""
         snapshot = replace(snapshot, error=None, video=None)
         self._live.update(Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in describe_run(snapshot))))
+
+    def say(self, line: str) -> None:
+        """Write a line above the run."""
+        self._live.console.print(Text(line))
+
+
+def _drain(stream: IO[str] | BackgroundStream) -> None:
+    if isinstance(stream, BackgroundStream):
+        stream.drain()
 
 
 def describe_run(snapshot: RunSnapshot) -> list[str]:

@@ -220,7 +220,7 @@ def _execute(
             view=progress,
             start_over=start_from is not None,
             lock=lock,
-            say=lambda line: typer.echo(line, err=True),
+            say=lambda line: view.say(printable(line)),
         )
     if as_json:
         typer.echo(json.dumps({"video": str(run.video_file), "metrics": str(run.metrics_file)}, indent=2))

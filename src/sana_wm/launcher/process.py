@@ -33,6 +33,8 @@ from sana_wm.planning.device import Device
 SHRINK = b"s"
 GRACE_S = 60.0
 KILL_S = 30.0
+#: Starts a module; `-P`, because a run directory or a download folder may hold a `torch.py` of anybody's.
+PYTHON = (sys.executable, "-P", "-m")
 
 
 class StageProcess:
@@ -137,7 +139,7 @@ class StageProcess:
 
 def stage_command(stage: Stage, run: RunDirectory) -> list[str]:
     """How a stage is started."""
-    return [sys.executable, "-m", "sana_wm.stages", stage, str(run.path)]
+    return [*PYTHON, "sana_wm.stages", stage, str(run.path)]
 
 
 def stage_environment(environment: Mapping[str, str], cap_bytes: int) -> dict[str, str]:
@@ -157,11 +159,18 @@ def stage_environment(environment: Mapping[str, str], cap_bytes: int) -> dict[st
 
 
 def without_overrides(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without the switches that change what MPS computes.
+    """An environment without the switches that change what is computed.
 
-    A missing kernel shall raise instead of crawling on the CPU, and arithmetic shall be as exact as it is by default.
+    A missing kernel of MPS shall raise instead of crawling on the CPU, arithmetic shall be as exact as it is by
+    default, and a run that goes on shall go on with the same kernels.
     """
-    overrides = ("PYTORCH_ENABLE_MPS_FALLBACK", "PYTORCH_MPS_FAST_MATH")
+    overrides = (
+        "PYTORCH_ENABLE_MPS_FALLBACK",
+        "PYTORCH_MPS_FAST_MATH",
+        "ATEN_CPU_CAPABILITY",
+        "NVIDIA_TF32_OVERRIDE",
+        "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    )
     return {name: value for name, value in environment.items() if name not in overrides}
 
 
@@ -196,7 +205,7 @@ def run_module(
     Raises:
         SystemExit: It ended with another exit code than 0; it has said why on standard error.
     """
-    command = [sys.executable, "-m", module, *arguments]
+    command = [*PYTHON, module, *arguments]
     output = subprocess.PIPE if quiet else None
     done = subprocess.run(command, stdout=output, text=True, check=False, env=environment and dict(environment))
     if done.returncode:

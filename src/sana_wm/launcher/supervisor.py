@@ -34,6 +34,8 @@ from sana_wm.names import Stage
 from sana_wm.planning.device import Device
 
 SAMPLE_EVERY_S = 0.25
+#: A request so soon after the first is the same one.
+AGAIN_S = 0.5
 #: From what was seen over the cap to what the user can change.
 Remedy = Callable[[Overrun], str]
 
@@ -68,10 +70,15 @@ class View(Protocol):
 
 
 class StopRequests:
-    """Counts how often the user asked to stop: once saves first, twice ends at once."""
+    """Counts how often the user asked to stop: once saves first, twice ends at once.
+
+    Only who asks again, with Ctrl-C or SIGTERM, wants the end at once. Closing the window of a run that is saving
+    already is no second wish, and neither is one Ctrl-C that comes twice, from the terminal and from a parent.
+    """
 
     def __init__(self) -> None:
         self.count = 0
+        self._first_at_s = 0.0
 
     @contextlib.contextmanager
     def listening(self) -> Generator[None]:
@@ -86,8 +93,12 @@ class StopRequests:
             for number, handler in zip(numbers, before, strict=True):
                 signal.signal(number, handler)
 
-    def _on_signal(self, _number: int, _frame: object) -> None:
-        self.count += 1
+    def _on_signal(self, number: int, _frame: object) -> None:
+        now_s = time.monotonic()
+        if not self.count:
+            self.count, self._first_at_s = 1, now_s
+        elif number != signal.SIGHUP and now_s - self._first_at_s >= AGAIN_S:
+            self.count += 1
 
 
 @dataclass
