@@ -81,6 +81,8 @@ def test_no_pickle_no_shell_no_remote_code(path: Path) -> None:
 
 
 def test_stages_are_told_to_stay_offline() -> None:
+    switches = {"ATEN_CPU_CAPABILITY": "default", "NVIDIA_TF32_OVERRIDE": "0", "PYTORCH_MPS_FAST_MATH": "1"}
+    assert switches.keys().isdisjoint(stage_environment(switches, 1024**3))
     environment = stage_environment({"HF_HUB_OFFLINE": "0", "PATH": os.environ["PATH"]}, 1024**3)
     assert {environment[name] for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY")} == {
         "1"

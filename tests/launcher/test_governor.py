@@ -6,6 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,17 @@ def test_swap_that_stays_out_asks_once_and_more_of_it_again(tmp_path: Path, monk
     watch = MemoryWatch(lambda: [os.getpid()], log, lambda: SystemMemory(GIB, next(swap), "normal"))
     asked = [watch.look(None, None, LIMITS)[1].action for _ in range(7)]
     assert asked == ["go", "shrink", "go", "go", "go", "shrink", "go"]
+
+
+def test_a_clock_that_is_set_back_does_not_silence_the_memory_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = MemoryLog(tmp_path / "memory.jsonl", "stage1")
+    monkeypatch.setattr(memory_watch, "WRITE_EVERY_S", 0.0)
+    log.write(MemorySample(1, None), at_once=False)
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    log.write(MemorySample(1, None), at_once=False)
+    assert len((tmp_path / "memory.jsonl").read_text().splitlines()) == 2
 
 
 def test_the_machine_is_read() -> None:

@@ -69,6 +69,13 @@ def test_times_are_guesses_until_something_like_it_ran(manifest: Manifest, histo
     assert not plan_run(manifest, STAGES, Device("mps", "Apple M1", 48 * GIB, "2.13.0"), history).is_measured
 
 
+def test_a_damaged_line_of_the_history_costs_that_line_alone(history: History, tmp_path: Path) -> None:
+    history.add([PhaseTime("M", "bfloat16", "stage1", "transformer", 1.0, 7.0)] * 2)
+    file = tmp_path / "cache" / "history.jsonl"
+    file.write_bytes(b"\xff\xfe no text\n" + file.read_bytes() + b'{"device": "M')
+    assert len(History(file).read()) == 2
+
+
 @pytest.mark.parametrize("refines", [True, False])
 def test_a_plan_before_the_download_goes_by_the_released_sizes(
     write_manifest: Callable[..., Path], tmp_path: Path, refines: bool

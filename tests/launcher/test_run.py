@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -27,9 +28,19 @@ from sana_wm.errors import (
     RunDirectoryBusyError,
     SanaWMError,
     StageFailedError,
+    UsageError,
     WeightsError,
 )
-from sana_wm.handoff.receipts import RESULTS_VERSION, OutputFile, WeightFile, read_receipt, write_receipt
+from sana_wm.handoff.chain import require_inputs
+from sana_wm.handoff.half_done import Beginning, begin, is_half_done, versions_that_count
+from sana_wm.handoff.receipts import (
+    RESULTS_VERSION,
+    OutputFile,
+    WeightFile,
+    read_receipt,
+    stage_settings,
+    write_receipt,
+)
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher import power, supervisor
 from sana_wm.launcher.decisions import decide
@@ -37,7 +48,7 @@ from sana_wm.launcher.lock import owning
 from sana_wm.launcher.power import PowerReading, PowerWatch
 from sana_wm.launcher.preflight import resolve_manifest
 from sana_wm.launcher.progress import StageProgress
-from sana_wm.launcher.run import check_receipts, execute, prepare
+from sana_wm.launcher.run import check_receipts, check_unchanged, execute, prepare
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import PowerSection, RunManifest
 from sana_wm.names import STAGES, Stage
@@ -396,6 +407,28 @@ def test_other_versions_are_named_and_keep_what_is_done_unless_results_change_on
     assert "version changed: sana-wm 0 made it" in again.reason
 
 
+def test_a_half_done_stage_goes_on_with_nothing_but_what_began_it(run: RunDirectory, resolved: RunManifest) -> None:
+    """The rule of docs/runs.md; the stages themselves begin so."""
+    here = versions_that_count("stage1")
+    work = {"settings_sha256": "a", "source_sha256": "b"}
+    began = Beginning(work, {**here, "chip": "M1", "torch": "1.0"})
+    begin(run, "stage1", began)
+    assert decide(run, resolved, [])[0].reason == "not done yet"
+    begin(run, "stage1", Beginning(work, here))  # nothing is done yet, so nobody is bound to the old one
+    begin(run, "stage1", began)
+    saved = run.checkpoint_folder("stage1") / "00003.safetensors"
+    saved.write_text("three steps")
+    begin(run, "stage1", began)
+    with pytest.raises(HandoffError, match=r'half done, and not by what would go on; got chip: "M1" -> "M3"') as caught:
+        begin(run, "stage1", Beginning(work, {**began.maker, "chip": "M3"}))
+    assert f"{run.resume_command} --from stage1" in str(caught.value)
+    assert Beginning.read(run, "stage1") == began
+    said = f'half done with other versions (torch: "1.0" -> "{here["torch"]}"): refused, unless --from stage1 '
+    assert decide(run, resolved, [])[0].reason.startswith(said)
+    begin(run, "stage1", Beginning({**work, "source_sha256": "other latents"}, here))
+    assert not saved.exists()
+
+
 def test_a_setting_that_a_later_release_added_counts_as_its_default(run: RunDirectory, resolved: RunManifest) -> None:
     go(run, resolved)
     receipt = read_receipt(run, "refiner")
@@ -446,7 +479,7 @@ def test_work_that_the_system_aborted_is_neither_kept_nor_trusted(run: RunDirect
     assert caught.value.exit_code == 7
     assert run.conditioning_file.exists()  # made before
     assert not run.stage1_file.exists()
-    assert not list(run.checkpoint_folder("stage1").glob("*"))
+    assert not is_half_done(run, "stage1")
     assert_resumable(run, resolved)
 
 
@@ -526,6 +559,112 @@ def test_asking_twice_ends_the_stage_at_once(run: RunDirectory, resolved: RunMan
     with pytest.raises(InterruptedRunError, match="was ended at once; its last checkpoint stays"):
         go(run, resolved, stage1="deaf")
     thread.join()
+
+
+def start_over(run: RunDirectory, manifest: RunManifest, stage: Stage, **by_stage: str) -> None:
+    execute(
+        run,
+        manifest,
+        decide(run, manifest, [], stage),
+        environment=os.environ,
+        view=SilentView(),
+        start_over=True,
+        command=fake(**by_stage),
+    )
+
+
+def test_starting_over_touches_nothing_before_it_knows_that_it_can(run: RunDirectory, resolved: RunManifest) -> None:
+    go(run, resolved)
+    Path(resolved.input.image).unlink()
+    with pytest.raises(HandoffError, match=r"input\.image changed since the run began: .*; got no file"):
+        start_over(run, resolved, "stage1")
+    video = resolved.video.model_copy(update={"codec": "hevc_videotoolbox"})
+    with pytest.raises(UsageError, match="hevc_videotoolbox"):
+        start_over(run, resolved.model_copy(update={"video": video}), "vae_decode")
+    assert actions(run, resolved) == ["skip"] * 3
+    assert run.metrics_file.exists()
+
+
+def test_an_earlier_result_stays_until_a_new_one_takes_its_place(run: RunDirectory, resolved: RunManifest) -> None:
+    go(run, resolved)
+    before = run.video_file.read_bytes()
+    with pytest.raises(StageFailedError):
+        start_over(run, resolved, "vae_decode", vae_decode="bug")
+    assert run.video_file.read_bytes() == before
+    assert actions(run, resolved) == ["skip", "skip", "run"]
+
+
+def test_a_poses_file_that_changed_is_not_drawn_over_another_camera_path(
+    write_manifest: Callable[..., Path], tmp_path: Path
+) -> None:
+    poses = tmp_path / "poses.npy"
+    np.save(poses, np.tile(np.eye(4), (9, 1, 1)))
+    path = write_manifest(camera__poses=str(poses), camera__action=..., video__overlay=True)
+    manifest = resolve_manifest(load_manifest(path, {}))
+    plain = manifest.model_copy(update={"video": manifest.video.model_copy(update={"overlay": False})})
+    for stage in STAGES:
+        require_inputs(manifest, stage)
+    np.save(poses, np.tile(2 * np.eye(4), (9, 1, 1)))
+    for reads, stage in ((manifest, "stage1"), (manifest, "vae_decode"), (plain, "stage1")):
+        with pytest.raises(HandoffError, match=r"camera\.poses changed since the run began"):
+            require_inputs(reads, stage)
+    require_inputs(manifest, "refiner")
+    require_inputs(plain, "vae_decode")
+
+
+def test_a_run_that_another_command_changed_meanwhile_is_left_alone(run: RunDirectory, resolved: RunManifest) -> None:
+    check_unchanged(run, resolved)
+    other = resolved.model_copy(update={"stage1": resolved.stage1.model_copy(update={"seed": 7})})
+    run.write_manifest(other)
+    with pytest.raises(HandoffError, match="was changed by another command"):
+        check_unchanged(run, resolved)
+    go(run, other)
+    run.write_manifest(resolved)
+    with pytest.raises(HandoffError, match="is not the manifest that stage1"):
+        check_unchanged(run, resolved)
+
+
+def test_resume_looks_again_once_it_owns_the_run(
+    run: RunDirectory,
+    resolved: RunManifest,
+    sana_wm: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = resolved.model_copy(update={"stage1": resolved.stage1.model_copy(update={"seed": 7})})
+    # The last step before it takes the lock: another command was as fast.
+    monkeypatch.setattr("sana_wm.cli.run._check_numerics", lambda *_: run.write_manifest(other))
+    code, _, err = sana_wm("resume", run.path, "--accept-over-cap")
+    assert code == 4
+    assert "was changed by another command" in err
+    assert not run.events_file("stage1").exists()
+
+
+def test_a_run_that_lost_its_manifest_is_taken_over_by_force_alone(run: RunDirectory, resolved: RunManifest) -> None:
+    go(run, resolved)
+    run.manifest_file.unlink()
+    with pytest.raises(HandoffError, match=r"has lost its manifest\.json.*run-pipeline --force"):
+        prepare(run, resolved, force=False)
+    other = resolved.model_copy(update={"refiner": resolved.refiner.model_copy(update={"seed": 7})})
+    deleted = prepare(run, other, force=True)
+    assert run.refined_file in deleted
+    assert run.stage1_file not in deleted
+    assert actions(run, other) == ["skip", "run", "run"]
+
+
+def test_frames_within_a_run_move_with_it(resolved: RunManifest, tmp_path: Path) -> None:
+    def with_frames(folder: Path) -> RunManifest:
+        return resolved.model_copy(update={"video": resolved.video.model_copy(update={"frames_dir": str(folder)})})
+
+    inside, outside = with_frames(Path(resolved.output_dir) / "png"), with_frames(tmp_path / "png")
+    moved = RunDirectory(tmp_path / "moved")
+    assert moved.frames_folder(inside) == tmp_path / "moved" / "png"
+    assert moved.frames_folder(outside) == tmp_path / "png"
+    assert moved.frames_folder(resolved) is None
+    elsewhere = inside.model_copy(update={"output_dir": str(moved.path)})
+    elsewhere = elsewhere.model_copy(
+        update={"video": inside.video.model_copy(update={"frames_dir": str(moved.path / "png")})}
+    )
+    assert stage_settings(inside, "vae_decode") == stage_settings(elsewhere, "vae_decode")
 
 
 def test_closing_the_window_of_a_run_that_is_saving_lets_it_save(run: RunDirectory, resolved: RunManifest) -> None:

@@ -90,6 +90,61 @@ def test_every_stage_goes_on_after_a_kill_and_makes_the_same_bytes(undisturbed: 
         shutil.rmtree(run.path)
 
 
+def interrupt_in(stage: Stage, step: int, undisturbed: RunDirectory, folder: Path) -> RunDirectory:
+    """A copy of the run in which a stage was killed after a step."""
+    run = RunDirectory(Path(shutil.copytree(undisturbed.path, folder / "run")))
+    run.clear_stage(stage)
+    process = start_stage(run, stage)
+    wait_for_step(run, stage, step)
+    process.kill()
+    process.communicate()
+    return run
+
+
+def test_what_another_torch_began_is_neither_mixed_nor_lost(undisturbed: RunDirectory, tmp_path: Path) -> None:
+    run = interrupt_in("refiner", 2, undisturbed, tmp_path)
+    begun = run.beginning_file("refiner")
+    begun.write_text(begun.read_text().replace(f'"torch": "{torch.__version__}"', '"torch": "1.0"'))
+    kept = sorted(run.checkpoint_folder("refiner").iterdir())
+    said = f'torch: "1.0" -> "{torch.__version__}"'
+    dry = subprocess.run(
+        [sys.executable, "-m", "sana_wm", "resume", str(run.path), "--dry-run"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"half done with other versions ({said}): refused" in dry.stdout
+    refused = command_line("resume", run.path)
+    _, err = refused.communicate()
+    assert refused.returncode == 4
+    assert said in err
+    assert sorted(run.checkpoint_folder("refiner").iterdir()) == kept
+    again = command_line("resume", run.path, "--from", "refiner")
+    _, err = again.communicate()
+    assert again.returncode == 0, err
+    assert run.refined_file.read_bytes() == undisturbed.refined_file.read_bytes()
+
+
+def test_another_cap_keeps_the_finished_segments(
+    undisturbed: RunDirectory, tmp_path: Path, edit_run_manifest: EditManifest
+) -> None:
+    run = interrupt_in("vae_decode", 36, undisturbed, tmp_path)
+    edit_run_manifest(run.path, memory__cap_gib=90.0)
+    assert start_stage(run, "vae_decode").wait() == 0
+    assert next(event["step"] for event in events_of(run, "vae_decode") if event["event"] == "step") > 32
+
+
+def test_frames_go_where_the_run_is_now(
+    undisturbed: RunDirectory, tmp_path: Path, edit_run_manifest: EditManifest
+) -> None:
+    run = RunDirectory(Path(shutil.copytree(undisturbed.path, tmp_path / "moved")))
+    made_in = tmp_path / "made in"
+    edit_run_manifest(run.path, output_dir=str(made_in), video__frames_dir=str(made_in / "png"))
+    assert start_stage(run, "vae_decode").wait() == 0
+    assert len(list((run.path / "png").glob("*.png"))) == 56
+    assert not made_in.exists()
+
+
 def test_a_run_interrupted_after_stage1_says_how_to_go_on_and_resume_makes_the_same_bytes(
     undisturbed: RunDirectory, tmp_path: Path
 ) -> None:
@@ -118,16 +173,17 @@ def test_a_run_interrupted_after_stage1_says_how_to_go_on_and_resume_makes_the_s
     assert run.refined_file.read_bytes() == undisturbed.refined_file.read_bytes()
 
 
+@pytest.mark.parametrize(("stage", "field"), [("stage1", "input.image"), ("vae_decode", "camera.poses")])
 def test_a_changed_input_file_is_refused_by_the_stage(
-    undisturbed: RunDirectory, tmp_path: Path, edit_run_manifest: EditManifest
+    undisturbed: RunDirectory, tmp_path: Path, edit_run_manifest: EditManifest, stage: Stage, field: str
 ) -> None:
     run = RunDirectory(tmp_path / "run")
     shutil.copytree(undisturbed.path, run.path)
-    edit_run_manifest(run.path, **{"inputs__input.image__sha256": "0" * 64})
-    process = start_stage(run, "stage1")
+    edit_run_manifest(run.path, **{f"inputs__{field}": {"path": str(tmp_path / "file"), "sha256": "0" * 64}})
+    process = start_stage(run, stage)
     _, err = process.communicate()
     assert process.returncode == 4
-    assert "input.image changed since the run began" in err
+    assert f"{field} changed since the run began" in err
 
 
 def run_asked_to_shrink(run: RunDirectory, stage: Stage) -> list[dict[str, Any]]:

@@ -201,6 +201,16 @@ def test_an_interrupted_video_has_the_same_frames_as_an_uninterrupted_one(tmp_pa
     assert np.array_equal(each, parts)
 
 
+@pytest.mark.parametrize("name", ["line\nbreak", "it's: 100% #1?", "a b\\c"])
+def test_segments_are_joined_in_a_folder_of_any_name(tmp_path, frames, size, name):
+    folder = tmp_path / name
+    write_segments(folder / "segments", frames[:20], size)
+    concatenate(sorted((folder / "segments").glob("*.mp4")), folder / "video.mp4", metadata={})
+    assert probe(folder / "video.mp4").num_frames == 20
+    assert names(folder) == ["segments", "video.mp4"]
+    assert not (folder / "segments" / "segments.txt").exists()
+
+
 def test_joined_segments_keep_an_even_pace(tmp_path, frames, size):
     write_segments(tmp_path / "segments", frames, size)
     concatenate(sorted((tmp_path / "segments").glob("*.mp4")), tmp_path / "video.mp4", metadata={})

@@ -90,7 +90,8 @@ def run_pipeline(
     with owning(run) as lock:
         for path in prepare(run, manifest, force=force):
             typer.echo(printable(f"deleted {path}"), err=True)
-        _execute(run, manifest, None, plan, lock, lines, as_json=as_json)
+        _execute(run, manifest, None, plan, lock, lines)
+    _tell_result(run, lines, as_json=as_json)
 
 
 @app.command("resume")
@@ -112,8 +113,9 @@ def resume(
 ) -> None:
     """Go on with a run where it stopped. What is done and matches its receipt is skipped."""
     from sana_wm.handoff.run_directory import RunDirectory
+    from sana_wm.launcher.decisions import stages_to_run
     from sana_wm.launcher.lock import owning
-    from sana_wm.launcher.run import check_receipts
+    from sana_wm.launcher.run import check_receipts, check_start, check_unchanged
     from sana_wm.names import STAGES, stage_named
 
     lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
@@ -126,15 +128,20 @@ def resume(
     changes = {name: value for name, value in asked.items() if value is not None}
     manifest = stored.model_copy(update={"memory": stored.memory.model_copy(update=changes)})
     check_receipts(run, stored)
+    decisions = _decide(run, manifest, stage)
     if dry_run:
-        _print_decisions(_decide(run, manifest, stage), as_json=as_json)
+        _print_decisions(decisions, as_json=as_json)
+        if stages := stages_to_run(decisions):
+            check_start(run, manifest, stages)
         return
-    checked, plan = _check_memory(manifest, _decide(run, manifest, stage), accept=accept_over_cap)
+    checked, plan = _check_memory(manifest, decisions, accept=accept_over_cap)
     _check_numerics(manifest, accept_numerics)
     with owning(run) as lock:
+        check_unchanged(run, stored)
         if checked.memory != stored.memory:
             run.write_manifest(checked)
-        _execute(run, checked, stage, plan, lock, lines, as_json=as_json)
+        _execute(run, checked, stage, plan, lock, lines)
+    _tell_result(run, lines, as_json=as_json)
 
 
 def _check_memory(
@@ -146,9 +153,10 @@ def _check_memory(
         The manifest that runs, and the plan of the one that was given.
     """
     from sana_wm.cli.plan import plan_here
+    from sana_wm.launcher.decisions import stages_to_run
     from sana_wm.launcher.plan import plan_over_cap, require_fit
 
-    stages: list[Stage] = [one.stage for one in decisions if one.action == "run"]
+    stages = stages_to_run(decisions)
     plan = plan_here(manifest, stages)
     try:
         require_fit(plan)
@@ -196,8 +204,6 @@ def _execute(
     plan: RunPlan,
     lock: int,
     lines: JsonProgress | None,
-    *,
-    as_json: bool,
 ) -> None:
     from sana_wm.cli.progress_view import make_view
     from sana_wm.launcher.past_runs import expect, find_past_runs
@@ -222,6 +228,10 @@ def _execute(
             lock=lock,
             say=lambda line: view.say(printable(line)),
         )
+
+
+def _tell_result(run: RunDirectory, lines: JsonProgress | None, *, as_json: bool) -> None:
+    """Say where the video is; the directory is not owned any more, because a terminal may let it wait."""
     if as_json:
         typer.echo(json.dumps({"video": str(run.video_file), "metrics": str(run.metrics_file)}, indent=2))
     elif lines is None or not lines.on_standard_output:

@@ -63,6 +63,24 @@ def changed_inputs(manifest: RunManifest, picture: Path | None = None) -> list[C
     return changed
 
 
+def require_inputs(manifest: RunManifest, stage: Stage) -> None:
+    """Before a stage reads its input files: whether they are the run's. The decode draws the camera path.
+
+    Raises:
+        HandoffError: One is not.
+    """
+    draws = ("camera.poses",) if manifest.video.overlay else ()
+    read = {"stage1": tuple(manifest.inputs), "refiner": (), "vae_decode": draws}[stage]
+    for changed in changed_inputs(manifest):
+        if changed.field in read:
+            raise HandoffError(
+                f"{changed.field} changed since the run began: {changed.path}",
+                got=f"SHA-256 {changed.sha256}" if changed.sha256 else "no file",
+                expected=manifest.inputs[changed.field].sha256,
+                next_step="Put the file back, or start a new run with run-pipeline.",
+            )
+
+
 def changed_settings(receipt: Receipt, manifest: RunManifest) -> list[str]:
     """Manifest fields of the stage that are not what it ran under: `stage1.seed: 42 -> 43`.
 

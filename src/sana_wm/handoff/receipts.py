@@ -130,6 +130,8 @@ def stage_settings(manifest: RunManifest, stage: Stage) -> dict[str, Any]:
             for name, file in manifest.inputs.items()
             if f"{name.split('.')[0]}." in prefixes
         }
+    if "video.frames_dir" in chosen and (folder := manifest.frames_within_output) is not None:
+        chosen["video.frames_dir"] = str(folder)  # a run directory may move
     if isinstance(chosen.get("camera.intrinsics"), str):
         del chosen["camera.intrinsics"]
     return chosen

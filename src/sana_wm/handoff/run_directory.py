@@ -12,8 +12,8 @@ from sana_wm.durable import remove_tree
 from sana_wm.errors import HandoffError, ManifestError
 from sana_wm.handoff.sealed import read_sealed, write_sealed
 from sana_wm.manifest.loading import parse_manifest
-from sana_wm.manifest.model import RunManifest
-from sana_wm.names import Stage
+from sana_wm.manifest.model import Manifest, RunManifest
+from sana_wm.names import STAGES, Stage
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,10 @@ class RunDirectory:
     def checkpoint_folder(self, stage: Stage) -> Path:
         """What a stage needs to go on after an interruption."""
         return self.path / "checkpoints" / stage
+
+    def beginning_file(self, stage: Stage) -> Path:
+        """What a stage was begun with (`sana_wm.handoff.half_done`)."""
+        return self.checkpoint_folder(stage) / "beginning.json"
 
     def receipt_file(self, stage: Stage) -> Path:
         """Written last: the stage is done when it is there and matches."""
@@ -141,13 +145,30 @@ class RunDirectory:
         """
         return (self.receipt_file(stage), *self.outputs(stage), self.checkpoint_folder(stage))
 
-    def clear_stage(self, stage: Stage, *, kept_parts: bool = False) -> list[Path]:
-        """Remove a stage's belongings, and if asked the parts that it would use again; returns what was there."""
-        parts = {"stage1": (self.conditioning_file,), "refiner": (self.refiner_text_file,), "vae_decode": ()}[stage]
-        present = [path for path in (*self.belongings(stage), *(parts if kept_parts else ())) if path.exists()]
+    def clear_stage(self, stage: Stage) -> list[Path]:
+        """Remove a stage's belongings; returns what was there."""
+        present = [path for path in self.belongings(stage) if path.exists()]
         for path in present:
             remove_tree(path)
         return present
+
+    def start_over(self, stage: Stage) -> None:
+        """Remove what a stage would go on from or use again. Its result stays, until a new one takes its place."""
+        parts = {"stage1": (self.conditioning_file,), "refiner": (self.refiner_text_file,), "vae_decode": ()}[stage]
+        for path in (self.receipt_file(stage), self.checkpoint_folder(stage), *parts):
+            remove_tree(path)
+
+    def holds_results(self) -> bool:
+        """Whether stages left anything here, whatever became of the manifest."""
+        places = [place for stage in STAGES for place in (self.receipt_file(stage), self.checkpoint_folder(stage))]
+        return any(place.exists() for place in places)
+
+    def frames_folder(self, manifest: Manifest) -> Path | None:
+        """Where the frames go as PNG, if they do: a folder within the run directory moves with it."""
+        folder = manifest.frames_within_output
+        if folder is not None:
+            return self.path / folder
+        return None if manifest.video.frames_dir is None else Path(manifest.video.frames_dir)
 
     def refuse_links_out(self) -> None:
         """Refuse a directory in which a link leads out of it: what is written and removed here must stay here.
@@ -177,6 +198,13 @@ class RunDirectory:
         Raises:
             HandoffError: It is not there, or not what this package wrote.
         """
+        if not self.manifest_file.is_file() and self.holds_results():
+            raise HandoffError(
+                f"{self.path} has lost its {self.manifest_file.name}",
+                got="no such file",
+                expected="the manifest that this run was made from",
+                next_step="Run yours again with run-pipeline --force: stages whose receipts fit it are kept.",
+            )
         if not self.manifest_file.is_file():
             raise HandoffError(
                 f"{self.path} is not a run directory",

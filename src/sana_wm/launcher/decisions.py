@@ -16,6 +16,7 @@ from sana_wm.handoff.chain import (
     foreign_inputs,
     source_stage,
 )
+from sana_wm.handoff.half_done import is_half_done, versions_since
 from sana_wm.handoff.receipts import Receipt, WeightFile, read_receipt
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.model import RunManifest
@@ -31,6 +32,11 @@ class StageDecision:
     stage: Stage
     action: Action
     reason: str
+
+
+def stages_to_run(decisions: Sequence[StageDecision]) -> list[Stage]:
+    """The stages that were decided to run, in their order."""
+    return [decision.stage for decision in decisions if decision.action == "run"]
 
 
 def decide(
@@ -70,15 +76,19 @@ def _decide_stage(
     except HandoffError as error:
         return StageDecision(stage, "run", str(error))
     if receipt is None:
-        folder = run.checkpoint_folder(stage)
-        started = folder.is_dir() and any(folder.iterdir())
-        return StageDecision(
-            stage, "run", "not finished yet; goes on from its checkpoint" if started else "not done yet"
-        )
+        return StageDecision(stage, "run", _describe_unfinished(run, stage))
     if reason := _reason_to_repeat(run, manifest, receipt, weights):
         return StageDecision(stage, "run", reason)
     kept = f"; kept although versions changed: {', '.join(others)}" if (others := changed_versions(receipt)) else ""
     return StageDecision(stage, "skip", f"done, and its receipt matches{kept}")
+
+
+def _describe_unfinished(run: RunDirectory, stage: Stage) -> str:
+    if not is_half_done(run, stage):
+        return "not done yet"
+    if changes := versions_since(run, stage):
+        return f"half done with other versions ({'; '.join(changes)}): refused, unless --from {stage} starts it over"
+    return "not finished yet; goes on from its checkpoint"
 
 
 def _reason_to_repeat(

@@ -86,10 +86,10 @@ class History:
     def read(self) -> list[PhaseTime]:
         """All times, the oldest first; lines that are none, such as one cut off by a crash, are left out."""
         try:
-            lines = self._path.read_text(encoding="utf-8").splitlines()
+            lines = self._path.read_bytes().splitlines()
         except FileNotFoundError:
             return []
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise HandoffError(
                 f"the times of earlier runs in {self._path} cannot be read",
                 got=str(error),

@@ -33,12 +33,12 @@ class MemoryLog:
 
     def write(self, sample: MemorySample, *, at_once: bool) -> None:
         """Append a sample if it is time to, or at once."""
-        now = time.time()
-        if now < self._next_s and not at_once:
+        now_s = time.monotonic()  # a clock that is set back must not silence the log
+        if now_s < self._next_s and not at_once:
             return
-        self._next_s = now + WRITE_EVERY_S
+        self._next_s = now_s + WRITE_EVERY_S
         reading = MemoryReading(
-            time_s=round(now, 3),
+            time_s=round(time.time(), 3),
             stage=self._stage,
             process_bytes=sample.process_bytes,
             device_bytes=sample.device_bytes,

@@ -51,7 +51,7 @@ def check_output(manifest: Manifest) -> list[Problem]:
     problems = _check_writable("output_dir", Path(manifest.output_dir))
     if manifest.video.frames_dir is not None:
         problems += _check_writable("video.frames_dir", Path(manifest.video.frames_dir))
-        problems += _check_frames_folder(manifest, Path(manifest.video.frames_dir))
+        problems += _check_frames_folder(RunDirectory(Path(manifest.output_dir)), Path(manifest.video.frames_dir))
     if not problems:
         run_folder = Path(manifest.output_dir)
         for folder, wanted_bytes in needed_by_volume(run_folder, manifest, active_stages(manifest)).items():
@@ -130,11 +130,11 @@ def _check_writable(field: str, folder: Path) -> list[Problem]:
     return []
 
 
-def _check_frames_folder(manifest: Manifest, folder: Path) -> list[Problem]:
+def _check_frames_folder(run: RunDirectory, folder: Path) -> list[Problem]:
     """Frames are written over what is there: nobody else's pictures may be."""
     try:
-        before = RunDirectory(Path(manifest.output_dir)).read_manifest().video.frames_dir
-        is_ours = before is not None and Path(before).resolve() == folder.resolve()
+        before = run.frames_folder(run.read_manifest())
+        is_ours = before is not None and before.resolve() == folder.resolve()
     except HandoffError:
         is_ours = False
     present = [] if is_ours or not folder.is_dir() else [path.name for path in folder.iterdir()]

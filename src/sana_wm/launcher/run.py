@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,7 +16,8 @@ from sana_wm.errors import (
     MemoryNotReleasedError,
     StageFailedError,
 )
-from sana_wm.handoff.chain import changed_settings, damaged_outputs
+from sana_wm.handoff.chain import changed_settings, damaged_outputs, require_inputs
+from sana_wm.handoff.half_done import is_half_done
 from sana_wm.handoff.receipts import (
     WORKSPACE_BYTES,
     Receipt,
@@ -25,7 +27,7 @@ from sana_wm.handoff.receipts import (
     write_receipt,
 )
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.decisions import StageDecision
+from sana_wm.launcher.decisions import StageDecision, stages_to_run
 from sana_wm.launcher.governor import MemoryLimits
 from sana_wm.launcher.history import History
 from sana_wm.launcher.metrics import metrics_findings, write_metrics
@@ -38,6 +40,7 @@ from sana_wm.launcher.supervisor import StopRequests, View, supervise
 from sana_wm.manifest.model import RunManifest
 from sana_wm.names import STAGES, Stage
 from sana_wm.planning.device import Device
+from sana_wm.video.encoder import check_codec
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.manifest_layout import locate_weights
 
@@ -59,7 +62,7 @@ def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[S
     Raises:
         HandoffError: The directory holds another run, or something else, and `force` is off.
     """
-    if not run.manifest_file.exists():
+    if not run.manifest_file.exists() and not run.holds_results():
         present = run.path.iterdir() if run.path.is_dir() else ()
         half_written = part_path(run.manifest_file).name
         if foreign := sorted(path.name for path in present if not path.name.startswith((".", half_written))):
@@ -115,6 +118,39 @@ def check_receipts(run: RunDirectory, manifest: RunManifest) -> None:
         )
 
 
+def check_unchanged(run: RunDirectory, stored: RunManifest) -> None:
+    """Once the directory is owned: whether its manifest is still the one that was read before.
+
+    Raises:
+        HandoffError: Another command has changed it meanwhile, or changed what it made.
+    """
+    if run.read_manifest() != stored:
+        raise HandoffError(
+            f"{run.manifest_file} was changed by another command while this one began",
+            got="other settings",
+            expected="the manifest that this command had read",
+            next_step=f"Look at it with: sana-wm status {shlex.quote(str(run.path))}; then {run.resume_command}",
+        )
+    check_receipts(run, stored)
+
+
+def check_start(run: RunDirectory, manifest: RunManifest, stages: Sequence[Stage]) -> None:
+    """All that must hold before anything of an earlier result is touched.
+
+    Raises:
+        IncompleteWeightsError: Weights of these stages are missing or damaged.
+        HandoffError: An input file is not the run's, or there is too little space for the first of them.
+        UsageError: ffmpeg cannot write the video.
+    """
+    if problems := check_layout(locate_weights(manifest), stages):
+        raise IncompleteWeightsError(problems)
+    for stage in stages:
+        require_inputs(manifest, stage)
+    if "vae_decode" in stages:
+        check_codec(manifest.video.codec)
+    check_space(run, manifest, stages[0])
+
+
 def prepare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> list[Path]:
     """Put the manifest into the run directory; stages that must start over lose what they left.
 
@@ -150,23 +186,22 @@ def execute(
         decisions: From `decide`.
         environment: This process's environment.
         view: Shows the run.
-        start_over: Take away what the stages left before, parts that they would use again included.
+        start_over: Use nothing again of what the stages left before.
         command: How a stage is started.
         lock: From `owning`; stages inherit it.
         say: Takes a line for the user: that the machine slept, that the run pauses.
 
     Raises:
-        IncompleteWeightsError: Weights of a stage that shall run are missing or damaged; nothing was touched.
-        SanaWMError: A stage did not end well; everything before it stays valid.
+        SanaWMError: Something of `check_start`, and nothing was touched; or a stage did not end well, and everything
+            before it stays valid.
     """
     run.refuse_links_out()
-    stages: list[Stage] = [decision.stage for decision in decisions if decision.action == "run"]
+    stages = stages_to_run(decisions)
     if not stages:
         if metrics_findings(run):  # they were damaged, or the run ended between its last receipt and them
             write_metrics(run, manifest, stages, 0.0)
         return
-    if problems := check_layout(locate_weights(manifest), stages):
-        raise IncompleteWeightsError(problems)
+    check_start(run, manifest, stages)
     remove_parts_under(run.path)
     run.metrics_file.unlink(missing_ok=True)
     child_environment = stage_environment(environment, manifest.memory.cap_bytes)
@@ -179,12 +214,12 @@ def execute(
                 raise InterruptedRunError(
                     f"stopped before stage {stage}", next_step=f"Go on with: {run.resume_command}"
                 )
-            if start_over:
-                run.clear_stage(stage, kept_parts=True)
             check_space(run, manifest, stage)
+            if start_over:
+                run.start_over(stage)
             run.receipt_file(stage).unlink(missing_ok=True)
             while True:
-                is_whole = not any(run.checkpoint_folder(stage).glob("*"))
+                is_whole = not is_half_done(run, stage)
                 process = StageProcess(command(stage, run), run, stage, child_environment, lock)
                 power = PowerWatch(manifest.power, keep_awake_command(process.pid), process.ask_to_stop, say)
                 try:

@@ -27,8 +27,8 @@ def _needed_by_folder(run_folder: Path, manifest: Manifest, stage: Stage) -> dic
     pixels = manifest.video.num_frames * manifest.video.height * manifest.video.width
     largest = {"stage1": 6 * latents_bytes, "refiner": 4 * latents_bytes, "vae_decode": 2 * pixels // 16}
     needed = {run_folder: largest[stage] + SMALL_FILES_BYTES}
-    if stage == "vae_decode" and manifest.video.frames_dir:
-        frames_folder = Path(manifest.video.frames_dir)
+    frames_folder = RunDirectory(run_folder).frames_folder(manifest)
+    if stage == "vae_decode" and frames_folder is not None:
         needed[frames_folder] = needed.get(frames_folder, 0) + 3 * pixels
     return needed
 
@@ -63,9 +63,11 @@ def check_space(run: RunDirectory, manifest: Manifest, stage: Stage, after: Sana
         run.path.stat()  # an existing folder above it would be no answer
         needed = needed_by_volume(run.path, manifest, [stage])
         free = {folder: free_bytes_at(folder) for folder in needed}
-        held = {run.path: sum(map(_held_bytes, run.belongings(stage)))}
-        if stage == "vae_decode" and manifest.video.frames_dir:
-            frames_folder = Path(manifest.video.frames_dir)
+        # Before it begins, an earlier result makes no room: it stays until the new one takes its place.
+        there = (run.checkpoint_folder(stage),) if after is None else run.belongings(stage)
+        held = {run.path: sum(map(_held_bytes, there))}
+        frames_folder = run.frames_folder(manifest)
+        if stage == "vae_decode" and frames_folder is not None:
             place = frames_folder if frames_folder in needed else run.path
             held[place] = held.get(place, 0) + sum(map(_held_bytes, frames_folder.glob("[0-9]*.png")))
     except OSError as error:

@@ -5,6 +5,7 @@ The JSON Schema that ships with the package is generated from these classes (`sa
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -195,7 +196,7 @@ class Manifest(Section):
     """A run of SANA-WM: image, prompt and camera path in, MP4 out."""
 
     version: Literal[1]
-    name: str = Field(min_length=1, description="For people; written into the video's metadata.")
+    name: str = Field(min_length=1, max_length=200, description="For people; written into the video's metadata.")
     model: ModelSection
     input: InputSection
     camera: CameraSection
@@ -218,6 +219,14 @@ class Manifest(Section):
             if self.stage1.camera_rescale != "pr379":
                 raise ValueError('stage1.camera_rescale must be "pr379" with backend pr379: upstream has no other')
         return self
+
+    @property
+    def frames_within_output(self) -> Path | None:
+        """`video.frames_dir` relative to `output_dir`; `None` when it lies elsewhere or there is none."""
+        folder = self.video.frames_dir
+        if folder is None or not Path(folder).is_relative_to(self.output_dir):
+            return None
+        return Path(folder).relative_to(self.output_dir)
 
     @property
     def latent_num_frames(self) -> int:

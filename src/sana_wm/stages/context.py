@@ -14,6 +14,7 @@ import torch
 
 from sana_wm import __version__
 from sana_wm.durable import remove_tree, sha256_of
+from sana_wm.handoff import half_done
 from sana_wm.handoff.receipts import (
     RESULTS_VERSION,
     Receipt,
@@ -24,6 +25,7 @@ from sana_wm.handoff.receipts import (
     write_receipt,
 )
 from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.machine import name_chip
 from sana_wm.manifest.model import RunManifest
 from sana_wm.names import Stage
 from sana_wm.patches.checkout import inspect_checkout
@@ -88,20 +90,51 @@ class StageContext:
             "settings_sha256": _digest(chosen),
             "weights_sha256": _digest([file.model_dump() for file in self.weights]),
             "source_sha256": sha256_of(source) if source is not None else "",
-            "computed_by": _digest([self.device.type, str(self.dtype), self.versions()]),
+            "computed_by": _digest(self._computed_by()),
         }
+
+    def begin(self, source: Path | None = None) -> None:
+        """Begin the stage, or go on with what is half done.
+
+        Args:
+            source: The file of an earlier stage that it reads.
+
+        Raises:
+            HandoffError: It is half done with other weights, libraries or on another chip.
+        """
+        work = {
+            "settings_sha256": _digest(stage_settings(self.manifest, self.stage)),
+            "source_sha256": sha256_of(source) if source is not None else "",
+        }
+        weights = {"weights_sha256": _digest([file.model_dump() for file in self.weights])}
+        half_done.begin(self.run, self.stage, half_done.Beginning(work, weights | self._computed_by()))
 
     def checkpoints(self, source: Path | None = None) -> Checkpoints:
         """This stage's checkpoints, of a work that begins from the file `source`."""
         return Checkpoints(self.run.checkpoint_folder(self.stage), self.reusable("checkpoint", source=source))
 
     def versions(self) -> dict[str, str]:
-        """Versions of what computes; with backend pr379 the commit of NVIDIA's code, and whether it was changed."""
-        versions = current_versions()
-        if (root := self.manifest.model.pr_root) is not None and self.manifest.model.backend == "pr379":
-            checkout = inspect_checkout(Path(root))
-            versions["nvlabs_sana"] = checkout.commit + ("+changes" if checkout.changed else "")
-        return versions
+        """Versions of what computes."""
+        return {**current_versions(), **self._upstream()}
+
+    def _upstream(self) -> dict[str, str]:
+        """With backend pr379 the commit of NVIDIA's code, and whether it was changed."""
+        if (root := self.manifest.model.pr_root) is None or self.manifest.model.backend != "pr379":
+            return {}
+        checkout = inspect_checkout(Path(root))
+        return {"nvlabs_sana": checkout.commit + ("+changes" if checkout.changed else "")}
+
+    def _computed_by(self) -> dict[str, str]:
+        """What has to stay the same for the same bits."""
+        # A CPU's kernels go by the chip, which planning does not need to know.
+        chip = name_chip() if self.device.type == "cpu" else None
+        return {
+            "device": self.device.type,
+            "chip": chip or self.forecaster.device.name,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            **half_done.versions_that_count(self.stage),
+            **self._upstream(),
+        }
 
     def report_step(self, step: int, total: int, **fields: Any) -> None:
         """Tell the parent that `step` of `total` is done."""

@@ -25,6 +25,7 @@ from sana_wm.stages.context import StageContext
 
 def run(context: StageContext) -> None:
     """Refine the Stage 1 latents and leave `latents/refined.safetensors` with its receipt."""
+    context.begin(context.run.stage1_file)
     latents = load_latents(context.run.stage1_file, context.owner("stage1"), context.latents_shape)
     encoding = _encode_prompt(context)
     with context.phases.phase("transformer") as phase:

@@ -13,9 +13,8 @@ from PIL import Image
 from sana_wm.camera.conditioning import condition_camera
 from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, read_intrinsics, resize_and_center_crop
 from sana_wm.durable import durable_file
-from sana_wm.errors import HandoffError
 from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
-from sana_wm.handoff.chain import changed_inputs
+from sana_wm.handoff.chain import require_inputs
 from sana_wm.models.loading import load_gemma2, load_vae
 from sana_wm.models.stage1.preview import LatentPreview
 from sana_wm.models.stage1.sampler import Schedule, build_schedule, euler_step
@@ -38,22 +37,13 @@ CAMERA_TENSORS = ("raymap", "chunk_plucker", "P", "P_inv")
 def run(context: StageContext) -> None:
     """Make Stage 1 latents from the manifest's inputs and leave them with their receipt."""
     require(*load_catalogue())  # those of the later stages too: a mismatch shall not show after hours
-    _check_inputs_unchanged(context)
+    require_inputs(context.manifest, "stage1")
+    context.begin()
     conditioning = _make_conditioning(context)
     with context.phases.phase("transformer") as phase:
         latents, plan = _denoise(context, phase, conditioning)
     save_tensors(context.run.stage1_file, {"latents": latents}, context.owner("stage1"))
     context.finish(inputs={}, outputs=(context.run.conditioning_file, context.run.stage1_file), plan=plan)
-
-
-def _check_inputs_unchanged(context: StageContext) -> None:
-    for changed in changed_inputs(context.manifest):
-        raise HandoffError(
-            f"{changed.field} changed since the run began: {changed.path}",
-            got=f"SHA-256 {changed.sha256}" if changed.sha256 else "no file",
-            expected=context.manifest.inputs[changed.field].sha256,
-            next_step="Put the file back, or start a new run with run-pipeline.",
-        )
 
 
 def _make_conditioning(context: StageContext) -> dict[str, torch.Tensor]:

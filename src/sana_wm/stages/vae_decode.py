@@ -17,7 +17,7 @@ from sana_wm.camera.motion import read_motion
 from sana_wm.durable import remove_tree, sha256_of
 from sana_wm.errors import SanityError, StageFailedError
 from sana_wm.handoff.camera_path import load_trajectory
-from sana_wm.handoff.chain import source_stage
+from sana_wm.handoff.chain import require_inputs, source_stage
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.portable import portable_json
 from sana_wm.models.loading import load_vae
@@ -50,14 +50,14 @@ def run(context: StageContext) -> None:
     source = source_stage(context.manifest, "vae_decode")
     assert source is not None  # it is what a decode begins from
     path = context.run.latents_file(source)
+    require_inputs(context.manifest, "vae_decode")
+    context.begin(path)
     latents = load_latents(path, context.owner(source), context.latents_shape)
     shown = shown_frames(context.manifest)
-    metadata = _video_metadata(context)
-    segment_metadata = {**metadata, **context.reusable("segment", source=path)}
     with context.phases.phase("vae_decoder") as phase:
-        plan = _decode(context, phase, latents, shown, segment_metadata)
+        plan = _decode(context, phase, latents, shown, context.reusable("segment", source=path))
     segments = sorted(context.run.checkpoint_folder("vae_decode").glob("[0-9]*.mp4"))
-    concatenate(segments, context.run.video_file, metadata=metadata)
+    concatenate(segments, context.run.video_file, metadata=_video_metadata(context))
     _read_back(context, shown)
     context.finish(
         inputs={path.relative_to(context.run.path).as_posix(): sha256_of(path)},
@@ -162,7 +162,8 @@ def _write_frames(
     """
     video = context.manifest.video
     overlay = _overlay(context.manifest, shown) if video.overlay else None
-    folder = FrameFolder(Path(video.frames_dir), first_frame=done) if video.frames_dir else None
+    frames_folder = context.run.frames_folder(context.manifest)
+    folder = FrameFolder(frames_folder, first_frame=done) if frames_folder is not None else None
     statistics: list[FrameStatistics] = []
     first = done
     seconds = {"decode": 0.0, "check_and_draw": 0.0, "encode": 0.0}

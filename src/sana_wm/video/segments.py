@@ -100,7 +100,7 @@ def concatenate(segments: Sequence[Path], path: Path, *, metadata: Mapping[str, 
     """Join segments into one video without encoding again.
 
     Args:
-        segments: The segments, in order.
+        segments: The segments, in order, in one folder.
         path: The video file.
         metadata: As in `VideoEncoder`.
 
@@ -109,14 +109,15 @@ def concatenate(segments: Sequence[Path], path: Path, *, metadata: Mapping[str, 
         StageFailedError: ffmpeg failed, with its words, or lost frames.
     """
     num_frames = sum(probe(segment).num_frames for segment in segments)
-    part, listing = part_path(path), path.with_suffix(".segments.txt")
+    part, listing = part_path(path), segments[0].with_name("segments.txt")
     part.unlink(missing_ok=True)
-    quoted = (str(segment.resolve()).replace("'", r"'\''") for segment in segments)
-    listing.write_text("".join(f"file '{name}'\n" for name in quoted), encoding="utf-8")
+    # By their names alone, from within their folder: ffmpeg takes the way there for an address, with its `?` and `#`.
+    listing.write_text("".join(f"file '{segment.name}'\n" for segment in segments), encoding="utf-8")
     try:
-        source = ["-y", "-f", "concat", "-safe", "0", "-i", str(listing)]
+        source = ["-y", "-f", "concat", "-safe", "0", "-i", listing.name, "-c", "copy"]
         result = subprocess.run(
-            [*ffmpeg_command(), *source, "-c", "copy", *comment(metadata), "-movflags", "+faststart", str(part)],
+            [*ffmpeg_command(), *source, *comment(metadata), "-movflags", "+faststart", str(part.absolute())],
+            cwd=listing.parent,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
