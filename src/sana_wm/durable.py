@@ -93,7 +93,7 @@ def write_durably(path: Path, content: bytes | str) -> None:
 def remove_parts_under(folder: Path) -> None:
     """Remove what interrupted writes left in a folder and below; for the folder's one owner only."""
     for path in folder.rglob("*"):
-        if is_part(path):
+        if is_part(path) and not path.is_dir():
             path.unlink(missing_ok=True)  # an orphan that ends now may take its own away
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 
-from sana_wm.durable import part_path
+from sana_wm.durable import part_path, remove_parts_under
 from sana_wm.errors import (
     HandoffError,
     IncompleteWeightsError,
@@ -649,6 +649,20 @@ def test_a_run_that_lost_its_manifest_is_taken_over_by_force_alone(run: RunDirec
     assert run.refined_file in deleted
     assert run.stage1_file not in deleted
     assert actions(run, other) == ["skip", "run", "run"]
+
+
+def test_a_folder_that_libraries_cannot_open_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"x\xff")
+    with pytest.raises(HandoffError, match="not UTF-8"), owning(RunDirectory(folder / "run")):
+        pass
+    assert not folder.exists()
+
+
+def test_a_folder_that_is_named_like_half_a_file_is_nobodys_leftover(tmp_path: Path) -> None:
+    (tmp_path / "my.part.two").mkdir()
+    part_path(tmp_path / "video.mp4").touch()
+    remove_parts_under(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["my.part.two"]
 
 
 def test_frames_within_a_run_move_with_it(resolved: RunManifest, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sana_wm.durable import remove_parts_under
 from sana_wm.handoff.receipts import read_receipt
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.new_manifest import manifest_of_run
@@ -105,14 +106,11 @@ def test_what_another_torch_began_is_neither_mixed_nor_lost(undisturbed: RunDire
     run = interrupt_in("refiner", 2, undisturbed, tmp_path)
     begun = run.beginning_file("refiner")
     begun.write_text(begun.read_text().replace(f'"torch": "{torch.__version__}"', '"torch": "1.0"'))
+    remove_parts_under(run.path)  # the kill may have come in the middle of a write
     kept = sorted(run.checkpoint_folder("refiner").iterdir())
     said = f'torch: "1.0" -> "{torch.__version__}"'
-    dry = subprocess.run(
-        [sys.executable, "-m", "sana_wm", "resume", str(run.path), "--dry-run"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    resume = [sys.executable, "-m", "sana_wm", "resume", str(run.path)]
+    dry = subprocess.run([*resume, "--dry-run"], capture_output=True, text=True, check=True)
     assert f"half done with other versions ({said}): refused" in dry.stdout
     refused = command_line("resume", run.path)
     _, err = refused.communicate()
@@ -171,6 +169,32 @@ def test_a_run_interrupted_after_stage1_says_how_to_go_on_and_resume_makes_the_s
     assert "refiner    run  not finished yet; goes on from its checkpoint" in err
     assert run.stage1_file.read_bytes() == undisturbed.stage1_file.read_bytes()
     assert run.refined_file.read_bytes() == undisturbed.refined_file.read_bytes()
+
+
+def wait_for_status(process: psutil.Process, wanted: str) -> None:
+    deadline = time.monotonic() + 60
+    while process.status() != wanted:
+        assert time.monotonic() < deadline, process
+        time.sleep(0.02)
+
+
+def test_a_stage_stops_with_its_launcher_and_goes_on_with_it(
+    write_manifest: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Ctrl-Z reaches the launcher alone."""
+    process = command_line("run-pipeline", write_manifest())
+    launcher, events = psutil.Process(process.pid), RunDirectory(tmp_path / "run").events_file("stage1")
+    while not events.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    (stage,) = launcher.children()
+    process.send_signal(signal.SIGTSTP)
+    wait_for_status(launcher, psutil.STATUS_STOPPED)
+    wait_for_status(stage, psutil.STATUS_STOPPED)
+    process.send_signal(signal.SIGCONT)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert (tmp_path / "run" / "video.mp4").exists()
 
 
 @pytest.mark.parametrize(("stage", "field"), [("stage1", "input.image"), ("vae_decode", "camera.poses")])

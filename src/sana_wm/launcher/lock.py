@@ -35,6 +35,15 @@ def owning(run: RunDirectory) -> Generator[int]:
         HandoffError: It cannot be made, written or locked.
     """
     try:
+        os.fsdecode(run.path).encode()
+    except UnicodeEncodeError:
+        raise HandoffError(
+            f"{run.path} is a name that safetensors cannot open",
+            got="bytes that are not UTF-8",
+            expected="a folder, and folders above it, with names in UTF-8",
+            next_step="Rename them.",
+        ) from None
+    try:
         run.path.mkdir(parents=True, exist_ok=True)
         lock = _open_and_lock(run)
     except BlockingIOError:

@@ -109,6 +109,19 @@ class StageProcess:
         with contextlib.suppress(BrokenPipeError):
             os.write(self._write_end, SHRINK)
 
+    def suspend(self) -> None:
+        """Stop the stage and everything it started where they are, until `go_on`."""
+        self._signal_all(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let them go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for pid in self.members():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def kill(self) -> list[int]:
         """End the stage and everything it started, now; returns the pids that were there.
 
@@ -118,9 +131,7 @@ class StageProcess:
         killed = self.members()
         deadline = time.monotonic() + KILL_S
         while members := self.members():
-            for pid in members:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            self._signal_all(signal.SIGKILL)
             if time.monotonic() > deadline:
                 raise MemoryNotReleasedError(
                     "processes of a stage do not end",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable, Generator
@@ -74,16 +75,21 @@ class StopRequests:
 
     Only who asks again, with Ctrl-C or SIGTERM, wants the end at once. Closing the window of a run that is saving
     already is no second wish, and neither is one Ctrl-C that comes twice, from the terminal and from a parent.
+
+    Attributes:
+        count: How often.
+        pause: Whether Ctrl-Z was pressed: the stage, which has a session of its own, does not hear it.
     """
 
     def __init__(self) -> None:
         self.count = 0
+        self.pause = False
         self._first_at_s = 0.0
 
     @contextlib.contextmanager
     def listening(self) -> Generator[None]:
-        """Take SIGINT, SIGTERM and SIGHUP (a closed terminal) as requests while the block runs."""
-        wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        """Take SIGINT, SIGTERM, SIGHUP (a closed terminal) and SIGTSTP (Ctrl-Z) as requests while the block runs."""
+        wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
         # What the parent of this process set to be ignored stays ignored: that is how nohup works.
         numbers = [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]
         before = [signal.signal(number, self._on_signal) for number in numbers]
@@ -95,7 +101,9 @@ class StopRequests:
 
     def _on_signal(self, number: int, _frame: object) -> None:
         now_s = time.monotonic()
-        if not self.count:
+        if number == signal.SIGTSTP:
+            self.pause = True
+        elif not self.count:
             self.count, self._first_at_s = 1, now_s
         elif number != signal.SIGHUP and now_s - self._first_at_s >= AGAIN_S:
             self.count += 1
@@ -167,6 +175,8 @@ def supervise(
     memory = MemoryWatch(process.members, MemoryLog(run.memory_file, stage))
     before = (read_system_memory(), cards_used_bytes())
     while (code := process.wait(SAMPLE_EVERY_S)) is None:
+        if stops.pause:
+            _pause(process, stops)
         _take_events(process, watch, progress)
         sample, verdict = memory.look(watch.device_bytes, watch.device_limit_bytes, limits)
         watch.see(sample)
@@ -203,6 +213,14 @@ def supervise(
         cards_used_bytes=(before[1], after[1]),
     )
     return record, watch.device
+
+
+def _pause(process: StageProcess, stops: StopRequests) -> None:
+    """Stop together with the stage: it must not work on while nobody watches its memory."""
+    process.suspend()
+    os.kill(os.getpid(), signal.SIGSTOP)  # until the shell's `fg` or `bg`
+    stops.pause = False
+    process.go_on()
 
 
 def _take_events(process: StageProcess, watch: _Watch, progress: StageProgress) -> None:
