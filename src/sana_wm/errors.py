@@ -6,6 +6,7 @@ A message has four parts on one line: what happened, what was got, what was expe
 from __future__ import annotations
 
 import errno
+import signal
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -172,6 +173,19 @@ _STORAGE = (
     *(errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN),
 )
 _FILES = (errno.EMFILE, errno.ENFILE)
+
+
+class ModuleEndedError(Exception):
+    """A module of ours that ran in a process of its own ended early; it has said why on standard error.
+
+    Attributes:
+        exit_code: As it ended, negative for a signal.
+    """
+
+    def __init__(self, module: str, exit_code: int) -> None:
+        self.exit_code = exit_code
+        how = f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit code {exit_code}"
+        super().__init__(f"{module} ended with {how}")
 
 
 def as_refusal(error: OSError) -> SanaWMError | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sana_wm.errors import ModuleEndedError
 from sana_wm.launcher import diagnosis
 from sana_wm.launcher.cache import cache_folder
 from sana_wm.launcher.numerics_gate import MachineKey, NumericsGate
@@ -30,7 +31,7 @@ class Diagnostics:
         report: Any = {"device": self.device, "failed": [], "checks": []} if name == "numerics" else []
         Path(arguments[arguments.index("--json") + 1]).write_text(json.dumps(report))
         if self.codes[name]:
-            raise SystemExit(self.codes[name])
+            raise ModuleEndedError(module, self.codes[name])
         return ""
 
 

@@ -70,6 +70,8 @@ def test_a_reader_that_is_gone_ends_the_lines_not_the_run(half_way: RunSnapshot)
     lines("run_started", half_way)
     lines("run_ended", half_way)
     os.close(writer)
+    assert lines._writer.gone
+    assert not lines._writer.waiting_bytes
 
 
 def test_a_descriptor_that_is_not_open_is_refused() -> None:

@@ -27,7 +27,7 @@ from PIL import Image
 from sana_wm.camera.dialects import action_trajectory
 from sana_wm.camera.intrinsics import read_intrinsics
 from sana_wm.camera.trajectory import load_poses
-from sana_wm.errors import SanaWMError
+from sana_wm.errors import HandoffError, SanaWMError
 from sana_wm.handoff.receipts import current_versions, read_receipt
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.handoff.sealed import seal
@@ -155,7 +155,8 @@ def use_run_manifest(path: Path) -> None:
 def use_metrics(path: Path) -> None:
     run = RunDirectory(path.parent)
     path.replace(run.metrics_file)
-    assert all(isinstance(finding, str) for finding in metrics_findings(run))
+    if findings := metrics_findings(run):
+        raise HandoffError("; ".join(findings))
 
 
 def use_action(path: Path) -> None:
@@ -250,7 +251,7 @@ def test_json_that_is_nested_too_deeply_is_refused(name: str, tmp_path: Path) ->
         text = b'{"version": ' + b"[" * depth + b"]" * depth + b"}"
         wrapped = {"manifest": bytes, "safetensors header": safetensors}.get(name, lambda data: seal(data.decode()))
         (tmp_path / "input").write_bytes(wrapped(text))
-        with contextlib.suppress(SanaWMError):
+        with pytest.raises(SanaWMError):
             KINDS[name][1](tmp_path / "input")
 
 

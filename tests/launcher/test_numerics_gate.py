@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sana_wm.errors import StageFailedError
+from sana_wm.errors import ModuleEndedError, StageFailedError
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher import diagnosis
 from sana_wm.launcher.cache import cache_folder
@@ -219,7 +219,7 @@ def test_a_self_test_that_ends_without_a_report_is_a_failure(
         command = [sys.executable, "-c", f"import os, sys; {script}", *arguments]
         code = subprocess.run(command, check=False, capture_output=quiet).returncode
         if code:
-            raise SystemExit(code)
+            raise ModuleEndedError(_module, code)
         return ""
 
     monkeypatch.setattr(diagnosis, "run_module", run_script)

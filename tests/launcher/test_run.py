@@ -72,7 +72,7 @@ class SilentView:
     def updated(self, progress: StageProgress) -> None:
         self.phases.add(progress.phase)
 
-    def stage_asked_to_stop(self, progress: StageProgress) -> None:
+    def stage_asked_to_stop(self, progress: StageProgress, why: str | None) -> None:
         self.asked_to_stop.append(progress.stage)
 
     def stage_asked_to_shrink(self, progress: StageProgress, why: str) -> None:

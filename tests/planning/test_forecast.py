@@ -117,7 +117,7 @@ def test_engines_choose_by_the_cap(full_size_run: Run) -> None:
     ample, tight = modes(96), modes(16)
     assert ample[3] == "resident"
     assert ample[5] == "resident, 48 of 48 blocks stay"
-    assert tight[2].startswith("one prompt at a time") or "of 121 latent frames" in tight[2]
+    assert tight[2] == "one prompt at a time, 42 of 121 latent frames at a time"
     assert tight[3] == "streamed, one of 48 layers at a time"
     assert tight[5].startswith("streamed, ")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sana_wm.bench.measure import report
+from sana_wm.errors import ModuleEndedError
 from sana_wm.handoff.events import read_events, read_memory_log
 from sana_wm.handoff.receipts import Receipt, read_receipt
 from sana_wm.handoff.run_directory import RunDirectory
@@ -106,8 +107,8 @@ def measure_trial(trial: Trial) -> dict[str, list[dict[str, Any]]]:
     failures: list[dict[str, Any]] = []
     try:
         run_module("sana_wm", ["run-pipeline", str(trial.manifest_file), "--json"], quiet=True)
-    except SystemExit as error:  # it has said why
-        failures.append(_setting(manifest) | {"exit_code": error.code})
+    except ModuleEndedError as error:  # it has said why
+        failures.append(_setting(manifest) | {"exit_code": error.exit_code})
     forecaster = RunForecaster(manifest, locate_weights(manifest), trial.device)
     planners = forecaster.planners()
     run = RunDirectory(Path(manifest.output_dir))

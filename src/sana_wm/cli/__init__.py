@@ -6,7 +6,7 @@ import sys
 from typing import NoReturn
 
 from sana_wm.cli.app import app
-from sana_wm.errors import SanaWMError, as_refusal
+from sana_wm.errors import ModuleEndedError, SanaWMError, StageFailedError, as_refusal
 
 
 def main() -> None:
@@ -15,6 +15,10 @@ def main() -> None:
         app()
     except SanaWMError as error:
         _leave(error)
+    except ModuleEndedError as error:
+        if error.exit_code < 0:  # it could not say anything itself
+            _leave(StageFailedError(str(error), next_step="Look for the reason above; then run the command again."))
+        sys.exit(error.exit_code)
     except OSError as error:
         if (refusal := as_refusal(error)) is None:
             raise

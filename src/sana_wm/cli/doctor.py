@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from pathlib import Path
@@ -12,7 +11,14 @@ import typer
 
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson
-from sana_wm.errors import IncompleteWeightsError, SanaWMError, StageFailedError, UsageError, WeightsError, printable
+from sana_wm.errors import (
+    IncompleteWeightsError,
+    ModuleEndedError,
+    StageFailedError,
+    UsageError,
+    WeightsError,
+    printable,
+)
 
 if TYPE_CHECKING:
     from sana_wm.launcher.checkup import Finding
@@ -112,19 +118,18 @@ def _examine_manifest(manifest: Manifest) -> list[Finding]:
     """Whether this run can start here: what it names, its device, its plan."""
     from sana_wm.cli.plan import plan_here
     from sana_wm.launcher.checkup import Finding
-    from sana_wm.launcher.inputs import check_inputs
     from sana_wm.launcher.plan import GIB, what_would_fit
-    from sana_wm.launcher.preflight import check_backend, check_output, check_settings
+    from sana_wm.launcher.preflight import find_problems
 
-    problems = [*check_inputs(manifest), *check_backend(manifest), *check_output(manifest)]
-    with contextlib.suppress(SanaWMError):  # of an ffmpeg that cannot be asked, which is a finding by now
-        problems += check_settings(manifest)
-    findings = [Finding(one.field, f"{one.what}; got {one.got}", "problem", one.next_step or "") for one in problems]
+    findings = [
+        Finding(one.field, f"{one.what}; got {one.got}", "problem", one.next_step or "")
+        for one in find_problems(manifest)
+    ]
     if not findings:
         findings = [Finding("manifest", manifest.name, "ok", "its inputs can be used, and its output has the room")]
     try:
         plan = plan_here(manifest)
-    except SystemExit:  # what torch said is on standard error
+    except ModuleEndedError:  # what torch said is on standard error
         advice = 'set "device": "auto", or install a torch build for it'
         return [*findings, Finding("device of the manifest", manifest.device, "problem", advice)]
     except (WeightsError, IncompleteWeightsError):

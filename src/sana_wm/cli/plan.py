@@ -103,7 +103,7 @@ def plan_by_released_sizes(manifest: Manifest) -> RunPlan:
 
 def describe_plan(plan: RunPlan) -> str:
     """The plan as a table and a few lines."""
-    from sana_wm.cli.progress_view import format_seconds
+    from sana_wm.cli.figures import format_seconds
     from sana_wm.launcher.plan import GIB, what_would_fit
     from sana_wm.planning.device import reserved_bytes
 

@@ -31,34 +31,31 @@ def verify_run(
 
     run = RunDirectory(run_dir.resolve())
     links = verify(run)
-    whole = all(link.state not in ("broken", "unfinished") for link in links)
-    if hash_weights and whole:
+    if hash_weights and all(link.is_whole for link in links):
         from sana_wm.launcher.lock import owning
         from sana_wm.launcher.weight_hashes import verify_weight_hashes
 
         with owning(run):
             links += verify_weight_hashes(run, run.read_manifest())
-    broken = [link for link in links if link.state == "broken"]
-    unfinished = [link for link in links if link.state == "unfinished"]
+    whole = all(link.is_whole for link in links)
     if as_json:
-        typer.echo(
-            json.dumps({"ok": not (broken or unfinished), "links": [link.as_json() for link in links]}, indent=2)
-        )
-        if broken or unfinished:
+        typer.echo(json.dumps({"ok": whole, "links": [link.as_json() for link in links]}, indent=2))
+        if not whole:
             raise typer.Exit(HandoffError.exit_code)
         return
     for link in links:
         typer.echo(printable(_describe(link)))
+    broken = [link for link in links if link.state == "broken"]
     if broken:
         raise HandoffError(
             f"{run.path} is not what it says",
             got=f"{len(broken)} broken link{'s' if len(broken) > 1 else ''}, the first: {broken[0].name}",
             next_step=f"{run.resume_command} makes again what cannot be trusted.",
         )
-    if unfinished:
+    if not whole:
         raise HandoffError(
             f"{run.path} is not finished; what is there is whole",
-            got=f"no {', no '.join(link.name for link in unfinished)}",
+            got=f"no {', no '.join(link.name for link in links if not link.is_whole)}",
             next_step=f"Go on with: {run.resume_command}",
         )
 

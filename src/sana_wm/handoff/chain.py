@@ -114,7 +114,7 @@ def foreign_inputs(run: RunDirectory, receipt: Receipt, source: Stage | None) ->
     """Files of the stage `source` that are not the ones it was made from."""
     if source is None:
         return []
-    name = run.latents_file(source).relative_to(run.path).as_posix()
+    name = run.name_of(run.latents_file(source))
     if name not in receipt.inputs:
         return [f"its receipt does not name its input {name}"]
     try:
@@ -152,7 +152,7 @@ def changed_versions(receipt: Receipt) -> list[str]:
 
 def damaged_outputs(run: RunDirectory, receipt: Receipt) -> list[str]:
     """What is wrong with a stage's outputs: not named, missing, a link, another size, another content."""
-    needed = [path.relative_to(run.path).as_posix() for path in run.outputs(receipt.stage)]
+    needed = [run.name_of(path) for path in run.outputs(receipt.stage)]
     findings = [f"its receipt does not name {name}" for name in needed if name not in receipt.outputs]
     for name, expected in receipt.outputs.items():
         path = run.path / name

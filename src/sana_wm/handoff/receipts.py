@@ -160,10 +160,7 @@ def changed_fields(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 
 def describe_outputs(run: RunDirectory, files: tuple[Path, ...]) -> dict[str, OutputFile]:
     """Hash and size of output files, by their path within the run directory."""
-    return {
-        file.relative_to(run.path).as_posix(): OutputFile(sha256=sha256_of(file), size_bytes=file.stat().st_size)
-        for file in files
-    }
+    return {run.name_of(file): OutputFile(sha256=sha256_of(file), size_bytes=file.stat().st_size) for file in files}
 
 
 def write_receipt(run: RunDirectory, receipt: Receipt) -> None:

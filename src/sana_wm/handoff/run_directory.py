@@ -125,6 +125,10 @@ class RunDirectory:
         """The whole run on one page, for people."""
         return self.path / "report.html"
 
+    def name_of(self, path: Path) -> str:
+        """How receipts name a file in this directory."""
+        return path.relative_to(self.path).as_posix()
+
     def latents_file(self, stage: Stage) -> Path:
         """The latents that a stage leaves for the next."""
         return {"stage1": self.stage1_file, "refiner": self.refined_file}[stage]

@@ -11,11 +11,11 @@ from sana_wm.planning.device import Device
 GIB = 1024**3
 Level = Literal["ok", "warning", "problem"]
 
-#: Disk that a run of 321 frames takes, and a margin for the system.
+#: Disk that is asked for: a run of 321 frames takes 0.3 GiB, and the system wants a margin.
 RUN_DISK_BYTES = 2 * GIB
 #: The least unified memory of a Mac on which the planned peaks of all stages fit (docs/memory.md).
 LEAST_MEMORY_BYTES = 16 * GIB
-#: Environment variables that change what torch computes or how it allocates: value -> level and what it does.
+#: Environment variables that change what torch computes or how it allocates: name -> level and what it does.
 MEANINGFUL_VARIABLES: dict[str, tuple[Level, str]] = {
     "PYTORCH_ENABLE_MPS_FALLBACK": ("warning", "taken out for runs: a missing kernel shall raise"),
     "PYTORCH_MPS_FAST_MATH": ("warning", "taken out for runs: it makes arithmetic less exact"),
@@ -187,7 +187,7 @@ def _examine_surroundings(facts: Facts) -> list[Finding]:
     findings: list[Finding] = []
     free = f"{facts.free_disk_bytes / GIB:.1f} GiB free here"
     if facts.free_disk_bytes < RUN_DISK_BYTES:
-        advice = f"a run takes up to {RUN_DISK_BYTES / GIB:.0f} GiB: free some space, or set output_dir to another disk"
+        advice = f"{RUN_DISK_BYTES / GIB:.0f} GiB are safe: free some space, or set output_dir to another disk"
         findings.append(Finding("disk", free, "problem", advice))
     else:
         complete = facts.weights is not None and not facts.weights[1]

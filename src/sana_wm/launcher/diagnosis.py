@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sana_wm.errors import StageFailedError
+from sana_wm.errors import ModuleEndedError, StageFailedError
 from sana_wm.launcher.process import run_module, without_overrides
 
 Diagnostic = Literal["numerics", "mps_lint", "parity"]
@@ -57,6 +57,6 @@ def run_diagnostic(name: Diagnostic, arguments: list[str], *, quiet: bool, envir
 def _run(name: Diagnostic, arguments: list[str], quiet: bool, environment: Mapping[str, str]) -> int:
     try:
         run_module(f"sana_wm.diagnostics.{name}", arguments, quiet=quiet, environment=environment)
-    except SystemExit as end:
-        return int(end.code or 0)
+    except ModuleEndedError as end:
+        return end.exit_code
     return 0

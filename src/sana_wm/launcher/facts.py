@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from sana_wm.errors import SanaWMError
+from sana_wm.errors import ModuleEndedError, SanaWMError
 from sana_wm.launcher.checkup import MEANINGFUL_VARIABLES, Facts
 from sana_wm.launcher.preflight import active_stages
 from sana_wm.launcher.process import find_device
@@ -58,7 +58,7 @@ def gather_facts(environment: Mapping[str, str], manifest: Manifest | None = Non
 def _device() -> Device | None:
     try:
         return find_device("auto")
-    except SystemExit:
+    except ModuleEndedError:
         return None  # what torch said is on standard error
 
 

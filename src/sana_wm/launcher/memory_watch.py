@@ -94,7 +94,7 @@ class MemoryWatch:
         if verdict.action != "go" and len(members) > 1:
             exact_bytes = group_bytes(members, exact_process_bytes)
             sample = replace(sample, process_bytes=sample.process_bytes if exact_bytes is None else exact_bytes)
-            verdict = judge(sample, limits)
+            verdict = self._due(judge(sample, limits))
         if verdict.action == "shrink":
             self._shrink_again_s = time.monotonic() + SHRINK_EVERY_S
             # What macOS has swapped out of idle programs stays out: only what comes on top asks again.

@@ -14,6 +14,7 @@ from sana_wm.errors import (
     ManifestError,
     PictureError,
     Problem,
+    StageFailedError,
     UsageError,
     WeightsError,
 )
@@ -70,6 +71,16 @@ def check_output(manifest: Manifest) -> list[Problem]:
     return problems
 
 
+def find_problems(manifest: Manifest) -> list[Problem]:
+    """Everything about a manifest that would stop its run, but for its weights and its plan."""
+    return [
+        *check_inputs(manifest),
+        *check_settings(manifest),
+        *check_backend(manifest),
+        *check_output(manifest),
+    ]
+
+
 def check_settings(manifest: Manifest) -> list[Problem]:
     """Settings that are each valid and do not go together, or not with this machine."""
     problems: list[Problem] = []
@@ -85,7 +96,7 @@ def check_settings(manifest: Manifest) -> list[Problem]:
         )
     try:
         check_codec(manifest.video.codec)
-    except UsageError as error:
+    except (UsageError, StageFailedError) as error:  # this ffmpeg has no such encoder, or cannot be started
         problems.append(Problem.of("video.codec", error))
     return problems
 
@@ -183,13 +194,7 @@ def check_manifest(manifest: Manifest) -> RunManifest:
         IncompleteWeightsError: Only the weights have problems.
     """
     manifest, estimate, unsettled = _settle_intrinsics(manifest)
-    problems = [
-        *unsettled,
-        *check_inputs(manifest),
-        *check_settings(manifest),
-        *check_backend(manifest),
-        *check_output(manifest),
-    ]
+    problems = [*unsettled, *find_problems(manifest)]
     weight_problems = check_layout(locate_weights(manifest), active_stages(manifest))
     if problems:
         raise ManifestError([*problems, *weight_problems])

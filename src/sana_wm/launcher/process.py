@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from sana_wm.errors import HandoffError, MemoryNotReleasedError
+from sana_wm.errors import HandoffError, MemoryNotReleasedError, ModuleEndedError
 from sana_wm.handoff.events import EventReader
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.lock import holds
@@ -29,6 +29,14 @@ from sana_wm.launcher.probes.process import session_members
 from sana_wm.names import Stage
 from sana_wm.planning.device import Device
 
+#: Switches that change what is computed; no stage gets them.
+OVERRIDES = (
+    "PYTORCH_ENABLE_MPS_FALLBACK",
+    "PYTORCH_MPS_FAST_MATH",
+    "ATEN_CPU_CAPABILITY",
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
 #: Sent through the liveness pipe: "take less memory" (`sana_wm.runtime.stopping`).
 SHRINK = b"s"
 GRACE_S = 60.0
@@ -175,14 +183,7 @@ def without_overrides(environment: Mapping[str, str]) -> dict[str, str]:
     A missing kernel of MPS shall raise instead of crawling on the CPU, arithmetic shall be as exact as it is by
     default, and a run that goes on shall go on with the same kernels.
     """
-    overrides = (
-        "PYTORCH_ENABLE_MPS_FALLBACK",
-        "PYTORCH_MPS_FAST_MATH",
-        "ATEN_CPU_CAPABILITY",
-        "NVIDIA_TF32_OVERRIDE",
-        "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
-    )
-    return {name: value for name, value in environment.items() if name not in overrides}
+    return {name: value for name, value in environment.items() if name not in OVERRIDES}
 
 
 def mps_watermarks(cap_bytes: int, recommended_bytes: int) -> dict[str, str]:
@@ -214,13 +215,13 @@ def run_module(
         Its standard output when `quiet`, otherwise nothing.
 
     Raises:
-        SystemExit: It ended with another exit code than 0; it has said why on standard error.
+        ModuleEndedError: It ended with another exit code than 0.
     """
     command = [*PYTHON, module, *arguments]
     output = subprocess.PIPE if quiet else None
     done = subprocess.run(command, stdout=output, text=True, check=False, env=environment and dict(environment))
     if done.returncode:
-        raise SystemExit(done.returncode)
+        raise ModuleEndedError(module, done.returncode)
     return done.stdout or ""
 
 
@@ -232,7 +233,7 @@ def find_device(name: str) -> Device:
     on MPS asking fixes the limits of the allocator.
 
     Raises:
-        SystemExit: The device is not there; the process has said so.
+        ModuleEndedError: The device is not there.
     """
     version = metadata.version("torch")
     only_cpu = sys.platform != "darwin" and version.endswith("+cpu")

@@ -85,10 +85,11 @@ class RunProgress:
         self._seen[progress.stage] = progress
         self._tell("progress")
 
-    def stage_asked_to_stop(self, progress: StageProgress) -> None:
-        """A stage was asked to save and leave."""
+    def stage_asked_to_stop(self, progress: StageProgress, why: str | None) -> None:
+        """A stage was asked to save and leave; `why` unless the user wants it so."""
         self._seen[progress.stage] = progress
-        self._state, self._note = "stopping", STOPPING
+        self._state = "stopping"
+        self._note = STOPPING if why is None else f"{why}: asked to save and leave"
         self._tell("stopping")
 
     def stage_asked_to_shrink(self, progress: StageProgress, why: str) -> None:

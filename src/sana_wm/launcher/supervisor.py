@@ -47,7 +47,7 @@ _ERRORS: dict[int, type[SanaWMError]] = {
 
 
 class View(Protocol):
-    """Shows a run to people; see `sana_wm.cli.progress_view`."""
+    """Takes in how a stage goes; see `sana_wm.launcher.run_progress`."""
 
     def stage_started(self, progress: StageProgress) -> None:
         """A stage begins."""
@@ -57,8 +57,8 @@ class View(Protocol):
         """Something changed."""
         ...
 
-    def stage_asked_to_stop(self, progress: StageProgress) -> None:
-        """A stage was asked to save and leave."""
+    def stage_asked_to_stop(self, progress: StageProgress, why: str | None) -> None:
+        """A stage was asked to save and leave; `why` unless the user wants it so."""
         ...
 
     def stage_asked_to_shrink(self, progress: StageProgress, why: str) -> None:
@@ -190,7 +190,7 @@ def supervise(
         if watch.asked_at_s is None and (stops.count or watch.over_cap):
             watch.asked_at_s = time.monotonic()
             process.ask_to_stop()
-            view.stage_asked_to_stop(progress)
+            view.stage_asked_to_stop(progress, watch.over_cap)
         # A user who asks once waits for the step to end, however long; over the cap there is no time to lose.
         grace_is_over = watch.over_cap is not None and time.monotonic() - (watch.asked_at_s or 0) > GRACE_S
         if stops.count > 1 or grace_is_over:

@@ -50,6 +50,11 @@ class Link:
     detail: str = ""
     invalidates: tuple[Stage, ...] = ()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether what it stands for is there and can be trusted."""
+        return self.state not in ("broken", "unfinished")
+
     def as_json(self) -> dict[str, Any]:
         """By name, for `--json`."""
         return asdict(self)
@@ -75,7 +80,7 @@ def verify(run: RunDirectory) -> list[Link]:
             links.append(Link(f"{stage}/receipt", "unfinished", "after a stage that is to come"))
             continue
         links += _verify_stage(run, manifest, stage, active[active.index(stage) :])
-    if all(link.state not in ("broken", "unfinished") for link in links):
+    if all(link.is_whole for link in links):
         links.append(_link("metrics", metrics_findings(run), ()))
     return links
 

@@ -1,7 +1,7 @@
 """Full SHA-256 of the weights a run was made with: recorded the first time they are asked for, held against later.
 
 Receipts know weights by header, size and samples, which costs seconds and misses a flipped bit between the samples; the
-whole of 96 GB takes minutes, so only who asks pays.
+whole of 103 GB takes minutes, so only who asks pays.
 """
 
 from __future__ import annotations

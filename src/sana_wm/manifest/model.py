@@ -63,7 +63,7 @@ class ModelSection(Section):
 class InputSection(Section):
     """What the video starts from."""
 
-    image: str = Field(description="First frame, any format that Pillow reads.")
+    image: str = Field(description="First frame: PNG, JPEG, WebP, TIFF, BMP, GIF or PPM.")
     prompt: str | None = Field(default=None, description="Prompt text; exactly one of prompt and prompt_file.")
     prompt_file: str | None = Field(default=None, description="UTF-8 text file that holds the prompt.")
     negative_prompt: str = Field(default="", description="Negative prompt for guidance.")

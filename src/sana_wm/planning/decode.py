@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from sana_wm.errors import MemoryCapError
+from sana_wm.planning.device import DeviceKind
 from sana_wm.weights.tables import read_table
 
 Implementation = Literal["frame", "window", "channels_last"]
@@ -99,6 +100,21 @@ def decode_tflop(config: Mapping[str, Any], latent_shape: tuple[int, ...]) -> fl
             weights += layer.out_channels**2
         operations += 2 * TAPS**3 * weights * frames[layer.level] * math.prod(pixels[layer.level])
     return operations / 1e12
+
+
+def plan_decode_on(
+    kind: DeviceKind, config: Mapping[str, Any], latent_shape: tuple[int, ...], element_bytes: int, budget_bytes: int
+) -> DecodePlan:
+    """`plan_decode` of latents (B, C, F, h, w) as a run on this kind of device makes it."""
+    return plan_decode(
+        config,
+        latent_shape[-2],
+        latent_shape[-1],
+        element_bytes,
+        budget_bytes,
+        implementation=FASTEST[kind],
+        worthwhile_bytes=WORTHWHILE_BYTES.get(kind),
+    )
 
 
 def plan_decode(

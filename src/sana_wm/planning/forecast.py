@@ -13,7 +13,7 @@ from typing import Any
 from sana_wm.errors import MemoryCapError
 from sana_wm.manifest.model import Manifest
 from sana_wm.names import STAGES, Stage
-from sana_wm.planning.decode import FASTEST, WORTHWHILE_BYTES, complete_config, decode_tflop, plan_decode
+from sana_wm.planning.decode import complete_config, decode_tflop, plan_decode_on
 from sana_wm.planning.device import Device, budget_bytes, element_bytes, reserved_bytes
 from sana_wm.planning.kernels import kernel_rules
 from sana_wm.planning.pr379 import upstream_refiner_work_bytes, upstream_stage1_work_bytes
@@ -317,18 +317,9 @@ class RunForecaster:
         config = complete_config(read_config(self.layout.vae))
         weights = read_stored_weights(self.layout.vae).part(lambda name: name.startswith("decoder."))
         tflop = decode_tflop(config, self.latent_shape)
-        kind = self.device.kind
 
         def plan(budget: int) -> PhaseForecast:
-            chosen = plan_decode(
-                config,
-                self.manifest.latent_height,
-                self.manifest.latent_width,
-                self.element_bytes,
-                budget,
-                implementation=FASTEST[kind],
-                worthwhile_bytes=WORTHWHILE_BYTES.get(kind),
-            )
+            chosen = plan_decode_on(self.device.kind, config, self.latent_shape, self.element_bytes, budget)
             return PhaseForecast(
                 stage="vae_decode",
                 phase="vae_decoder",

@@ -150,7 +150,8 @@ class RefinerSizes:
         fixed_bytes: Weights outside the blocks.
         block_bytes: One block without its prompt projections.
         stored_block_bytes: The same as it lies in its file, which a host buffer must hold.
-        prompt_projection_bytes: The prompt projections of one block, released once the prompt is set.
+        prompt_projection_bytes: The prompt projections of one block. A run reads them through one slot; a benchmark
+            holds all of them until the prompt is set.
         prompt_bytes: The prompt's keys and values of all layers.
         window_bytes: Sink, history and the shared window.
         activation_bytes: Tensors of the pass itself.

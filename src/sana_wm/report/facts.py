@@ -115,7 +115,7 @@ def _measure_all(run: RunDirectory) -> tuple[dict[str, LatentStatistics], dict[s
     latents: dict[str, LatentStatistics] = {}
     unreadable: dict[str, str] = {}
     for path in (run.stage1_file, run.refined_file):
-        name = path.relative_to(run.path).as_posix()
+        name = run.name_of(path)
         if path.is_file():
             try:
                 latents[name] = measure_latents(path)

@@ -21,6 +21,7 @@ from sana_wm.errors import HandoffError
 Shape = tuple[int, ...]
 METADATA_KEY = "sana_wm"
 CONTENT_KEY = "content_sha256"
+MAKE_AGAIN = "Run `sana-wm resume RUN_DIR`: the stage that makes it runs again."
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
@@ -59,14 +60,14 @@ def load_tensors(path: Path, expected: Mapping[str, str]) -> dict[str, torch.Ten
             f"{path} cannot be read",
             got=str(error),
             expected="a whole safetensors file",
-            next_step="Run `sana-wm resume RUN_DIR`: the stage that makes it runs again.",
+            next_step=MAKE_AGAIN,
         ) from error
     if metadata.pop(CONTENT_KEY, None) != _digest(tensors, metadata):
         raise HandoffError(
             f"{path} is damaged",
             got="content of another SHA-256",
             expected="that which was written",
-            next_step="Run `sana-wm resume RUN_DIR`: the stage that makes it runs again.",
+            next_step=MAKE_AGAIN,
         )
     for key, value in expected.items():
         if metadata.get(key) != value:
@@ -74,7 +75,7 @@ def load_tensors(path: Path, expected: Mapping[str, str]) -> dict[str, torch.Ten
                 f"{path} is of another run",
                 got=f"{key} {metadata.get(key)}",
                 expected=value,
-                next_step="Run `sana-wm resume RUN_DIR`: the stage that makes it runs again.",
+                next_step=MAKE_AGAIN,
             )
     return tensors
 
@@ -99,7 +100,7 @@ def load_latents(path: Path, expected: Mapping[str, str], shape: Shape) -> torch
             f"{path} does not hold the latents of this run",
             got="no tensor 'latents'" if latents is None else f"shape {tuple(latents.shape)}",
             expected=f"shape {shape}",
-            next_step="Run `sana-wm resume RUN_DIR`: the stage that makes it runs again.",
+            next_step=MAKE_AGAIN,
         )
     if not bool(latents.isfinite().all()):
         raise HandoffError(

@@ -31,9 +31,8 @@ def run(context: StageContext) -> None:
     with context.phases.phase("transformer") as phase:
         refined, plan = _refine(context, phase, latents, encoding)
     save_tensors(context.run.refined_file, {"latents": refined}, context.owner("refiner"))
-    stage1_name = context.run.stage1_file.relative_to(context.run.path).as_posix()
     context.finish(
-        inputs={stage1_name: sha256_of(context.run.stage1_file)},
+        inputs={context.run.name_of(context.run.stage1_file): sha256_of(context.run.stage1_file)},
         outputs=(context.run.refiner_text_file, context.run.refined_file),
         plan=plan,
     )
@@ -83,7 +82,7 @@ def _refine(
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """Refine; when less memory is asked for, go on from the last block with fewer blocks of weights on the device."""
     plan = dict(context.forecaster.refiner_transformer()(context.budget_bytes).plan)
-    progress = _Progress(context, context.checkpoints(context.run.stage1_file), latents.shape[2])
+    progress = _Progress(context, context.checkpoints(context.run.stage1_file))
     while True:
         # Upstream's code keeps all blocks or does not run.
         progress.can_shrink = plan["resident_blocks"] > 0 and context.manifest.model.backend == "diffusers"
@@ -137,11 +136,10 @@ class _ShrinkAskedError(Exception):
 class _Progress:
     """Saves and reports after every block (or step), and leaves or starts over with less when asked to."""
 
-    def __init__(self, context: StageContext, checkpoints: Checkpoints, latent_num_frames: int) -> None:
-        settings = context.manifest.refiner
+    def __init__(self, context: StageContext, checkpoints: Checkpoints) -> None:
         self.context, self.checkpoints = context, checkpoints
-        blocks = -(-(latent_num_frames - settings.sink_size) // settings.block_size)
-        self.total = len(SIGMAS) - 1 if settings.mode == "single_shot" else blocks
+        asked = context.forecaster.refinement()
+        self.total = len(SIGMAS) - 1 if asked.mode == "single_shot" else asked.blocks
         self.can_shrink = False
 
     def resume_state(self) -> RefinerState | None:

@@ -22,7 +22,7 @@ from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.portable import portable_json
 from sana_wm.models.loading import load_vae
 from sana_wm.models.vae.streaming_decoder import StreamingDecoder
-from sana_wm.planning.decode import FASTEST, WORTHWHILE_BYTES, DecodePlan, plan_decode, reach_latent_frames
+from sana_wm.planning.decode import DecodePlan, plan_decode_on, reach_latent_frames
 from sana_wm.runtime.latents import load_latents
 from sana_wm.runtime.phases import Phase
 from sana_wm.stages.context import StageContext
@@ -60,7 +60,7 @@ def run(context: StageContext) -> None:
     concatenate(segments, context.run.video_file, metadata=_video_metadata(context))
     _read_back(context, shown)
     context.finish(
-        inputs={path.relative_to(context.run.path).as_posix(): sha256_of(path)},
+        inputs={context.run.name_of(path): sha256_of(path)},
         outputs=(context.run.video_file, context.run.contact_sheet_file),
         plan=plan,
     )
@@ -88,17 +88,9 @@ def _decode(
     context: StageContext, phase: Phase, latents: torch.Tensor, shown: ShownFrames, metadata: dict[str, str]
 ) -> dict[str, Any]:
     """Decode what no finished segment of an earlier start holds."""
-    manifest = context.manifest
     vae = phase.hold(load_vae(context.layout, context.device, context.dtype, part="decoder"))
-    plan = plan_decode(
-        vae.config,
-        manifest.latent_height,
-        manifest.latent_width,
-        context.dtype.itemsize,
-        context.budget_bytes,
-        implementation=FASTEST[context.device.type],
-        worthwhile_bytes=WORTHWHILE_BYTES.get(context.device.type),
-    )
+    kind = context.forecaster.device.kind
+    plan = plan_decode_on(kind, vae.config, context.latents_shape, context.dtype.itemsize, context.budget_bytes)
     finished = finished_segments(context.run.checkpoint_folder("vae_decode"), FRAMES_PER_SEGMENT, metadata)
     done = len(finished) * FRAMES_PER_SEGMENT
     if done < shown.count:

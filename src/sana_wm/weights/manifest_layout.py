@@ -18,7 +18,7 @@ def locate_weights(manifest: Manifest) -> WeightLayout:
 def identify_weights(layout: WeightLayout, stage: Stage) -> tuple[WeightFile, ...]:
     """The weight files a stage reads, as far as they are there: names, sizes and a digest of header and samples.
 
-    Cheap enough to take before every run: a few megabytes of 96 GB are read.
+    Cheap enough to take before every run: a few megabytes of 103 GB are read.
 
     Raises:
         WeightsError: A file is there and is no whole safetensors file.

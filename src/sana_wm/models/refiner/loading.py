@@ -22,13 +22,6 @@ from sana_wm.weights.component_config import read_config
 from sana_wm.weights.layout import REPAIR, Component
 
 
-def build_refiner_transformer(component: Component) -> Any:
-    """The transformer without any weights: what the planner asks for sizes, and what streaming fills."""
-    config = read_config(component)
-    network: Any = SanaWMLTX2RefinerTransformer3DModel
-    return build_empty(lambda: network.from_config(config))
-
-
 @contextmanager
 def open_refiner_engine(
     component: Component,
@@ -54,7 +47,9 @@ def open_refiner_engine(
     Raises:
         WeightsError: A file is missing, damaged or of another network; while streaming, file and tensor are named.
     """
-    transformer = build_refiner_transformer(component)
+    network: Any = SanaWMLTX2RefinerTransformer3DModel
+    config = read_config(component)
+    transformer = build_empty(lambda: network.from_config(config))
     index = index_weights(component)
     blocks = cast("list[nn.Module]", list(transformer.transformer_blocks))
     _verify_complete(transformer, index, component)

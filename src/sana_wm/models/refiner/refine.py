@@ -20,7 +20,7 @@ from sana_wm.models.refiner.kv_window import KVWindow
 from sana_wm.models.refiner.rope import RotaryTable
 from sana_wm.models.refiner.state import RefinerState
 from sana_wm.models.refiner.transformer import RefinerEngine
-from sana_wm.planning.refiner import SIGMAS
+from sana_wm.planning.refiner import SIGMAS, Refinement
 
 OnState = Callable[[RefinerState], None]
 
@@ -67,15 +67,12 @@ def refine_autoregressive(
     done = state.latents
     num_frames = done.shape[2]
     starts = range(sink_size, num_frames, block_size)
-    bound = kv_max_frames - sink_size
-    kept_frames = max(0, starts[-1] - sink_size)
-    history = min(bound, kept_frames) if bound > 0 else kept_frames
-
+    asked = Refinement(tuple(done.shape), "autoregressive", sink_size, block_size, kv_max_frames)
     if state.next_block >= len(starts):
         return done
 
     engine.set_prompt(prompt_embeds, prompt_attention_mask)
-    window = engine.new_window(tuple(done.shape), sink_size, history, min(block_size, num_frames - sink_size))
+    window = engine.new_window(asked.latent_shape, sink_size, asked.history_frames, asked.current_frames)
 
     def tables(start: int) -> tuple[RotaryTable, RotaryTable]:
         """Of the block at `start`, and of the sink right before the history that the block sees."""

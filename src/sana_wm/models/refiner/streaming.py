@@ -22,7 +22,7 @@ from sana_wm.models.refiner.stored_weights import StoredTensor, TensorReader, by
 from sana_wm.planning.refiner import HOST_BUFFERS
 
 READER_THREADS = 8
-# Large enough for a disk's full speed, small enough that four readers share one block.
+# Large enough for a disk's full speed, small enough that the readers share one block.
 PIECE_BYTES = 16 * 2**20
 # Host buffers start each tensor on a cache line, whatever its dtype.
 ALIGNMENT_BYTES = 64

@@ -2,7 +2,7 @@
 
 The arithmetic is that of diffusers' `SanaWMLTX2RefinerTransformer3DModel`. What differs is what is not done twice:
 
-- the prompt's keys and values never change, so they are made once and their 3.2 GB of projections released;
+- the prompt's keys and values never change, so they are made once, and their 3.2 GB of projections do not stay;
 - tokens that share a sigma share one modulation vector instead of carrying 36,080 copies of it;
 - a pass that only captures keys and values stops at the last layer's, with no attention, no feed-forward behind it.
 
