@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +61,21 @@ def test_a_reader_that_does_not_read_holds_up_nothing_and_loses_only_mere_progre
         lines("progress", half_way)
     events = [json.loads(line) for line in got.split(b"\n")[:-1]]
     assert 10 < len([event for event in events if event["event"] == "progress"]) < 500
+    os.close(reader)
+    os.close(writer)
+
+
+def test_the_last_line_is_waited_for(half_way: RunSnapshot) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"x" * 60_000)
+    lines = JsonProgress(writer)
+    for _ in range(20):
+        lines("stage_ended", half_way)
+    thread = threading.Thread(target=lambda: (time.sleep(0.3), os.read(reader, 60_000), os.read(reader, 60_000)))
+    thread.start()
+    lines("run_ended", half_way)
+    assert not lines._writer.waiting_bytes
+    thread.join()
     os.close(reader)
     os.close(writer)
 

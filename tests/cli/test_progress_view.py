@@ -6,10 +6,12 @@ import os
 import pty
 import select
 import threading
+import time
 from dataclasses import replace
 
 import pytest
 
+from sana_wm.cli.background_stream import MOST_TEXT_BYTES, BackgroundStream, BackgroundWriter
 from sana_wm.cli.figures import format_seconds
 from sana_wm.cli.progress_view import LiveView, PlainView, describe_run, make_view
 from sana_wm.launcher.snapshot import RunError, RunSnapshot, StageSnapshot
@@ -107,6 +109,69 @@ def test_a_reader_that_does_not_read_holds_up_nothing(half_way: RunSnapshot, kin
         assert not held_up
         assert b"line 0 of" in drawn
         thread.join(5)
+    os.close(reader)
+
+
+def read_slowly(reader: int, got: list[bytes]) -> threading.Thread:
+    """Read a pipe to its end, beginning after a moment."""
+
+    def read() -> None:
+        time.sleep(0.3)
+        while data := os.read(reader, 1 << 16):
+            got.append(data)
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_what_is_said_before_the_end_is_there_at_the_end(half_way: RunSnapshot) -> None:
+    """The command's own words come after it, straight to the same terminal."""
+    reader, writer = os.pipe()
+    got: list[bytes] = []
+    thread = read_slowly(reader, got)
+    with open(writer, "w") as stream:  # noqa: PTH123  (a descriptor has no path)
+        with make_view(stream) as view:
+            for number in range(1200):  # more than a pipe takes
+                view.say(f"{number} {'.' * 70}")
+        stream.write("the end\n")
+    thread.join(10)
+    lines = b"".join(got).decode().splitlines()
+    assert lines[-2:] == [f"1199 {'.' * 70}", "the end"]
+    os.close(reader)
+
+
+def test_of_what_nobody_reads_the_oldest_is_dropped_and_the_memory_is_bounded() -> None:
+    reader, writer = os.pipe()
+    stream = BackgroundStream(writer)
+    for number in range(20_000):
+        stream.write(f"{number} {'.' * 70}\n")
+    assert stream._writer.waiting_bytes <= MOST_TEXT_BYTES + 100
+    got: list[bytes] = []
+    thread = read_slowly(reader, got)
+    stream.drain()
+    os.close(writer)
+    thread.join(10)
+    lines = b"".join(got).decode().splitlines()
+    assert lines[0].startswith("0 ")
+    assert lines[-1].startswith("19999 ")
+    assert len(lines) < 4000
+    os.close(reader)
+
+
+def test_a_descriptor_that_somebody_set_not_to_wait_loses_nothing() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    output = BackgroundWriter(writer)
+    text = b"".join(b"%d\n" % number for number in range(50_000))
+    output.put(text)
+    got: list[bytes] = []
+    thread = read_slowly(reader, got)
+    output.drain(20)
+    os.close(writer)
+    thread.join(10)
+    assert b"".join(got) == text
     os.close(reader)
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -32,12 +33,13 @@ from sana_wm.errors import (
     WeightsError,
 )
 from sana_wm.handoff.chain import require_inputs
-from sana_wm.handoff.half_done import Beginning, begin, is_half_done, versions_that_count
+from sana_wm.handoff.half_done import Beginning, begin, is_half_done, read_beginning, versions_that_count
 from sana_wm.handoff.receipts import (
     RESULTS_VERSION,
     OutputFile,
     WeightFile,
     read_receipt,
+    settings_digest,
     stage_settings,
     write_receipt,
 )
@@ -48,7 +50,8 @@ from sana_wm.launcher.lock import owning
 from sana_wm.launcher.power import PowerReading, PowerWatch
 from sana_wm.launcher.preflight import resolve_manifest
 from sana_wm.launcher.progress import StageProgress
-from sana_wm.launcher.run import check_receipts, check_unchanged, execute, prepare
+from sana_wm.launcher.run import check_receipts, check_start, check_unchanged, execute, prepare
+from sana_wm.launcher.space import check_space
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import PowerSection, RunManifest
 from sana_wm.names import STAGES, Stage
@@ -407,26 +410,103 @@ def test_other_versions_are_named_and_keep_what_is_done_unless_results_change_on
     assert "version changed: sana-wm 0 made it" in again.reason
 
 
-def test_a_half_done_stage_goes_on_with_nothing_but_what_began_it(run: RunDirectory, resolved: RunManifest) -> None:
-    """The rule of docs/runs.md; the stages themselves begin so."""
-    here = versions_that_count("stage1")
-    work = {"settings_sha256": "a", "source_sha256": "b"}
-    began = Beginning(work, {**here, "chip": "M1", "torch": "1.0"})
-    begin(run, "stage1", began)
-    assert decide(run, resolved, [])[0].reason == "not done yet"
-    begin(run, "stage1", Beginning(work, here))  # nothing is done yet, so nobody is bound to the old one
-    begin(run, "stage1", began)
+def beginning(manifest: RunManifest, **changes: Any) -> Beginning:
+    """How stage 1 would be begun here."""
+    return Beginning(
+        stage="stage1",
+        source_sha256="",
+        settings=stage_settings(manifest, "stage1"),
+        weights=(WEIGHTS,),
+        computed_by=versions_that_count("stage1") | {"chip": "M1"},
+    ).model_copy(update=changes)
+
+
+WEIGHTS = WeightFile(component="transformer", file="dit.safetensors", size_bytes=5, identity_sha256="a")
+
+
+@pytest.fixture
+def half_done(run: RunDirectory, resolved: RunManifest) -> Path:
+    """What stage 1 saved before it was interrupted."""
+    begin(run, resolved, beginning(resolved))
     saved = run.checkpoint_folder("stage1") / "00003.safetensors"
     saved.write_text("three steps")
-    begin(run, "stage1", began)
-    with pytest.raises(HandoffError, match=r'half done, and not by what would go on; got chip: "M1" -> "M3"') as caught:
-        begin(run, "stage1", Beginning(work, {**began.maker, "chip": "M3"}))
+    return saved
+
+
+def with_seed(manifest: RunManifest, seed: int) -> RunManifest:
+    return manifest.model_copy(update={"stage1": manifest.stage1.model_copy(update={"seed": seed})})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"computed_by": versions_that_count("stage1") | {"chip": "M3"}}, 'chip: "M1" -> "M3"'),
+        ({"computed_by": versions_that_count("stage1") | {"chip": "M1", "torch": "1.0"}}, ' -> "1.0"'),
+        ({"weights": (WEIGHTS.model_copy(update={"size_bytes": 6}),)}, "dit.safetensors) is not the file it ran with"),
+        ({}, "stage1.seed: 42 -> 7"),
+    ],
+)
+def test_a_half_done_stage_goes_on_with_nothing_but_what_began_it(
+    run: RunDirectory, resolved: RunManifest, half_done: Path, changes: dict[str, Any], said: str
+) -> None:
+    """The rule of docs/runs.md; the stages themselves begin so."""
+    begin(run, resolved, beginning(resolved))
+    now = resolved if changes else with_seed(resolved, 7)
+    with pytest.raises(HandoffError, match="half done, and not by what would go on") as caught:
+        begin(run, now, beginning(now, **changes))
+    assert said in str(caught.value)
     assert f"{run.resume_command} --from stage1" in str(caught.value)
-    assert Beginning.read(run, "stage1") == began
-    said = f'half done with other versions (torch: "1.0" -> "{here["torch"]}"): refused, unless --from stage1 '
-    assert decide(run, resolved, [])[0].reason.startswith(said)
-    begin(run, "stage1", Beginning({**work, "source_sha256": "other latents"}, here))
-    assert not saved.exists()
+    assert half_done.exists()
+    assert read_beginning(run, "stage1") == beginning(resolved)
+
+
+def test_a_dry_run_says_that_a_half_done_stage_will_be_refused(
+    run: RunDirectory, resolved: RunManifest, half_done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reason(weights: tuple[WeightFile, ...] = (WEIGHTS,)) -> str:
+        return decide(run, resolved, weights)[0].reason
+
+    assert reason() == "not finished yet; goes on from its checkpoint"
+    assert "is not the file it ran with): refused" in reason((WEIGHTS.model_copy(update={"size_bytes": 6}),))
+    monkeypatch.setitem(RESULTS_VERSION, "stage1", 2)
+    assert reason() == 'half done by others (results_version: "1" -> "2"): refused, unless --from stage1 starts it over'
+    monkeypatch.undo()
+    run.beginning_file("stage1").write_bytes(b"")
+    assert "beginning.json, which says what began it, is damaged or missing): refused" in reason()
+    with pytest.raises(HandoffError, match="is damaged or missing"):
+        begin(run, resolved, beginning(resolved))
+    assert half_done.exists()
+
+
+def test_a_stage_that_has_done_nothing_yet_binds_nobody(run: RunDirectory, resolved: RunManifest) -> None:
+    for chip in ("M1", "M3"):
+        here = beginning(resolved, computed_by={"chip": chip})
+        begin(run, resolved, here)
+        (run.checkpoint_folder("stage1") / ".DS_Store").touch()
+        part_path(run.checkpoint_folder("stage1") / "00001.safetensors").touch()
+        assert read_beginning(run, "stage1") == here
+        assert decide(run, resolved, [])[0].reason == "not done yet"
+
+
+def test_what_is_half_done_of_another_source_is_of_no_use(
+    run: RunDirectory, resolved: RunManifest, half_done: Path
+) -> None:
+    here = beginning(resolved, source_sha256="other latents")
+    begin(run, resolved, here)
+    assert not half_done.exists()
+    assert read_beginning(run, "stage1") == here
+
+
+def test_a_setting_that_a_release_adds_changes_no_digest_and_refuses_nothing(
+    run: RunDirectory, resolved: RunManifest
+) -> None:
+    settings = stage_settings(resolved, "refiner")
+    older = {name: value for name, value in settings.items() if name != "refiner.sink_size"}
+    assert settings_digest(older) == settings_digest(settings)
+    assert settings_digest(older) != settings_digest({**settings, "refiner.sink_size": 2})
+    begin(run, resolved, beginning(resolved, stage="refiner", settings=older))
+    (run.checkpoint_folder("refiner") / "00001.safetensors").touch()
+    begin(run, resolved, beginning(resolved, stage="refiner", settings=settings))
 
 
 def test_a_setting_that_a_later_release_added_counts_as_its_default(run: RunDirectory, resolved: RunManifest) -> None:
@@ -461,7 +541,7 @@ def test_missing_weights_are_said_before_anything_is_touched(run: RunDirectory, 
     before = run.receipt_file("refiner").read_bytes()
     decisions = decide(run, moved, [], "refiner")
     with pytest.raises(IncompleteWeightsError) as caught:
-        execute(run, moved, decisions, environment=os.environ, view=SilentView(), start_over=True, command=fake())
+        execute(run, moved, decisions, environment=os.environ, view=SilentView(), start_from="refiner", command=fake())
     assert caught.value.exit_code == 3
     assert run.receipt_file("refiner").read_bytes() == before
     assert run.refined_file.exists()
@@ -568,7 +648,7 @@ def start_over(run: RunDirectory, manifest: RunManifest, stage: Stage, **by_stag
         decide(run, manifest, [], stage),
         environment=os.environ,
         view=SilentView(),
-        start_over=True,
+        start_from=stage,
         command=fake(**by_stage),
     )
 
@@ -583,6 +663,47 @@ def test_starting_over_touches_nothing_before_it_knows_that_it_can(run: RunDirec
         start_over(run, resolved.model_copy(update={"video": video}), "vae_decode")
     assert actions(run, resolved) == ["skip"] * 3
     assert run.metrics_file.exists()
+
+
+def test_starting_over_looks_at_the_disk_first_and_counts_no_old_result(
+    run: RunDirectory, resolved: RunManifest
+) -> None:
+    go(run, resolved)
+    huge = resolved.video.model_copy(update={"num_frames": 8185, "height": 32_000, "width": 32_000})
+    huge_run = resolved.model_copy(update={"video": huge})
+    with run.video_file.open("r+b") as file:
+        file.truncate(2**42)  # a hole: takes no space, and none will be free until the new video is there
+    with pytest.raises(HandoffError, match=r"too little free space in .* for stage vae_decode"):
+        check_start(run, huge_run, ["vae_decode"])
+    failed = StageFailedError("failed")
+    check_space(run, huge_run, "vae_decode", after=failed)  # here the video may be the new one
+
+
+def test_starting_over_uses_nothing_again_and_leaves_earlier_stages_alone(
+    run: RunDirectory, resolved: RunManifest, half_done: Path
+) -> None:
+    for path in (run.conditioning_file, run.refiner_text_file, run.checkpoint_folder("refiner") / "00001.safetensors"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with pytest.raises(StageFailedError):
+        start_over(run, resolved, "refiner", refiner="bug")
+    assert half_done.exists()  # Stage 1 went on from it
+    assert run.conditioning_file.exists()
+    assert not run.refiner_text_file.exists()
+    assert not is_half_done(run, "refiner")
+
+
+def test_what_a_finished_stage_left_behind_is_no_beginning_of_its_next_run(
+    run: RunDirectory, resolved: RunManifest, half_done: Path
+) -> None:
+    """A kill between the receipt and the removal of the checkpoints; later its result is damaged."""
+    go(run, resolved)
+    half_done.parent.mkdir(parents=True, exist_ok=True)
+    half_done.touch()
+    run.stage1_file.write_text("damaged")
+    with pytest.raises(StageFailedError):
+        go(run, resolved, stage1="bug")
+    assert not half_done.exists()
 
 
 def test_an_earlier_result_stays_until_a_new_one_takes_its_place(run: RunDirectory, resolved: RunManifest) -> None:
@@ -674,6 +795,9 @@ def test_frames_within_a_run_move_with_it(resolved: RunManifest, tmp_path: Path)
     assert moved.frames_folder(inside) == tmp_path / "moved" / "png"
     assert moved.frames_folder(outside) == tmp_path / "png"
     assert moved.frames_folder(resolved) is None
+    assert (
+        moved.frames_folder(with_frames(Path(resolved.output_dir) / ".." / "png")) != tmp_path / "moved" / ".." / "png"
+    )
     elsewhere = inside.model_copy(update={"output_dir": str(moved.path)})
     elsewhere = elsewhere.model_copy(
         update={"video": inside.video.model_copy(update={"frames_dir": str(moved.path / "png")})}

@@ -111,7 +111,7 @@ def test_what_another_torch_began_is_neither_mixed_nor_lost(undisturbed: RunDire
     said = f'torch: "1.0" -> "{torch.__version__}"'
     resume = [sys.executable, "-m", "sana_wm", "resume", str(run.path)]
     dry = subprocess.run([*resume, "--dry-run"], capture_output=True, text=True, check=True)
-    assert f"half done with other versions ({said}): refused" in dry.stdout
+    assert f"half done by others ({said}): refused" in dry.stdout
     refused = command_line("resume", run.path)
     _, err = refused.communicate()
     assert refused.returncode == 4

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from sana_wm.errors import HandoffError, StageFailedError, UsageError
-from sana_wm.video.encoder import VideoEncoder, check_codec, usable_codecs
+from sana_wm.video.encoder import VideoEncoder, check_codec, ffmpeg_binary, usable_codecs
 from sana_wm.video.reader import probe, read_frames
 from sana_wm.video.segments import SegmentedEncoder, concatenate, finished_segments
 
@@ -199,6 +199,13 @@ def test_an_interrupted_video_has_the_same_frames_as_an_uninterrupted_one(tmp_pa
     assert (info.num_frames, info.fps, info.metadata) == (37, 16, METADATA)
     each = np.concatenate([np.stack(list(read_frames(path))) for path in sorted((tmp_path / "parts").glob("*.mp4"))])
     assert np.array_equal(each, parts)
+
+
+def test_an_ffmpeg_of_the_users_is_found_from_every_folder(tmp_path, monkeypatch):
+    (tmp_path / "my_ffmpeg").symlink_to(ffmpeg_binary())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "./my_ffmpeg")
+    assert ffmpeg_binary() == str(tmp_path / "my_ffmpeg")
 
 
 @pytest.mark.parametrize("name", ["line\nbreak", "it's: 100% #1?", "a b\\c"])

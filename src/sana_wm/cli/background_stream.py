@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import threading
@@ -11,7 +12,7 @@ from typing import IO
 
 #: How long the end of a run waits for a reader to take the last words.
 LAST_WORDS_S = 5.0
-#: Text that waits for a reader; what comes on top of it is dropped.
+#: Text that waits for a reader; of more the oldest is dropped.
 MOST_TEXT_BYTES = 64 * 1024
 #: Between two tries on a descriptor that somebody else has set not to wait.
 TRY_AGAIN_S = 0.05
@@ -40,8 +41,14 @@ class BackgroundWriter:
         with self._changed:
             return sum(map(len, self._waiting))
 
-    def put(self, data: bytes) -> None:
-        """Write when the reader takes it."""
+    def put(self, data: bytes, most_bytes: int | None = None) -> None:
+        """Write when the reader takes it.
+
+        Args:
+            data: What to write.
+            most_bytes: With more than this waiting the oldest pieces are dropped, each whole: what matters most is how
+                it is now, and how it ended.
+        """
         with self._changed:
             if self.gone:
                 return
@@ -49,11 +56,14 @@ class BackgroundWriter:
                 self._thread = threading.Thread(target=self._write_all, name="output", daemon=True)
                 self._thread.start()
             self._waiting.append(data)
+            # The first is being written.
+            while most_bytes is not None and len(self._waiting) > 2 and sum(map(len, self._waiting)) > most_bytes:
+                del self._waiting[1]
             self._changed.notify_all()
 
     def drain(self, wait_s: float = LAST_WORDS_S) -> None:
-        """Wait until everything is written, or so long."""
-        with self._changed:
+        """Wait until everything is written, or so long, or until Ctrl-C: who presses it does not want to wait."""
+        with contextlib.suppress(KeyboardInterrupt), self._changed:
             self._changed.wait_for(lambda: not self._waiting, wait_s)
 
     def _write_all(self) -> None:
@@ -94,8 +104,7 @@ class BackgroundStream(io.TextIOBase):
 
     def write(self, text: str, /) -> int:
         """Take a piece of text."""
-        if self._writer.waiting_bytes < MOST_TEXT_BYTES:
-            self._writer.put(text.encode(self.encoding, "replace"))
+        self._writer.put(text.encode(self.encoding, "replace"), MOST_TEXT_BYTES)
         return len(text)
 
     def isatty(self) -> bool:

@@ -224,7 +224,7 @@ def _execute(
             decisions,
             environment=os.environ,
             view=progress,
-            start_over=start_from is not None,
+            start_from=start_from,
             lock=lock,
             say=lambda line: view.say(printable(line)),
         )

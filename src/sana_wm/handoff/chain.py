@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel
+from typing import Any, Protocol
 
 from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError
@@ -22,6 +19,7 @@ from sana_wm.handoff.receipts import (
     WeightFile,
     changed_fields,
     current_versions,
+    field_defaults,
     read_receipt,
     stage_settings,
 )
@@ -81,17 +79,36 @@ def require_inputs(manifest: RunManifest, stage: Stage) -> None:
             )
 
 
-def changed_settings(receipt: Receipt, manifest: RunManifest) -> list[str]:
+class Made(Protocol):
+    """What was made, or begun: a receipt, or the beginning of a stage."""
+
+    @property
+    def stage(self) -> Stage:
+        """By which stage."""
+        ...
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Under which manifest fields."""
+        ...
+
+    @property
+    def weights(self) -> tuple[WeightFile, ...]:
+        """With which weight files."""
+        ...
+
+
+def changed_settings(made: Made, manifest: RunManifest) -> list[str]:
     """Manifest fields of the stage that are not what it ran under: `stage1.seed: 42 -> 43`.
 
-    A field that the receipt does not know came with a later release: it had the value that is the default now.
+    A field that was not known then came with a later release: it had the value that is the default now.
     """
-    now = stage_settings(manifest, receipt.stage)
-    unknown_then = {name: value for name, value in _field_defaults().items() if name in now}
-    return changed_fields(unknown_then | receipt.settings, now)
+    now = stage_settings(manifest, made.stage)
+    unknown_then = {name: value for name, value in field_defaults().items() if name in now}
+    return changed_fields(unknown_then | made.settings, now)
 
 
-def changed_weights(receipt: Receipt, weights: Sequence[WeightFile]) -> list[str]:
+def changed_weights(made: Made, weights: Sequence[WeightFile]) -> list[str]:
     """Weight files that are not the ones it ran with.
 
     Weights that are not there at all, on a volume that is not mounted, say nothing against what they made.
@@ -99,7 +116,7 @@ def changed_weights(receipt: Receipt, weights: Sequence[WeightFile]) -> list[str
     there = {file.component for file in weights}
     return [
         f"{file.component} ({file.file}) is not the file it ran with"
-        for file in receipt.weights
+        for file in made.weights
         if file.component in there and file not in weights
     ]
 
@@ -172,20 +189,3 @@ def _is_inside(run: RunDirectory, name: str) -> bool:
     parts = Path(name).parts
     way = [run.path.joinpath(*parts[: count + 1]) for count in range(len(parts))]
     return not Path(name).is_absolute() and ".." not in parts and not any(path.is_symlink() for path in way)
-
-
-@cache
-def _field_defaults() -> dict[str, Any]:
-    """Every manifest field that has a default, flat."""
-
-    def collect(model: type[BaseModel], prefix: str) -> dict[str, Any]:
-        flat: dict[str, Any] = {}
-        for name, field in model.model_fields.items():
-            kind = field.annotation
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                flat |= collect(kind, f"{prefix}{name}.")
-            elif not field.is_required():
-                flat[f"{prefix}{name}"] = field.default
-        return flat
-
-    return collect(Manifest, "")

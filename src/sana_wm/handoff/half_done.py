@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from sana_wm.durable import is_part, remove_tree, write_durably
 from sana_wm.errors import HandoffError
-from sana_wm.handoff.receipts import RESULTS_VERSION, changed_fields, current_versions
+from sana_wm.handoff.chain import changed_settings, changed_weights
+from sana_wm.handoff.receipts import RESULTS_VERSION, Record, WeightFile, changed_fields, current_versions
 from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.manifest.model import RunManifest
 from sana_wm.names import Stage
 
 
-@dataclass(frozen=True)
-class Beginning:
+class Beginning(Record):
     """How a stage was begun.
 
     Attributes:
-        work: Digests of its settings and of the file that it reads. Under others, what is half done is of no use.
-        maker: Weights, libraries and chip. Others could go on, and would not give the same bits.
+        version: Of this file.
+        stage: The stage.
+        source_sha256: Of the file of an earlier stage that it reads; empty when it reads none.
+        settings: The manifest fields that steer it, as in its receipt.
+        weights: The weight files that it reads.
+        computed_by: Libraries, chip, dtype: with others it could go on, and would not give the same bits.
     """
 
-    work: dict[str, str]
-    maker: dict[str, str]
+    version: Literal[1] = 1
+    stage: Stage
+    source_sha256: str
+    settings: dict[str, Any]
+    weights: tuple[WeightFile, ...]
+    computed_by: dict[str, str]
 
-    @classmethod
-    def read(cls, run: RunDirectory, stage: Stage) -> Beginning | None:
-        """How a stage was begun; `None` when nobody said so, or what was said is damaged."""
-        try:
-            content = json.loads(run.beginning_file(stage).read_text(encoding="utf-8"))
-            return cls(dict(content["work"]), dict(content["maker"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
 
-    def write(self, run: RunDirectory, stage: Stage) -> None:
-        """Keep it until the stage is done."""
-        write_durably(run.beginning_file(stage), json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
+def read_beginning(run: RunDirectory, stage: Stage) -> Beginning | None:
+    """How a stage was begun; `None` when nothing says so, or what says so is damaged."""
+    try:
+        return Beginning.model_validate_json(run.beginning_file(stage).read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def is_half_done(run: RunDirectory, stage: Stage) -> bool:
     """Whether an interrupted stage left anything to go on from."""
     folder = run.checkpoint_folder(stage)
     present = folder.iterdir() if folder.is_dir() else ()
-    return any(path != run.beginning_file(stage) and not is_part(path) for path in present)
+    ours = (path for path in present if not path.name.startswith(".") and not is_part(path))
+    return any(path != run.beginning_file(stage) for path in ours)
 
 
 def versions_that_count(stage: Stage) -> dict[str, str]:
@@ -52,30 +57,53 @@ def versions_that_count(stage: Stage) -> dict[str, str]:
     return {**libraries, "results_version": str(RESULTS_VERSION[stage])}
 
 
-def versions_since(run: RunDirectory, stage: Stage) -> list[str]:
-    """The versions that changed since a stage was begun: `torch: "2.14.1" -> "2.15.0"`."""
-    begun, here = Beginning.read(run, stage), versions_that_count(stage)
-    return changed_fields({name: begun.maker.get(name) for name in here}, here) if begun is not None else []
+def reasons_to_refuse(
+    run: RunDirectory,
+    manifest: RunManifest,
+    stage: Stage,
+    weights: Sequence[WeightFile],
+    computed_by: dict[str, str],
+) -> list[str]:
+    """Why a half-done stage cannot go on here, in words: `torch: "2.14.1" -> "2.15.0"`.
+
+    Args:
+        run: The run directory.
+        manifest: What shall run.
+        stage: The stage.
+        weights: The weight files as they are now.
+        computed_by: What would go on, as far as the caller knows it.
+    """
+    if not is_half_done(run, stage):
+        return []
+    begun = read_beginning(run, stage)
+    if begun is None:
+        return [f"{run.name_of(run.beginning_file(stage))}, which says what began it, is damaged or missing"]
+    then = {name: begun.computed_by.get(name) for name in computed_by}
+    return [
+        *changed_settings(begun, manifest),
+        *changed_weights(begun, weights),
+        *changed_fields(then, dict(computed_by)),
+    ]
 
 
-def begin(run: RunDirectory, stage: Stage, here: Beginning) -> None:
+def begin(run: RunDirectory, manifest: RunManifest, here: Beginning) -> None:
     """Begin a stage, or go on with it.
 
-    What is half done of another work, such as the refinement of other latents, is removed.
+    What is half done of another source, such as the refinement of other latents, is removed.
 
     Raises:
-        HandoffError: It was half done with other weights, libraries or on another chip.
+        HandoffError: It was half done with other settings, weights or libraries, or on another chip.
     """
-    begun = Beginning.read(run, stage)
-    if begun == here:
-        return
-    if begun is not None and begun.work != here.work:
+    stage = here.stage
+    begun = read_beginning(run, stage)
+    if begun is not None and begun.source_sha256 != here.source_sha256:
         remove_tree(run.checkpoint_folder(stage))
-    elif begun is not None and is_half_done(run, stage):
+    if reasons := reasons_to_refuse(run, manifest, stage, here.weights, here.computed_by):
         raise HandoffError(
             f"stage {stage} is half done, and not by what would go on",
-            got="; ".join(changed_fields(begun.maker, here.maker)),
-            expected="the weights, libraries and chip that began it: others do not give the same bits",
+            got="; ".join(reasons),
+            expected="the settings, weights, libraries and chip that began it: others do not give the same bits",
             next_step=f"Go on with those, or start the stage over: {run.resume_command} --from {stage}",
         )
-    here.write(run, stage)
+    if not is_half_done(run, stage):
+        write_durably(run.beginning_file(stage), here.model_dump_json(indent=2) + "\n")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +17,7 @@ from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.handoff.sealed import read_sealed, write_sealed
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.model import Manifest, RunManifest
 from sana_wm.names import Stage
 
 #: Which manifest fields steer which stage, by prefix. The others (output_dir, memory, where the weights lie) may change
@@ -135,6 +137,30 @@ def stage_settings(manifest: RunManifest, stage: Stage) -> dict[str, Any]:
     if isinstance(chosen.get("camera.intrinsics"), str):
         del chosen["camera.intrinsics"]
     return chosen
+
+
+@cache
+def field_defaults() -> dict[str, Any]:
+    """Every manifest field that has a default, flat."""
+
+    def collect(model: type[BaseModel], prefix: str) -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        for name, field in model.model_fields.items():
+            kind = field.annotation
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                flat |= collect(kind, f"{prefix}{name}.")
+            elif not field.is_required():
+                flat[f"{prefix}{name}"] = field.default
+        return flat
+
+    return collect(Manifest, "")
+
+
+def settings_digest(settings: dict[str, Any]) -> str:
+    """SHA-256 of flat settings. Defaults do not count, so that a field that a release adds changes nothing."""
+    defaults = field_defaults()
+    chosen = {name: value for name, value in settings.items() if name not in defaults or value != defaults[name]}
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
 def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -16,7 +16,7 @@ from sana_wm.handoff.chain import (
     foreign_inputs,
     source_stage,
 )
-from sana_wm.handoff.half_done import is_half_done, versions_since
+from sana_wm.handoff.half_done import is_half_done, reasons_to_refuse, versions_that_count
 from sana_wm.handoff.receipts import Receipt, WeightFile, read_receipt
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.model import RunManifest
@@ -76,18 +76,19 @@ def _decide_stage(
     except HandoffError as error:
         return StageDecision(stage, "run", str(error))
     if receipt is None:
-        return StageDecision(stage, "run", _describe_unfinished(run, stage))
+        return StageDecision(stage, "run", _describe_unfinished(run, manifest, stage, weights))
     if reason := _reason_to_repeat(run, manifest, receipt, weights):
         return StageDecision(stage, "run", reason)
     kept = f"; kept although versions changed: {', '.join(others)}" if (others := changed_versions(receipt)) else ""
     return StageDecision(stage, "skip", f"done, and its receipt matches{kept}")
 
 
-def _describe_unfinished(run: RunDirectory, stage: Stage) -> str:
+def _describe_unfinished(run: RunDirectory, manifest: RunManifest, stage: Stage, weights: Sequence[WeightFile]) -> str:
     if not is_half_done(run, stage):
         return "not done yet"
-    if changes := versions_since(run, stage):
-        return f"half done with other versions ({'; '.join(changes)}): refused, unless --from {stage} starts it over"
+    # Whether it is the same chip only the stage knows.
+    if reasons := reasons_to_refuse(run, manifest, stage, weights, versions_that_count(stage)):
+        return f"half done by others ({'; '.join(reasons)}): refused, unless --from {stage} starts it over"
     return "not finished yet; goes on from its checkpoint"
 
 

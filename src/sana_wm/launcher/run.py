@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from sana_wm.durable import part_path, remove_parts_under
+from sana_wm.durable import part_path, remove_parts_under, remove_tree
 from sana_wm.errors import (
     HandoffError,
     IncompleteWeightsError,
@@ -173,7 +173,7 @@ def execute(
     *,
     environment: Mapping[str, str],
     view: View,
-    start_over: bool = False,
+    start_from: Stage | None = None,
     command: Command = stage_command,
     lock: int | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -186,7 +186,7 @@ def execute(
         decisions: From `decide`.
         environment: This process's environment.
         view: Shows the run.
-        start_over: Use nothing again of what the stages left before.
+        start_from: This stage and those after it use nothing again of what they left before.
         command: How a stage is started.
         lock: From `owning`; stages inherit it.
         say: Takes a line for the user: that the machine slept, that the run pauses.
@@ -215,9 +215,11 @@ def execute(
                     f"stopped before stage {stage}", next_step=f"Go on with: {run.resume_command}"
                 )
             check_space(run, manifest, stage)
-            if start_over:
+            if start_from is not None and STAGES.index(stage) >= STAGES.index(start_from):
                 run.start_over(stage)
-            run.receipt_file(stage).unlink(missing_ok=True)
+            elif run.receipt_file(stage).exists():  # what it was made from is no beginning of what comes now
+                run.receipt_file(stage).unlink()
+                remove_tree(run.checkpoint_folder(stage))
             while True:
                 is_whole = not is_half_done(run, stage)
                 process = StageProcess(command(stage, run), run, stage, child_environment, lock)

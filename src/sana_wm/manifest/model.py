@@ -5,6 +5,7 @@ The JSON Schema that ships with the package is generated from these classes (`sa
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -223,10 +224,10 @@ class Manifest(Section):
     @property
     def frames_within_output(self) -> Path | None:
         """`video.frames_dir` relative to `output_dir`; `None` when it lies elsewhere or there is none."""
-        folder = self.video.frames_dir
-        if folder is None or not Path(folder).is_relative_to(self.output_dir):
+        if self.video.frames_dir is None:
             return None
-        return Path(folder).relative_to(self.output_dir)
+        folder, run_folder = (Path(os.path.normpath(name)) for name in (self.video.frames_dir, self.output_dir))
+        return folder.relative_to(run_folder) if folder.is_relative_to(run_folder) else None
 
     @property
     def latent_num_frames(self) -> int:

@@ -14,6 +14,7 @@ import torch
 
 from sana_wm import __version__
 from sana_wm.durable import remove_tree, sha256_of
+from sana_wm.errors import HandoffError
 from sana_wm.handoff import half_done
 from sana_wm.handoff.receipts import (
     RESULTS_VERSION,
@@ -21,6 +22,8 @@ from sana_wm.handoff.receipts import (
     WeightFile,
     current_versions,
     describe_outputs,
+    read_receipt,
+    settings_digest,
     stage_settings,
     write_receipt,
 )
@@ -33,6 +36,7 @@ from sana_wm.planning.forecast import RunForecaster
 from sana_wm.runtime.checkpoints import Checkpoints
 from sana_wm.runtime.device import empty_cache
 from sana_wm.runtime.events import EventWriter
+from sana_wm.runtime.latents import load_latents, save_tensors
 from sana_wm.runtime.phases import PhaseLog
 from sana_wm.runtime.stopping import StopFlag
 from sana_wm.weights.layout import WeightLayout
@@ -68,9 +72,27 @@ class StageContext:
         """(1, 128, F, h, w) of this run's latents."""
         return self.forecaster.latent_shape
 
-    def owner(self, stage: Stage) -> dict[str, str]:
-        """Metadata of a stage's latents: who made them, under which settings."""
-        return {"stage": stage, "settings_sha256": _digest(stage_settings(self.manifest, stage))}
+    def save_latents(self, latents: torch.Tensor) -> None:
+        """Leave this stage's latents for the next, durably."""
+        save_tensors(self.run.latents_file(self.stage), {"latents": latents}, {"stage": self.stage})
+
+    def load_latents(self, source: Stage) -> torch.Tensor:
+        """The latents that an earlier stage left, (1, 128, F, h, w) float32 on the CPU.
+
+        Raises:
+            HandoffError: They are missing, damaged, of another shape, or not those of the stage's receipt.
+        """
+        path = self.run.latents_file(source)
+        receipt = read_receipt(self.run, source)
+        named = receipt and receipt.outputs.get(self.run.name_of(path))
+        if named is None or named.sha256 != sha256_of(path):
+            raise HandoffError(
+                f"{path} is not what the receipt of {source} names",
+                got="no such entry" if named is None else "another SHA-256",
+                expected="the latents that the stage left",
+                next_step=f"Run {source} again: {self.run.resume_command} --from {source}",
+            )
+        return load_latents(path, {"stage": source}, self.latents_shape)
 
     def reusable(self, part: str, prefixes: tuple[str, ...] = ("",), source: Path | None = None) -> dict[str, str]:
         """Metadata of what this stage keeps for its next start: valid for the same work in the same place only.
@@ -87,7 +109,7 @@ class StageContext:
         return {
             "stage": self.stage,
             "part": part,
-            "settings_sha256": _digest(chosen),
+            "settings_sha256": settings_digest(chosen),
             "weights_sha256": _digest([file.model_dump() for file in self.weights]),
             "source_sha256": sha256_of(source) if source is not None else "",
             "computed_by": _digest(self._computed_by()),
@@ -100,14 +122,16 @@ class StageContext:
             source: The file of an earlier stage that it reads.
 
         Raises:
-            HandoffError: It is half done with other weights, libraries or on another chip.
+            HandoffError: It is half done with other settings, weights or libraries, or on another chip.
         """
-        work = {
-            "settings_sha256": _digest(stage_settings(self.manifest, self.stage)),
-            "source_sha256": sha256_of(source) if source is not None else "",
-        }
-        weights = {"weights_sha256": _digest([file.model_dump() for file in self.weights])}
-        half_done.begin(self.run, self.stage, half_done.Beginning(work, weights | self._computed_by()))
+        here = half_done.Beginning(
+            stage=self.stage,
+            source_sha256=sha256_of(source) if source is not None else "",
+            settings=stage_settings(self.manifest, self.stage),
+            weights=self.weights,
+            computed_by=self._computed_by(),
+        )
+        half_done.begin(self.run, self.manifest, here)
 
     def checkpoints(self, source: Path | None = None) -> Checkpoints:
         """This stage's checkpoints, of a work that begins from the file `source`."""

@@ -16,7 +16,7 @@ from sana_wm.models.refiner.text import PromptEncoding, connect, encode_levels, 
 from sana_wm.planning.refiner import SIGMAS
 from sana_wm.runtime.checkpoints import Checkpoints
 from sana_wm.runtime.device import synchronize
-from sana_wm.runtime.latents import load_if_ours, load_latents, save_tensors
+from sana_wm.runtime.latents import load_if_ours, save_tensors
 from sana_wm.runtime.phases import Phase
 from sana_wm.runtime.sentinels import check_latents
 from sana_wm.stages.backends import open_refiner
@@ -26,11 +26,11 @@ from sana_wm.stages.context import StageContext
 def run(context: StageContext) -> None:
     """Refine the Stage 1 latents and leave `latents/refined.safetensors` with its receipt."""
     context.begin(context.run.stage1_file)
-    latents = load_latents(context.run.stage1_file, context.owner("stage1"), context.latents_shape)
+    latents = context.load_latents("stage1")
     encoding = _encode_prompt(context)
     with context.phases.phase("transformer") as phase:
         refined, plan = _refine(context, phase, latents, encoding)
-    save_tensors(context.run.refined_file, {"latents": refined}, context.owner("refiner"))
+    context.save_latents(refined)
     context.finish(
         inputs={context.run.name_of(context.run.stage1_file): sha256_of(context.run.stage1_file)},
         outputs=(context.run.refiner_text_file, context.run.refined_file),

@@ -42,7 +42,7 @@ def run(context: StageContext) -> None:
     conditioning = _make_conditioning(context)
     with context.phases.phase("transformer") as phase:
         latents, plan = _denoise(context, phase, conditioning)
-    save_tensors(context.run.stage1_file, {"latents": latents}, context.owner("stage1"))
+    context.save_latents(latents)
     context.finish(inputs={}, outputs=(context.run.conditioning_file, context.run.stage1_file), plan=plan)
 
 

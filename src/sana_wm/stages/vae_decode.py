@@ -23,7 +23,6 @@ from sana_wm.manifest.portable import portable_json
 from sana_wm.models.loading import load_vae
 from sana_wm.models.vae.streaming_decoder import StreamingDecoder
 from sana_wm.planning.decode import DecodePlan, plan_decode_on, reach_latent_frames
-from sana_wm.runtime.latents import load_latents
 from sana_wm.runtime.phases import Phase
 from sana_wm.stages.context import StageContext
 from sana_wm.video.contact_sheet import ContactSheet
@@ -52,7 +51,7 @@ def run(context: StageContext) -> None:
     path = context.run.latents_file(source)
     require_inputs(context.manifest, "vae_decode")
     context.begin(path)
-    latents = load_latents(path, context.owner(source), context.latents_shape)
+    latents = context.load_latents(source)
     shown = shown_frames(context.manifest)
     with context.phases.phase("vae_decoder") as phase:
         plan = _decode(context, phase, latents, shown, context.reusable("segment", source=path))

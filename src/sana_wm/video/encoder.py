@@ -215,14 +215,15 @@ def ffmpeg_binary() -> str:
         why = f"no program {binary}"
     except RuntimeError as error:
         binary, why = "", str(error)
-    if shutil.which(binary) is None:
+    found = shutil.which(binary)
+    if found is None:
         raise StageFailedError(
             "no ffmpeg can be started",
             got=why,
             expected="the one of the package imageio-ffmpeg",
             next_step="Run the command again; if it stays so, install imageio-ffmpeg again, or set IMAGEIO_FFMPEG_EXE.",
         )
-    return binary
+    return str(Path(found).absolute())  # it may be started in another folder
 
 
 def comment(metadata: Mapping[str, str]) -> list[str]:

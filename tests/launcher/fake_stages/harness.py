@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from sana_wm.handoff.half_done import Beginning, begin, versions_that_count
 from sana_wm.handoff.receipts import PhaseRecord, Receipt, describe_outputs, stage_settings, write_receipt
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.probes.process import process_bytes
@@ -25,6 +26,19 @@ def emit(event: str, **fields: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(json.dumps({"time_s": time.time(), "event": event, **fields}) + "\n")
+
+
+def save() -> None:
+    """Leave something to go on from."""
+    here = Beginning(
+        stage=STAGE,
+        source_sha256="",
+        settings=stage_settings(RUN.read_manifest(), STAGE),
+        weights=(),
+        computed_by=versions_that_count(STAGE),
+    )
+    begin(RUN, RUN.read_manifest(), here)
+    (RUN.checkpoint_folder(STAGE) / "saved").write_text("yes")
 
 
 def work_until_asked_to_stop() -> None:

@@ -7,7 +7,5 @@ import harness
 
 harness.work_until_asked_to_stop()
 time.sleep(2)
-folder = harness.RUN.checkpoint_folder(harness.STAGE)
-folder.mkdir(parents=True, exist_ok=True)
-(folder / "saved").write_text("yes")
+harness.save()
 sys.exit(130)
