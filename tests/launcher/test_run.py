@@ -760,6 +760,16 @@ def test_resume_looks_again_once_it_owns_the_run(
     assert not run.events_file("stage1").exists()
 
 
+def test_a_dry_run_refuses_what_the_run_would(
+    run: RunDirectory, resolved: RunManifest, sana_wm: Callable[..., tuple[int, str, str]]
+) -> None:
+    Path(resolved.input.image).unlink()
+    code, out, err = sana_wm("resume", run.path, "--dry-run")
+    assert code == 4
+    assert "not done yet" in out
+    assert "input.image changed since the run began" in err
+
+
 def test_a_run_that_lost_its_manifest_is_taken_over_by_force_alone(run: RunDirectory, resolved: RunManifest) -> None:
     go(run, resolved)
     run.manifest_file.unlink()
@@ -795,9 +805,8 @@ def test_frames_within_a_run_move_with_it(resolved: RunManifest, tmp_path: Path)
     assert moved.frames_folder(inside) == tmp_path / "moved" / "png"
     assert moved.frames_folder(outside) == tmp_path / "png"
     assert moved.frames_folder(resolved) is None
-    assert (
-        moved.frames_folder(with_frames(Path(resolved.output_dir) / ".." / "png")) != tmp_path / "moved" / ".." / "png"
-    )
+    beside = Path(resolved.output_dir) / ".." / "png"
+    assert moved.frames_folder(with_frames(beside)) == beside
     elsewhere = inside.model_copy(update={"output_dir": str(moved.path)})
     elsewhere = elsewhere.model_copy(
         update={"video": inside.video.model_copy(update={"frames_dir": str(moved.path / "png")})}
