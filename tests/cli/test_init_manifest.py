@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,24 @@ def test_another_picture_brings_its_own_view(sana_wm: Cli, earlier_run: RunDirec
     assert not out.exists()
     assert sana_wm(*command, "--fov-deg", "90")[0] == 0
     assert json.loads(out.read_text())["camera"]["intrinsics"] == pytest.approx([100, 100, 100, 60])
+
+
+def test_another_picture_in_a_folder_that_looks_like_a_variable(
+    sana_wm: Cli, earlier_run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "${HOME}"
+    folder.mkdir()
+    other = draw_picture(folder / "other.png")
+    other.write_bytes(other.read_bytes() + b"x")
+    out = tmp_path / "again.json"
+    command = ("init-manifest", other, "--from", earlier_run.video_file, "-o", out, "--force")
+    assert sana_wm(*command, "--fov-deg", "90")[0] == 0
+    assert load_manifest(out, {}).input.image == str(other)
+    monkeypatch.setenv("SANA_DEPTH_PRO_ROOT", "/weights/depth-pro")
+    code, _, err = sana_wm(*command)
+    assert code == 0
+    assert "Depth Pro will estimate the focal length" in err
+    assert load_manifest(out, dict(os.environ)).model.depth_pro_root == "/weights/depth-pro"
 
 
 def test_a_video_of_another_program_is_refused(sana_wm: Cli, tmp_path: Path) -> None:

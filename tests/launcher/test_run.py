@@ -49,8 +49,9 @@ from sana_wm.launcher.decisions import decide
 from sana_wm.launcher.lock import owning
 from sana_wm.launcher.power import PowerReading, PowerWatch
 from sana_wm.launcher.preflight import resolve_manifest
+from sana_wm.launcher.prepare import check_receipts, check_unchanged, prepare
 from sana_wm.launcher.progress import StageProgress
-from sana_wm.launcher.run import check_receipts, check_start, check_unchanged, execute, prepare
+from sana_wm.launcher.run import check_start, execute
 from sana_wm.launcher.space import check_space
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import PowerSection, RunManifest

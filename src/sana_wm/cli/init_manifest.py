@@ -51,7 +51,13 @@ def init_manifest(
     force: Annotated[bool, typer.Option("--force", help="Overwrite.")] = False,
 ) -> None:
     """Write a manifest for a picture and a prompt. Or write again the one that made a video."""
-    from sana_wm.launcher.new_manifest import Wishes, choose_intrinsics, draft_manifest, write_manifest
+    from sana_wm.launcher.new_manifest import (
+        ROOT_VARIABLES,
+        Wishes,
+        choose_intrinsics,
+        draft_manifest,
+        write_manifest,
+    )
 
     refuse_to_overwrite(out, force=force)
     _refuse_both(("--intrinsics", intrinsics), ("--fov-deg", fov_deg))
@@ -77,12 +83,14 @@ def init_manifest(
                 expected="--from with IMAGE, its --intrinsics or --fov-deg, and folders",
                 next_step=f"Leave {unfit[0]} out, and change the manifest that is written.",
             )
-        data, notes = _rerun(source, image, roots, output_dir)
+        data, picture, notes = _rerun(source, image, roots, output_dir)
         if intrinsics is not None or fov_deg is not None or "intrinsics" not in data["camera"]:
-            given, picture = _parse_intrinsics(intrinsics), Path(data["input"]["image"]).expanduser()
+            variable = ROOT_VARIABLES["depth_pro_root"]
+            if data["model"].get("depth_pro_root") is None and variable in os.environ:
+                data["model"]["depth_pro_root"] = f"${{{variable}}}"
             knows_depth_pro = data["model"].get("depth_pro_root") is not None
             data["camera"]["intrinsics"] = choose_intrinsics(
-                picture, given, fov_deg, out.parent, notes, knows_depth_pro=knows_depth_pro
+                picture, _parse_intrinsics(intrinsics), fov_deg, out.parent, notes, knows_depth_pro=knows_depth_pro
             )
     else:
         if image is None:
@@ -110,26 +118,28 @@ def init_manifest(
 
 def _rerun(
     source: Path, image: Path | None, roots: dict[str, Path], output_dir: Path | None
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, Any], Path, list[str]]:
+    """The manifest that makes a run's video again, its first frame, and what the user should be told."""
     from sana_wm.handoff.chain import changed_inputs
     from sana_wm.launcher.new_manifest import manifest_of_run
+    from sana_wm.manifest.loading import escape_variables
     from sana_wm.manifest.portable import rerun_manifest
 
     manifest = manifest_of_run(source)
     data = rerun_manifest(manifest)
-    data["model"] |= {name: str(path.absolute()) for name, path in roots.items()}
+    data["model"] |= {name: escape_variables(str(path.absolute())) for name, path in roots.items()}
     changed = changed_inputs(manifest, image)
     notes = [
         f"{one.field}: {one.path} is {'not the file that the run used' if one.sha256 else 'not there'}"
         for one in changed
     ]
     if image is not None:
-        data["input"]["image"] = str(image.absolute())
+        data["input"]["image"] = escape_variables(str(image.absolute()))
         if any(one.field == "input.image" for one in changed):
             del data["camera"]["intrinsics"]  # they are of the other picture
     if output_dir is not None:
-        data["output_dir"] = str(output_dir.absolute())
-    return data, notes
+        data["output_dir"] = escape_variables(str(output_dir.absolute()))
+    return data, image or Path(manifest.input.image).expanduser(), notes
 
 
 def _prompt(text: str | None, file: Path | None) -> str | Path:

@@ -65,7 +65,7 @@ def run_pipeline(
     from sana_wm.launcher.intrinsics import describe_estimate
     from sana_wm.launcher.lock import owning
     from sana_wm.launcher.preflight import check_manifest, list_warnings
-    from sana_wm.launcher.run import compare, prepare
+    from sana_wm.launcher.prepare import compare, prepare
     from sana_wm.manifest.loading import load_manifest
 
     lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
@@ -115,7 +115,8 @@ def resume(
     from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.decisions import stages_to_run
     from sana_wm.launcher.lock import owning
-    from sana_wm.launcher.run import check_receipts, check_start, check_unchanged
+    from sana_wm.launcher.prepare import check_receipts, check_unchanged
+    from sana_wm.launcher.run import check_start
     from sana_wm.names import STAGES, stage_named
 
     lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
