@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from sana_wm.launcher.governor import GIB, MemoryLimits
+from sana_wm.launcher.governor import MemoryLimits
 from sana_wm.launcher.memory_watch import MemoryLog, MemoryWatch
 from sana_wm.launcher.probes.process import session_members
 from sana_wm.launcher.supervisor import SAMPLE_EVERY_S
+from sana_wm.sizes import GIB
 
 REPORT = Path(__file__).resolve().parents[2] / "reports" / "sampling.json"
 STAGES_GIB = (0.5, 4, 12)

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from sana_wm.errors import MemoryCapError
-from sana_wm.planning.stage1 import GIB, StepShape, choose_plan
+from sana_wm.planning.stage1 import StepShape, choose_plan
+from sana_wm.sizes import GIB
 
 FULL = StepShape(
     frames=41,

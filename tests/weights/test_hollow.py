@@ -35,10 +35,11 @@ def test_the_instruction_prefix_is_about_as_long_as_with_gemmas_own_tokenizer(la
     from diffusers.pipelines.sana_wm.pipeline_sana_wm import DEFAULT_CHI_PROMPT
 
     from sana_wm.models.loading import load_tokenizer
-    from sana_wm.planning.stage1 import PROMPT_TOKENS
     from sana_wm.planning.text import STAGE1_TEXT_TOKENS
+    from sana_wm.sizes import STAGE1_PROMPT_TOKENS
 
-    tokens = len(load_tokenizer(layout.stage1_tokenizer).encode("\n".join(DEFAULT_CHI_PROMPT))) + PROMPT_TOKENS - 2
+    instruction = "\n".join(DEFAULT_CHI_PROMPT)
+    tokens = len(load_tokenizer(layout.stage1_tokenizer).encode(instruction)) + STAGE1_PROMPT_TOKENS - 2
     assert 0.98 * STAGE1_TEXT_TOKENS <= tokens <= STAGE1_TEXT_TOKENS
 
 

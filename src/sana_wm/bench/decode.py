@@ -15,6 +15,7 @@ from sana_wm.bench.measure import measure, report
 from sana_wm.models.vae.streaming_decoder import StreamingDecoder
 from sana_wm.planning.decode import FASTEST, Implementation, decode_tflop, plan_decode
 from sana_wm.runtime.device import empty_cache, select_device, synchronize
+from sana_wm.sizes import GIB
 
 LATENT_HEIGHT, LATENT_WIDTH = 22, 40
 
@@ -78,7 +79,7 @@ def streaming_row(
     vae: Any, latent_frames: int, budget_gib: float, implementation: Implementation, repeats: int
 ) -> dict[str, Any]:
     """Our decode under a memory budget: seconds from latents to 8-bit frames on the device."""
-    budget_bytes = int(budget_gib * 1024**3)
+    budget_bytes = int(budget_gib * GIB)
     size = (LATENT_HEIGHT, LATENT_WIDTH)
     plan = plan_decode(vae.config, *size, vae.dtype.itemsize, budget_bytes, implementation=implementation)
     decoder = StreamingDecoder(vae, plan)

@@ -27,9 +27,10 @@ from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import Manifest
 from sana_wm.names import STAGES
 from sana_wm.planning.device import Device
-from sana_wm.planning.forecast import GIB, PhaseForecast, RunForecaster
+from sana_wm.planning.forecast import PhaseForecast, RunForecaster
 from sana_wm.report.timeline import phase_spans
 from sana_wm.runtime.device import describe_device, select_device
+from sana_wm.sizes import GIB
 from sana_wm.weights.hollow import write_hollow_checkpoint
 from sana_wm.weights.manifest_layout import locate_weights
 

@@ -40,10 +40,11 @@ from sana_wm.runtime.device import (
     limit_memory,
     select_device,
 )
+from sana_wm.sizes import REFINER_PROMPT_TOKENS
 from sana_wm.weights.layout import Component
 
 LATENT_HEIGHT, LATENT_WIDTH = 22, 40
-TEXT_TOKENS = 1024
+TEXT_TOKENS = REFINER_PROMPT_TOKENS
 # Two blocks: every kernel of the full length but the longest windows.
 WARM_UP_FRAMES = 7
 FPS = 16.0

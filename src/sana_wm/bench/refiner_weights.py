@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from transformers import Gemma3TextConfig, Gemma3TextModel
 
 from sana_wm.models.refiner.loading import stream_gemma3
-from sana_wm.models.refiner.text import MAX_TEXT_TOKENS, connect, encode_levels
+from sana_wm.models.refiner.text import connect, encode_levels
 from sana_wm.runtime.device import device_memory, empty_cache, reset_peak
+from sana_wm.sizes import REFINER_PROMPT_TOKENS
 from sana_wm.weights.hollow import RELEASED
 from sana_wm.weights.layout import GEMMA3_RULES, REFINER_RULES, Component
 
@@ -56,9 +57,9 @@ def write_checkpoint(transformer: Any, folder: Path) -> Component:
 def text_encoder_row(folder: Path, device: torch.device, pin_host_memory: bool) -> dict[str, Any]:
     """Peak device memory of the streamed text phase: Gemma-3 12B's layers (six of 48), then the whole connectors."""
     component = _write_gemma3(folder, device)
-    input_ids = torch.randint(0, 1000, (1, MAX_TEXT_TOKENS))
+    input_ids = torch.randint(0, 1000, (1, REFINER_PROMPT_TOKENS))
     mask = torch.ones_like(input_ids)
-    mask[:, : MAX_TEXT_TOKENS // 2] = 0
+    mask[:, : REFINER_PROMPT_TOKENS // 2] = 0
     reset_peak(device)
     started = time.perf_counter()
     with stream_gemma3(component, device=device, dtype=torch.bfloat16, pin_host_memory=pin_host_memory) as text_encoder:
@@ -69,7 +70,7 @@ def text_encoder_row(folder: Path, device: torch.device, pin_host_memory: bool) 
     connectors.audio_connector = None
     empty_cache(device)
     reset_peak(device)
-    packed = torch.randn(1, MAX_TEXT_TOKENS, 3840 * LEVELS).bfloat16()
+    packed = torch.randn(1, REFINER_PROMPT_TOKENS, 3840 * LEVELS).bfloat16()
     started = time.perf_counter()
     encoding = connect(connectors, packed, mask)
     connectors_s = time.perf_counter() - started

@@ -17,8 +17,8 @@ from sana_wm.bench.random_stage1 import MID_SIZE, Stage1Inputs, build_inputs, bu
 from sana_wm.models.stage1.engine import Stage1Engine
 from sana_wm.planning.stage1 import step_tflop
 from sana_wm.runtime.device import device_memory, empty_cache, select_device, select_dtype
+from sana_wm.sizes import GIB
 
-GIB = 1024**3
 TIMESTEP, GUIDANCE_SCALE = 700.0, 5.0
 FULL_GRID, MID_GRID = (22, 40), (12, 20)
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sana_wm.camera.actions import MAX_ACTION_FRAMES, HeldKeys
 from sana_wm.camera.arrays import load_npy
 from sana_wm.errors import UsageError
+from sana_wm.sizes import FRAMES_PER_LATENT
 
 #: The VAE packs 8 frames in a latent frame, after the first one: videos have 8k + 1 frames.
-FRAMES_PER_LATENT = 8
 
 #: The longest action's poses: 1024 latent frames.
 MAX_NUM_FRAMES = MAX_ACTION_FRAMES + 1

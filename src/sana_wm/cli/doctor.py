@@ -118,8 +118,9 @@ def _examine_manifest(manifest: Manifest) -> list[Finding]:
     """Whether this run can start here: what it names, its device, its plan."""
     from sana_wm.cli.plan import plan_here
     from sana_wm.launcher.checkup import Finding
-    from sana_wm.launcher.plan import GIB, what_would_fit
+    from sana_wm.launcher.plan import what_would_fit
     from sana_wm.launcher.preflight import find_problems
+    from sana_wm.sizes import GIB
 
     findings = [
         Finding(one.field, f"{one.what}; got {one.got}", "problem", one.next_step or "")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-GIB = 1024**3
-
 
 def format_seconds(seconds: float) -> str:
     """`45 s`, `12 m 03 s`, `3 h 12 m`."""

@@ -104,8 +104,9 @@ def plan_by_released_sizes(manifest: Manifest) -> RunPlan:
 def describe_plan(plan: RunPlan) -> str:
     """The plan as a table and a few lines."""
     from sana_wm.cli.figures import format_seconds
-    from sana_wm.launcher.plan import GIB, what_would_fit
+    from sana_wm.launcher.plan import what_would_fit
     from sana_wm.planning.device import reserved_bytes
+    from sana_wm.sizes import GIB
 
     device = plan.device
     limit_bytes = min(plan.cap_bytes, device.memory_bytes)

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from sana_wm.planning.device import Device
+from sana_wm.sizes import GIB
 
-GIB = 1024**3
 Level = Literal["ok", "warning", "problem"]
 
 #: Disk that is asked for: a run of 321 frames takes 0.3 GiB, and the system wants a margin.

@@ -7,8 +7,7 @@ from typing import Literal
 
 from sana_wm.launcher.probes.system import Pressure
 from sana_wm.planning.device import SOFT_SHARE
-
-GIB = 1024**3
+from sana_wm.sizes import GIB
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from sana_wm.names import Stage
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import largest_num_frames, smallest_budget_gib, smallest_cap_gib
 from sana_wm.planning.forecast import PhaseForecast, Planner, RunForecaster
+from sana_wm.sizes import GIB
 from sana_wm.weights.layout import WeightLayout
 from sana_wm.weights.manifest_layout import locate_weights
 
-GIB = 1024**3
 #: TFLOP/s and GB/s of disk to guess by where this machine has no times yet. MPS: Stage 1 of a public port, 60 steps at
 #: 321 frames in 2 h 44 min on an M3 Max; CUDA: Stage 1 on an H200 (reports/bench); CPU: two cores of a server.
 GUESSED_TFLOPS = {"mps": 3.5, "cuda": 300.0, "cpu": 0.05}

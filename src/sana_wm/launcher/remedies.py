@@ -12,9 +12,9 @@ from sana_wm.names import STAGES, Stage
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import forecast_phases, largest_num_frames
 from sana_wm.planning.forecast import RunForecaster
+from sana_wm.sizes import GIB
 from sana_wm.weights.manifest_layout import locate_weights
 
-GIB = 1024**3
 #: Distance that a new setting keeps from what was measured.
 MARGIN = 0.05
 

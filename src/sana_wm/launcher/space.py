@@ -10,8 +10,9 @@ from sana_wm.errors import HandoffError, SanaWMError
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.model import Manifest
 from sana_wm.names import Stage
+from sana_wm.sizes import LATENT_CHANNELS
 
-BYTES_PER_LATENT = 128 * 4
+BYTES_PER_LATENT = LATENT_CHANNELS * 4
 #: Receipts, logs, events, text encodings, contact sheet, metrics; a share for each stage.
 SMALL_FILES_BYTES = 12 * 1024**2
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sana_wm.names import CameraRescale, Codec, DialectName, LayoutName, RefinerMode
+from sana_wm.sizes import FRAMES_PER_LATENT, GIB, PIXELS_PER_LATENT
 
 Positive = Annotated[float, Field(gt=0)]
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
@@ -168,7 +169,7 @@ class MemorySection(Section):
     @property
     def cap_bytes(self) -> int:
         """The cap in bytes."""
-        return int(self.cap_gib * 1024**3)
+        return int(self.cap_gib * GIB)
 
 
 class PowerSection(Section):
@@ -232,17 +233,17 @@ class Manifest(Section):
     @property
     def latent_num_frames(self) -> int:
         """Latent frames: the VAE makes one of the first frame and one of every eight that follow."""
-        return (self.video.num_frames - 1) // 8 + 1
+        return (self.video.num_frames - 1) // FRAMES_PER_LATENT + 1
 
     @property
     def latent_height(self) -> int:
         """Latent rows: the VAE divides by 32."""
-        return self.video.height // 32
+        return self.video.height // PIXELS_PER_LATENT
 
     @property
     def latent_width(self) -> int:
         """Latent columns: the VAE divides by 32."""
-        return self.video.width // 32
+        return self.video.width // PIXELS_PER_LATENT
 
 
 class InputFile(Section):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from sana_wm.errors import MemoryCapError
 from sana_wm.planning.device import DeviceKind
+from sana_wm.sizes import GIB
 from sana_wm.weights.tables import read_table
 
 Implementation = Literal["frame", "window", "channels_last"]
@@ -29,7 +30,7 @@ FASTEST: Mapping[str, Implementation] = {"cuda": "channels_last", "mps": "frame"
 """The implementation to ask for, by device type: measured in reports/bench/decode.md, on MPS reasoned only."""
 
 
-WORTHWHILE_BYTES = {"cuda": 4 * 1024**3, "mps": 2 * 1024**3}
+WORTHWHILE_BYTES = {"cuda": 4 * GIB, "mps": 2 * GIB}
 """More memory than this buys no time: on CUDA as measured (reports/bench/decode.md); on MPS small steps mean one shape,
 and so one compiled graph, per layer."""
 
@@ -151,8 +152,8 @@ def plan_decode(
         smallest = min(plan.predicted_bytes for plan in plans)
         raise MemoryCapError(
             "the VAE decode does not fit its memory budget",
-            got=f"{budget_bytes / 1024**3:.2f} GiB",
-            expected=f"at least {smallest / 1024**3:.2f} GiB for latents of {latent_height}x{latent_width}",
+            got=f"{budget_bytes / GIB:.2f} GiB",
+            expected=f"at least {smallest / GIB:.2f} GiB for latents of {latent_height}x{latent_width}",
             next_step="Raise memory.cap_gib, or make a smaller video.",
         )
     worthwhile = [plan for plan in fitting if worthwhile_bytes is None or plan.predicted_bytes <= worthwhile_bytes]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from sana_wm.sizes import GIB
+
 DeviceKind = Literal["mps", "cuda", "cpu"]
 
 #: Python, torch and what loading holds for a moment, where the device's memory is the machine's own: 0.5 GiB were
 #: measured for a stage on Linux before it loads anything. A Mac's Metal libraries are not measured.
-HOST_BYTES = 1024**3
+HOST_BYTES = GIB
 
 #: Above this share of the cap a stage is asked to take less (`sana_wm.launcher.governor`).
 SOFT_SHARE = 0.97

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from sana_wm.errors import MemoryCapError
 from sana_wm.names import Stage
 from sana_wm.planning.forecast import PhaseForecast, Planner, RunForecaster
+from sana_wm.sizes import FRAMES_PER_LATENT
 
-FRAMES_PER_LATENT = 8
 LARGEST_CAP_GIB = 1024
 
 Planners = Mapping[tuple[Stage, str], Planner]

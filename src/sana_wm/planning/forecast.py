@@ -21,7 +21,6 @@ from sana_wm.planning.refiner import Refinement, measure_refiner, plan_refiner, 
 from sana_wm.planning.stage1 import choose_plan, step_shape, step_tflop
 from sana_wm.planning.text import (
     ENCODE_FLOP_PER_PIXEL,
-    REFINER_TEXT_TOKENS,
     STAGE1_TEXT_TOKENS,
     connectors_work_bytes,
     encode_work_bytes,
@@ -29,14 +28,13 @@ from sana_wm.planning.text import (
     streamed_text_bytes,
     text_work_bytes,
 )
+from sana_wm.sizes import GIB, LATENT_CHANNELS, REFINER_PROMPT_TOKENS
 from sana_wm.weights.component_config import read_config
 from sana_wm.weights.headers import DTYPE_BYTES
 from sana_wm.weights.layout import Component, WeightLayout
 from sana_wm.weights.stored import StoredWeights, read_stored_weights
 from sana_wm.weights.tables import network_sizes
 
-GIB = 1024**3
-LATENT_CHANNELS = 128
 #: What cuBLAS and cuDNN keep for themselves beside the tensors.
 LIBRARY_BYTES = 64 * 1024**2
 
@@ -219,10 +217,10 @@ class RunForecaster:
     def refiner_text(self) -> Planner:
         """The refiner's text encoder: resident where it fits, otherwise one layer at a time."""
         sizes, weights = self._network(self.layout.refiner_text_encoder)
-        work_bytes = text_work_bytes(sizes, REFINER_TEXT_TOKENS, self.element_bytes, self.device.kind)
-        tflop = 2 * weights.elements * REFINER_TEXT_TOKENS / 1e12
+        work_bytes = text_work_bytes(sizes, REFINER_PROMPT_TOKENS, self.element_bytes, self.device.kind)
+        tflop = 2 * weights.elements * REFINER_PROMPT_TOKENS / 1e12
         packed_width = sizes["hidden_size"] * (sizes["num_hidden_layers"] + 1)
-        packing = packing_bytes(packed_width, REFINER_TEXT_TOKENS, self.element_bytes)
+        packing = packing_bytes(packed_width, REFINER_PROMPT_TOKENS, self.element_bytes)
         resident = self._resident("refiner", "text_encoder", weights, work_bytes, tflop, afterwards_bytes=packing)
         layer = weights.part(lambda name: name.startswith("layers.0."))
 
@@ -251,9 +249,9 @@ class RunForecaster:
 
     def _connectors(self) -> Planner:
         sizes, weights = self._network(self.layout.connectors)
-        work_bytes = connectors_work_bytes(sizes["packed_width"], REFINER_TEXT_TOKENS, self.element_bytes)
-        tflop = 2 * weights.elements * REFINER_TEXT_TOKENS / 1e12
-        packed_bytes = sizes["packed_width"] * REFINER_TEXT_TOKENS * self.element_bytes
+        work_bytes = connectors_work_bytes(sizes["packed_width"], REFINER_PROMPT_TOKENS, self.element_bytes)
+        tflop = 2 * weights.elements * REFINER_PROMPT_TOKENS / 1e12
+        packed_bytes = sizes["packed_width"] * REFINER_PROMPT_TOKENS * self.element_bytes
         return self._resident("refiner", "connectors", weights, work_bytes, tflop, host_bytes=packed_bytes)
 
     def refinement(self) -> Refinement:
@@ -265,7 +263,6 @@ class RunForecaster:
             sink_size=settings.sink_size,
             block_size=settings.block_size,
             kv_max_frames=settings.kv_max_frames,
-            text_tokens=REFINER_TEXT_TOKENS,
         )
 
     def refiner_transformer(self) -> Planner:
@@ -381,8 +378,8 @@ class RunForecaster:
         if needed > budget:
             raise MemoryCapError(
                 f"phase {forecast.phase} of stage {forecast.stage} does not fit",
-                got=f"a budget of {budget / 1024**3:.2f} GiB",
-                expected=f"at least {needed / 1024**3:.2f} GiB",
+                got=f"a budget of {budget / GIB:.2f} GiB",
+                expected=f"at least {needed / GIB:.2f} GiB",
                 next_step="Raise memory.cap_gib.",
             )
         return forecast

@@ -9,10 +9,8 @@ from typing import Literal
 
 from sana_wm.errors import MemoryCapError
 from sana_wm.names import RefinerMode
+from sana_wm.sizes import GIB, REFINER_PROMPT_TOKENS
 from sana_wm.weights.layout import REFINER_RULES
-
-GIB = 2**30
-
 
 SIGMAS = (0.909375, 0.725, 0.421875, 0.0)
 """Distilled noise levels; the last is reached, not evaluated: three passes a block."""
@@ -88,7 +86,7 @@ class Refinement:
     sink_size: int = 1
     block_size: int = 3
     kv_max_frames: int = 11
-    text_tokens: int = 1024
+    text_tokens: int = REFINER_PROMPT_TOKENS
 
     @property
     def refined_frames(self) -> int:

@@ -7,15 +7,13 @@ from dataclasses import asdict, dataclass, replace
 
 from sana_wm.errors import MemoryCapError
 from sana_wm.planning.kernels import KernelRules
-
-GIB = 1024**3
+from sana_wm.sizes import GIB, STAGE1_PROMPT_TOKENS
 
 # Measured on one H200 (reports/bench/stage1-variants.md): matrix products reach their full rate from about this many
 # tokens on; more only take memory.
 ATTENTION_CHUNK_TOKENS = 36960
 FEED_FORWARD_CHUNK_TOKENS = 32768
 
-PROMPT_TOKENS = 300
 MLP_RATIO, PLUCKER_CHANNELS = 3.0, 48  # of the released transformer
 
 
@@ -99,7 +97,7 @@ def predict_conditioning_bytes(
     channels, head_dim, layers = (int(sizes[name]) for name in ("hidden_size", "linear_head_dim", "num_layers"))
     tokens = grid[0] * grid[1] * grid[2]
     rays = -(-(int(sizes.get("chunk_plucker_channels", PLUCKER_CHANNELS)) + 1) // 8) * 8
-    text_keys = prompts * layers * 2 * PROMPT_TOKENS * channels * element_bytes
+    text_keys = prompts * layers * 2 * STAGE1_PROMPT_TOKENS * channels * element_bytes
     plucker = (tokens + layers * channels) * rays * element_bytes
     # Cosines and sines of the whole head's pairs and of its second half's, three 4x4 matrices; float32.
     half_head_pairs = head_dim // 4

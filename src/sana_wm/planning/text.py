@@ -9,7 +9,6 @@ from sana_wm.planning.refiner import HOST_BUFFERS
 
 #: Tokens of Stage 1's prompt behind its instruction prefix, for gemma-2-2b-it's own tokenizer.
 STAGE1_TEXT_TOKENS = 517
-REFINER_TEXT_TOKENS = 1024
 
 #: Live elements per pixel while the VAE encodes one frame untiled, summed over fake tensors at 704x1280
 #: (reports/mps-lint.json).

@@ -13,13 +13,13 @@ from sana_wm.durable import durable_file
 from sana_wm.names import STAGES
 from sana_wm.report.theme import BLUE, GREY, INK, ORANGE, PHASE_COLOURS, RED, WIDTH_INCHES, Shape, chart_style
 from sana_wm.report.timeline import Timeline
+from sana_wm.sizes import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
 
-GIB = 1024**3
 HEIGHT_INCHES = {"wide": 4.4, "narrow": 4.6}
 FIGURES = {"process_bytes": ("process", BLUE), "device_bytes": ("device", ORANGE)}
 #: A stage's name is written over its part of the axis when that is at least this share of it.

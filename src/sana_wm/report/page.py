@@ -19,9 +19,9 @@ from sana_wm.report.facts import RunFacts
 from sana_wm.report.memory_plot import draw_memory
 from sana_wm.report.theme import Shape, to_svg
 from sana_wm.report.timeline import Timeline
+from sana_wm.sizes import GIB
 
 SHAPES: tuple[Shape, ...] = ("wide", "narrow")
-GIB = 1024**3
 
 
 def write_report(path: Path, facts: RunFacts, timeline: Timeline, runs: Sequence[RunTimes]) -> None:

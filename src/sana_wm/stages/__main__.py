@@ -29,6 +29,7 @@ from sana_wm.runtime.events import EventWriter
 from sana_wm.runtime.log import PrintableStream
 from sana_wm.runtime.phases import PhaseLog
 from sana_wm.runtime.stopping import StopFlag
+from sana_wm.sizes import GIB
 from sana_wm.stages.context import StageContext
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
 
@@ -102,7 +103,7 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        less_gib = LESS * forecaster.budget_bytes / 1024**3
+        less_gib = LESS * forecaster.budget_bytes / GIB
         raise MemoryCapError(
             f"stage {stage} ran out of memory in phase {context.phases.running}",
             got=(str(error).splitlines() or ["MemoryError"])[0],

@@ -24,6 +24,7 @@ from sana_wm.models.loading import load_vae
 from sana_wm.models.vae.streaming_decoder import StreamingDecoder
 from sana_wm.planning.decode import DecodePlan, plan_decode_on, reach_latent_frames
 from sana_wm.runtime.phases import Phase
+from sana_wm.sizes import FRAMES_PER_LATENT
 from sana_wm.stages.context import StageContext
 from sana_wm.video.contact_sheet import ContactSheet
 from sana_wm.video.frame_folder import FrameFolder
@@ -33,7 +34,6 @@ from sana_wm.video.sanity import FrameStatistics, SanityLimits, judge_frames, me
 from sana_wm.video.segments import SegmentedEncoder, concatenate, finished_segments
 
 FRAMES_PER_SEGMENT = 32
-FRAMES_PER_LATENT = 8
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sana_wm.diagnostics.mps_lint.rule import Rule, Severity
-
-GIB = 1024**3
+from sana_wm.sizes import GIB
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from torch.nn import functional as F
 from sana_wm.models.loading import UnusedAudioConnector
 from sana_wm.models.pacing import paced
 from sana_wm.patches.catalogue import require
-
-MAX_TEXT_TOKENS = 1024
+from sana_wm.sizes import REFINER_PROMPT_TOKENS
 
 # A linear over 32767 or more inputs reads past its operands on M1 and M2 before torch 2.14 (pytorch #177116).
 MAX_IN_FEATURES = 32766
@@ -40,7 +39,7 @@ class PromptEncoding:
     prompt_attention_mask: Tensor
 
 
-def tokenize_prompt(tokenizer: Any, prompt: str, max_tokens: int = MAX_TEXT_TOKENS) -> tuple[Tensor, Tensor]:
+def tokenize_prompt(tokenizer: Any, prompt: str, max_tokens: int = REFINER_PROMPT_TOKENS) -> tuple[Tensor, Tensor]:
     """Token ids and attention mask, each (1, max_tokens) int64, stripped, cut and padded on the left."""
     tokens = tokenizer(
         [prompt.strip()],

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sana_wm.diagnostics.mps_lint.rule import Call, Severity, describe_tensor, first_such, rule
+from sana_wm.sizes import GIB
 
 LARGE_K = 32767
 ELEMENTS_LIMIT = 2**32
@@ -111,7 +112,7 @@ def attention_score_matrix(call: Call) -> str | None:
     if size_bytes < SCORE_MATRIX_BYTES:
         return None
     query, key = call.inputs[:2]
-    return f"{describe_tensor(query)} x {key.shape[-2]} keys: {size_bytes / 1024**3:.2f} GiB"
+    return f"{describe_tensor(query)} x {key.shape[-2]} keys: {size_bytes / GIB:.2f} GiB"
 
 
 @rule(Severity.SILENT, "#179592, not in 2.13-2.15")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from sana_wm.diagnostics.mps_lint.rule import Call, Severity, first_such, rule
+from sana_wm.sizes import GIB
 
 ELEMENTS_LIMIT = 2**31
-BYTES_LIMIT = 4 * 1024**3
+BYTES_LIMIT = 4 * GIB
 
 
 @rule(Severity.ERROR, "wheel 2.13-2.15: Cannot convert a float64 Tensor to MPS; #176981")

@@ -22,8 +22,6 @@ from sana_wm.models.loading import (
 )
 from sana_wm.weights.layout import REFINER_RULES
 
-STAGE1_PROMPT_TOKENS = 300
-REFINER_PROMPT_TOKENS = 1024
 # What the released config.json files say where the class defaults differ.
 VAE_CONFIG: dict[str, Any] = {
     "encoder_causal": True,

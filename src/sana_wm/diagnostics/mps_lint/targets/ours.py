@@ -18,6 +18,7 @@ from sana_wm.models.vae.first_frame import encode_first_frame
 from sana_wm.models.vae.streaming_decoder import StreamingDecoder
 from sana_wm.planning.decode import plan_decode
 from sana_wm.planning.refiner import SIGMAS
+from sana_wm.sizes import REFINER_PROMPT_TOKENS, STAGE1_PROMPT_TOKENS
 
 AMPLE_BYTES = 1024**4
 
@@ -27,7 +28,7 @@ def build_stage1(size: Size) -> Trial:
     transformer = networks.stage1_transformer(size)
     config: Any = transformer.config
     frames, height, width = size.latent_num_frames, size.latent_height, size.latent_width
-    tokens = networks.STAGE1_PROMPT_TOKENS
+    tokens = STAGE1_PROMPT_TOKENS
     prompt_embeds = torch.zeros(2, 1, tokens, config.caption_channels)
     schedule = build_schedule(num_inference_steps=60, flow_shift=9.8)
     matrices = torch.eye(4).expand(frames * height * width, 4, 4)
@@ -85,7 +86,7 @@ def build_refiner_single_shot(size: Size) -> Trial:
 
 def _refiner_engine(transformer: Any) -> RefinerEngine:
     engine = RefinerEngine(transformer)
-    tokens = networks.REFINER_PROMPT_TOKENS
+    tokens = REFINER_PROMPT_TOKENS
     engine.set_prompt(torch.zeros(1, tokens, int(transformer.config["caption_channels"])), _mask(1, tokens))
     return engine
 
@@ -94,7 +95,7 @@ def build_connectors(_: Size) -> Trial:
     """All 49 hidden states of a prompt."""
     connectors = networks.video_text_connectors()
     config: Any = connectors.config
-    tokens = networks.REFINER_PROMPT_TOKENS
+    tokens = REFINER_PROMPT_TOKENS
     packed = on_device(1, tokens, config.caption_channels * config.text_proj_in_factor)
     return Trial((connectors,), lambda: connect(connectors, packed, _mask(1, tokens)))
 
@@ -102,7 +103,7 @@ def build_connectors(_: Size) -> Trial:
 def build_gemma3(_: Size) -> Trial:
     """A padded prompt, all hidden states packed."""
     encoder = networks.tiny_gemma3()
-    mask = _mask(1, networks.REFINER_PROMPT_TOKENS)
+    mask = _mask(1, REFINER_PROMPT_TOKENS)
     return Trial((encoder,), lambda: encode_levels(encoder, mask, mask, DEVICE))
 
 

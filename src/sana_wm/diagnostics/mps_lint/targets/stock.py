@@ -16,6 +16,7 @@ from diffusers.models.transformers.transformer_sana_wm_refiner import (
 from sana_wm.diagnostics.mps_lint.fake_device import DEVICE
 from sana_wm.diagnostics.mps_lint.targets import networks
 from sana_wm.diagnostics.mps_lint.targets.target import Size, Target, Trial, on_device
+from sana_wm.sizes import REFINER_PROMPT_TOKENS, STAGE1_PROMPT_TOKENS
 
 # The refiner's window at its longest: one sink frame and ten frames of history before a block of three.
 SINK_FRAMES, HISTORY_FRAMES, BLOCK_FRAMES = 1, 10, 3
@@ -30,8 +31,8 @@ def build_stage1(size: Size) -> Trial:
     inputs = {
         "hidden_states": on_device(2, config.in_channels, frames, height, width),
         "timestep": on_device(2, 1, frames, dtype=torch.float32),
-        "encoder_hidden_states": on_device(2, 1, networks.STAGE1_PROMPT_TOKENS, config.caption_channels),
-        "mask": on_device(2, networks.STAGE1_PROMPT_TOKENS, dtype=torch.int64),
+        "encoder_hidden_states": on_device(2, 1, STAGE1_PROMPT_TOKENS, config.caption_channels),
+        "mask": on_device(2, STAGE1_PROMPT_TOKENS, dtype=torch.int64),
         "camera_conditions": on_device(2, frames, 20),
         "chunk_plucker": on_device(2, config.chunk_plucker_channels, frames, height, width),
     }
@@ -45,9 +46,9 @@ def build_refiner(size: Size) -> Trial:
     tokens = BLOCK_FRAMES * size.tokens_per_frame
     inputs = {
         "hidden_states": on_device(1, tokens, config.in_channels),
-        "encoder_hidden_states": on_device(1, networks.REFINER_PROMPT_TOKENS, config.caption_channels),
+        "encoder_hidden_states": on_device(1, REFINER_PROMPT_TOKENS, config.caption_channels),
         "timestep": on_device(1, tokens, dtype=torch.float32),
-        "encoder_attention_mask": on_device(1, networks.REFINER_PROMPT_TOKENS, dtype=torch.int64),
+        "encoder_attention_mask": on_device(1, REFINER_PROMPT_TOKENS, dtype=torch.int64),
     }
 
     def run() -> object:
@@ -89,7 +90,7 @@ def build_connectors(_: Size) -> Trial:
     """All 49 hidden states of a prompt."""
     connectors = networks.text_connectors()
     config: Any = connectors.config
-    tokens = networks.REFINER_PROMPT_TOKENS
+    tokens = REFINER_PROMPT_TOKENS
     hidden_states = on_device(1, tokens, config.caption_channels * config.text_proj_in_factor)
     mask = on_device(1, tokens, dtype=torch.int64)
     return Trial((connectors,), lambda: connectors(hidden_states, mask))
@@ -105,7 +106,7 @@ def build_gemma2(_: Size) -> Trial:
 def build_gemma3(_: Size) -> Trial:
     """A padded prompt, all hidden states."""
     encoder = networks.tiny_gemma3()
-    ids, mask = (on_device(1, networks.REFINER_PROMPT_TOKENS, dtype=torch.int64) for _ in ("ids", "mask"))
+    ids, mask = (on_device(1, REFINER_PROMPT_TOKENS, dtype=torch.int64) for _ in ("ids", "mask"))
     return Trial((encoder,), lambda: encoder(input_ids=ids, attention_mask=mask, output_hidden_states=True))
 
 

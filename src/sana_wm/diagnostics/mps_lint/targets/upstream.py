@@ -15,6 +15,7 @@ from sana_wm.models.pr379.checkout import open_checkout, upstream, without_chatt
 from sana_wm.models.pr379.refiner import UpstreamRefiner
 from sana_wm.models.pr379.stage1 import UpstreamStage1
 from sana_wm.planning.refiner import SIGMAS
+from sana_wm.sizes import REFINER_PROMPT_TOKENS, STAGE1_PROMPT_TOKENS
 from sana_wm.weights.layout import REFINER_RULES
 
 
@@ -43,7 +44,7 @@ def _build_stage1(size: Size) -> Trial:
         empty = build_empty(lambda: upstream("sana_wm_mps.model").build_transformer(**depth))
     network: Any = move_to_fake_device(empty, torch.bfloat16)
     frames, height, width = size.latent_num_frames, size.latent_height, size.latent_width
-    tokens = networks.STAGE1_PROMPT_TOKENS
+    tokens = STAGE1_PROMPT_TOKENS
     camera = {"raymap": _straight_path(frames), "chunk_plucker": torch.zeros(48, frames, height, width)}
 
     def run() -> object:
@@ -62,7 +63,7 @@ def _build_refiner(size: Size) -> Trial:
     transformer: Any = move_to_fake_device(build_empty(lambda: model(**networks.ROPE_CONFIG, **depth)), torch.bfloat16)
     remove_parts(transformer, REFINER_RULES.skip_containing)
     shape = (1, int(transformer.config["in_channels"]), size.latent_num_frames, size.latent_height, size.latent_width)
-    tokens = networks.REFINER_PROMPT_TOKENS
+    tokens = REFINER_PROMPT_TOKENS
 
     def run() -> object:
         engine = UpstreamRefiner(transformer)
