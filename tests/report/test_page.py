@@ -13,7 +13,7 @@ import pytest
 
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.handoff.sealed import read_sealed, write_sealed
-from sana_wm.report.facts import gather_facts
+from sana_wm.report.facts import gather_run_facts
 
 VOID = {"meta", "link", "img", "br", "input"}
 
@@ -133,9 +133,9 @@ def forge_output(receipt: dict[str, Any]) -> None:
 def test_what_does_not_match_a_receipt_is_found(
     copy: RunDirectory, stage: int, damage: Callable[[RunDirectory], object], said: str
 ) -> None:
-    assert [facts.findings for facts in gather_facts(copy).stages] == [(), (), ()]
+    assert [facts.findings for facts in gather_run_facts(copy).stages] == [(), (), ()]
     damage(copy)
-    assert any(said in finding for finding in gather_facts(copy).stages[stage].findings)
+    assert any(said in finding for finding in gather_run_facts(copy).stages[stage].findings)
 
 
 def test_a_page_is_written_of_whatever_is_left_and_says_what_is_missing(

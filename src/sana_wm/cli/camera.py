@@ -18,7 +18,7 @@ from sana_wm.errors import UsageError, printable
 if TYPE_CHECKING:
     from sana_wm.camera.description import SegmentFacts
     from sana_wm.camera.trajectory import Trajectory
-    from sana_wm.launcher.camera_view import CameraView, Motion
+    from sana_wm.launcher.camera_view import ActionPath, CameraView
     from sana_wm.manifest.model import Manifest
     from sana_wm.names import DialectName
 
@@ -127,15 +127,13 @@ def convert(
 ) -> None:
     """Print an action in another dialect for the very same path; an error where that dialect cannot express it."""
     from sana_wm.camera.conversion import convert_action
+    from sana_wm.launcher.camera_view import ActionPath
 
     motion = _motion(action, dialect, translation_speed, rotation_speed_deg)
     _choose_one(manifest_path, motion)
+    motion = motion or ActionPath.of(_load(manifest_path).camera)
     if motion is None:
-        camera = _load(manifest_path).camera
-        if camera.action is None:
-            raise UsageError("poses have no dialect", got=camera.poses, expected="a manifest with camera.action")
-        motion = _motion(camera.action, camera.dialect, camera.translation_speed, camera.rotation_speed_deg)
-        assert motion is not None
+        raise UsageError("poses have no dialect", expected="a manifest with camera.action")
     converted = convert_action(
         motion.action,
         source=motion.dialect,
@@ -176,12 +174,14 @@ def preview(
 
 def _motion(
     action: str | None, dialect: str | None, translation_speed: float | None, rotation_speed_deg: float | None
-) -> Motion | None:
-    from sana_wm.launcher.camera_view import Motion
+) -> ActionPath | None:
+    from sana_wm.launcher.camera_view import ROTATION_SPEED_DEG, TRANSLATION_SPEED, ActionPath
 
     if action is not None:
         known = known_dialect(dialect or "pr379", "--dialect")
-        return Motion(action, known, translation_speed or 0.05, rotation_speed_deg or 1.2)
+        return ActionPath(
+            action, known, translation_speed or TRANSLATION_SPEED, rotation_speed_deg or ROTATION_SPEED_DEG
+        )
     if (dialect, translation_speed, rotation_speed_deg) != (None, None, None):
         raise UsageError("--dialect and speeds belong to --action", expected="a MANIFEST alone: it holds its own")
     return None
@@ -194,7 +194,7 @@ def known_dialect(name: str, option: str) -> DialectName:
     return name
 
 
-def _choose_one(manifest_path: Path | None, motion: Motion | None) -> None:
+def _choose_one(manifest_path: Path | None, motion: ActionPath | None) -> None:
     if (manifest_path is None) == (motion is None):
         got = "neither" if motion is None else "both"
         raise UsageError("a camera path comes from one place", got=got, expected="either MANIFEST or --action")
@@ -207,7 +207,9 @@ def _load(manifest_path: Path | None) -> Manifest:
     return load_manifest(manifest_path, WITHOUT_WEIGHTS | os.environ)
 
 
-def _view(manifest_path: Path | None, motion: Motion | None, picture: Path | None, fov_deg: float | None) -> CameraView:
+def _view(
+    manifest_path: Path | None, motion: ActionPath | None, picture: Path | None, fov_deg: float | None
+) -> CameraView:
     from sana_wm.launcher.camera_view import view_of_manifest, view_of_motion
 
     _choose_one(manifest_path, motion)

@@ -106,11 +106,11 @@ def _run_parity(pr_root: Path | None, *, quiet: bool) -> tuple[Any, bool]:
 
 def _examine(manifest_path: Path | None) -> list[Finding]:
     from sana_wm.launcher.checkup import examine
-    from sana_wm.launcher.facts import gather_facts
+    from sana_wm.launcher.facts import gather_machine_facts
     from sana_wm.manifest.loading import load_manifest
 
     manifest = None if manifest_path is None else load_manifest(manifest_path, os.environ)
-    findings = examine(gather_facts(os.environ, manifest))
+    findings = examine(gather_machine_facts(os.environ, manifest))
     return findings if manifest is None else [*findings, *_examine_manifest(manifest)]
 
 

@@ -29,7 +29,7 @@ def report(
     from sana_wm.cli.output import refuse_to_overwrite, require_suffix
     from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.past_runs import find_past_runs
-    from sana_wm.report.facts import gather_facts
+    from sana_wm.report.facts import gather_run_facts
     from sana_wm.report.memory_plot import save_memory_plot
     from sana_wm.report.page import write_report
     from sana_wm.report.timeline import read_timeline
@@ -41,7 +41,7 @@ def report(
         require_suffix(output, ".html")
         refuse_to_overwrite(page, force=force)
         refuse_to_overwrite(plot, force=force)
-    facts = gather_facts(run)
+    facts = gather_run_facts(run)
     timeline = read_timeline(run, facts.manifest.memory.cap_bytes)
     past = find_past_runs(run, facts.manifest)
     this = [(run.path.name, one.seconds) for one in past if one.path == run.path]

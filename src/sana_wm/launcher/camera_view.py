@@ -19,7 +19,7 @@ from sana_wm.durable import durable_file, write_durably
 from sana_wm.errors import UsageError
 from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
 from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics
-from sana_wm.manifest.model import ESTIMATE, Manifest, VideoSection
+from sana_wm.manifest.model import ESTIMATE, CameraSection, Manifest, VideoSection
 from sana_wm.names import DialectName
 from sana_wm.video.encoder import VideoEncoder
 from sana_wm.video.picture import open_picture
@@ -28,9 +28,15 @@ from sana_wm.video.picture import open_picture
 PREVIEW_SHRINK, PICTURE_SCALE = 4, 2
 
 
+#: The speeds of a manifest that names none.
+TRANSLATION_SPEED, ROTATION_SPEED_DEG = (
+    CameraSection.model_fields[name].default for name in ("translation_speed", "rotation_speed_deg")
+)
+
+
 @dataclass(frozen=True)
-class Motion:
-    """What an action string means.
+class ActionPath:
+    """A camera path that an action string describes.
 
     Attributes:
         action: The action string.
@@ -41,8 +47,15 @@ class Motion:
 
     action: str
     dialect: DialectName
-    translation_speed: float
-    rotation_speed_deg: float
+    translation_speed: float = TRANSLATION_SPEED
+    rotation_speed_deg: float = ROTATION_SPEED_DEG
+
+    @classmethod
+    def of(cls, camera: CameraSection) -> ActionPath | None:
+        """That of a manifest, unless it names poses."""
+        if camera.action is None:
+            return None
+        return cls(camera.action, camera.dialect, camera.translation_speed, camera.rotation_speed_deg)
 
     def trajectory(self) -> Trajectory:
         """Its camera path."""
@@ -93,7 +106,7 @@ class CameraView:
     """
 
     trajectory: Trajectory
-    motion: Motion | None
+    motion: ActionPath | None
     video: VideoSection
     wanted_num_frames: int | None
     lens: Lens | None
@@ -117,16 +130,13 @@ def view_of_manifest(manifest: Manifest) -> CameraView:
         manifest = settle_intrinsics(manifest, estimate)
         source = f"{estimate.source}, give or take {estimate.uncertainty_share:.0%}: {estimate.basis}"
     trajectory, camera = load_trajectory(manifest.camera), manifest.camera
-    motion = camera.action and Motion(
-        camera.action, camera.dialect, camera.translation_speed, camera.rotation_speed_deg
-    )
     num_frames = min(manifest.video.num_frames, len(trajectory))
     intrinsics = read_intrinsics(intrinsics_source(camera), num_frames)
     lens = Lens(Path(manifest.input.image), intrinsics, source)
-    return CameraView(trajectory, motion or None, manifest.video, manifest.video.num_frames, lens)
+    return CameraView(trajectory, ActionPath.of(camera), manifest.video, manifest.video.num_frames, lens)
 
 
-def view_of_motion(motion: Motion, picture: Path | None, horizontal_deg: float | None) -> CameraView:
+def view_of_motion(motion: ActionPath, picture: Path | None, horizontal_deg: float | None) -> CameraView:
     """The camera of an action string, before there is a manifest.
 
     Args:

@@ -28,7 +28,7 @@ from sana_wm.weights.places import WeightPlaces, guess_layout
 PACKAGES = ("diffusers", "transformers", "safetensors")
 
 
-def gather_facts(environment: Mapping[str, str], manifest: Manifest | None = None) -> Facts:
+def gather_machine_facts(environment: Mapping[str, str], manifest: Manifest | None = None) -> Facts:
     """Look at this machine.
 
     Args:

@@ -17,10 +17,10 @@ from sana_wm.camera.trajectory import check_num_frames, load_poses, valid_num_fr
 from sana_wm.durable import write_durably
 from sana_wm.errors import HandoffError, ManifestError, UsageError
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.camera_view import Motion
+from sana_wm.launcher.camera_view import ActionPath
 from sana_wm.launcher.inputs import describe_crop
 from sana_wm.manifest.loading import escape_variables
-from sana_wm.manifest.model import ESTIMATE, RunManifest, VideoSection
+from sana_wm.manifest.model import ESTIMATE, RefinerSection, RunManifest, Stage1Section, VideoSection
 from sana_wm.manifest.portable import parse_portable
 from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
 from sana_wm.names import DialectName
@@ -115,9 +115,12 @@ def draft_manifest(wishes: Wishes, folder: Path, environ: Mapping[str, str]) -> 
         "model": _model(wishes.roots, environ, notes, asks_depth_pro=asks_depth_pro),
         "input": {"image": _written(wishes.image, folder), **_prompt(wishes.prompt, folder), "negative_prompt": ""},
         "camera": camera,
-        "video": {"num_frames": _num_frames(preset, available, notes), "height": 704, "width": 1280, "fps": 16},
-        "stage1": {**preset.stage1, "guidance_scale": 5.0, "seed": 42},
-        "refiner": {"enabled": True, "seed": 42},
+        "video": {
+            "num_frames": _num_frames(preset, available, notes),
+            **VideoSection().model_dump(include={"height", "width", "fps"}),
+        },
+        "stage1": {**preset.stage1, **Stage1Section().model_dump(include={"guidance_scale", "seed"})},
+        "refiner": RefinerSection().model_dump(include={"enabled", "seed"}),
         "output_dir": _written(wishes.output_dir, folder) if wishes.output_dir else f"runs/{name}",
     }
     return data, notes
@@ -159,7 +162,7 @@ def _camera_path(wishes: Wishes, preset: Preset, folder: Path, notes: list[str])
     if action is None:
         action = f"w-{preset.num_frames - 1}"
         notes.append(f"the camera goes straight ahead, {action}: change camera.action, or give --action")
-    motion = Motion(action, wishes.dialect, translation_speed=0.05, rotation_speed_deg=1.2)
+    motion = ActionPath(action, wishes.dialect)
     return asdict(motion), len(motion.trajectory())
 
 

@@ -76,7 +76,7 @@ class RunFacts:
         return all(stage.off or stage.receipt is not None for stage in self.stages)
 
 
-def gather_facts(run: RunDirectory) -> RunFacts:
+def gather_run_facts(run: RunDirectory) -> RunFacts:
     """Read a run directory and hold its receipts against its files.
 
     Raises:
