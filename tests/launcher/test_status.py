@@ -184,6 +184,18 @@ def test_how_a_run_ended_is_kept_for_those_who_look_later(
     assert StatusReader(run).look().state == "stopped"
 
 
+def test_a_start_that_finds_everything_done_leaves_the_times_of_the_one_that_did_it(run: RunDirectory) -> None:
+    manifest = run.read_manifest()
+    done = RunStart(1000.0, {"stage1": "run", "refiner": "off", "vae_decode": "run"})
+    with RunProgress(run, manifest, done, clock=lambda: 1060.0).reporting():
+        pass
+    again = RunStart(2000.0, {"stage1": "skip", "refiner": "off", "vae_decode": "skip"})
+    with RunProgress(run, manifest, again).reporting():
+        pass
+    snapshot = StatusReader(run).look()
+    assert (snapshot.state, snapshot.elapsed_s) == ("finished", 60.0)
+
+
 def test_an_error_that_only_the_stage_could_leave_is_shown(run: RunDirectory) -> None:
     begin(run)
     emit(run, "refiner", "error", message="shard 3 is truncated", exit_code=3)

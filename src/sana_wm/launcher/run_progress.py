@@ -56,6 +56,7 @@ class RunProgress:
         self._state: RunState = "running"
         self._error: RunError | None = None
         self._note: str | None = None
+        self._adds_nothing = False
 
     @contextlib.contextmanager
     def reporting(self) -> Generator[None]:
@@ -64,7 +65,11 @@ class RunProgress:
         Raises:
             HandoffError: The directory cannot be written.
         """
-        self._start.write(self._run)
+        before = RunEnd.read(self._run)
+        # A start that finds everything done leaves what the one says that did it.
+        self._adds_nothing = not self._start.stages and before is not None and before.state == "finished"
+        if not self._adds_nothing:
+            self._start.write(self._run)
         self._tell("run_started")
         try:
             yield
@@ -105,8 +110,9 @@ class RunProgress:
 
     def _end(self, state: EndState, error: RunError | None) -> None:
         self._state, self._error = state, error
-        with contextlib.suppress(SanaWMError):  # the volume may be gone; that is not what ended the run
-            RunEnd(self._clock(), state, error).write(self._run)
+        if state != "finished" or not self._adds_nothing:
+            with contextlib.suppress(SanaWMError):  # the volume may be gone; that is not what ended the run
+                RunEnd(self._clock(), state, error).write(self._run)
         self._tell("run_ended")
 
     def snapshot(self) -> RunSnapshot:
