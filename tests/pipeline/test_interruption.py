@@ -123,6 +123,20 @@ def test_what_another_torch_began_is_neither_mixed_nor_lost(undisturbed: RunDire
     assert run.refined_file.read_bytes() == undisturbed.refined_file.read_bytes()
 
 
+def test_latents_that_are_not_those_of_the_receipt_are_refused_and_cost_nothing(
+    undisturbed: RunDirectory, tmp_path: Path
+) -> None:
+    run = interrupt_in("refiner", 2, undisturbed, tmp_path)
+    remove_parts_under(run.path)
+    kept = sorted(run.checkpoint_folder("refiner").iterdir())
+    run.stage1_file.write_bytes(undisturbed.refined_file.read_bytes())
+    process = start_stage(run, "refiner")
+    _, err = process.communicate()
+    assert process.returncode == 4
+    assert "is not what the receipt of stage1 names; got another SHA-256" in err
+    assert sorted(run.checkpoint_folder("refiner").iterdir()) == kept
+
+
 def test_another_cap_keeps_the_finished_segments(
     undisturbed: RunDirectory, tmp_path: Path, edit_run_manifest: EditManifest
 ) -> None:

@@ -25,8 +25,8 @@ from sana_wm.stages.context import StageContext
 
 def run(context: StageContext) -> None:
     """Refine the Stage 1 latents and leave `latents/refined.safetensors` with its receipt."""
-    context.begin(context.run.stage1_file)
     latents = context.load_latents("stage1")
+    context.begin(context.run.stage1_file)
     encoding = _encode_prompt(context)
     with context.phases.phase("transformer") as phase:
         refined, plan = _refine(context, phase, latents, encoding)

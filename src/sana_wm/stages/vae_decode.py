@@ -50,8 +50,8 @@ def run(context: StageContext) -> None:
     assert source is not None  # it is what a decode begins from
     path = context.run.latents_file(source)
     require_inputs(context.manifest, "vae_decode")
-    context.begin(path)
     latents = context.load_latents(source)
+    context.begin(path)
     shown = shown_frames(context.manifest)
     with context.phases.phase("vae_decoder") as phase:
         plan = _decode(context, phase, latents, shown, context.reusable("segment", source=path))
