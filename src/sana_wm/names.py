@@ -7,6 +7,10 @@ from typing import Literal
 Stage = Literal["stage1", "refiner", "vae_decode"]
 #: In the order in which they run.
 STAGES: tuple[Stage, ...] = ("stage1", "refiner", "vae_decode")
+#: What a stage does before its first phase: start Python, import, check what it is given.
+STARTING = "starting"
+#: What it does between and after its phases: save, hash, put the video together, leave.
+SAVING = "saving"
 #: How weight files lie on disk: as NVIDIA released them, or converted for diffusers.
 LayoutName = Literal["original", "diffusers"]
 #: Key mappings of camera actions (`sana_wm.camera.dialects`).

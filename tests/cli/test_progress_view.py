@@ -13,7 +13,7 @@ import pytest
 
 from sana_wm.cli.background_stream import MOST_TEXT_BYTES, BackgroundStream, BackgroundWriter
 from sana_wm.cli.figures import format_seconds
-from sana_wm.cli.progress_view import LiveView, PlainView, describe_run, make_view
+from sana_wm.cli.progress_view import LiveView, PlainView, describe_end, describe_run, make_view
 from sana_wm.launcher.snapshot import RunError, RunSnapshot, StageSnapshot
 
 
@@ -46,8 +46,9 @@ def test_the_end_is_told_with_its_reason_or_its_result(half_way: RunSnapshot) ->
     failed = replace(half_way, state="failed", remaining_s=None, stages=stages, error=RunError("over the cap", 5))
     assert describe_run(failed)[2].startswith("! refiner     stopped after 1 m 15 s in transformer 4/14")
     assert describe_run(failed)[0] == "demo: failed, 12 m 05 s elapsed"
-    assert describe_run(failed)[-1] == "error         over the cap"
-    assert describe_run(replace(half_way, state="finished", video="/v.mp4"))[-1] == "video         /v.mp4"
+    assert describe_end(failed) == ["error         over the cap"]
+    assert describe_end(replace(half_way, state="finished", video="/v.mp4")) == ["video         /v.mp4"]
+    assert describe_end(half_way) == []
 
 
 def test_plain_lines_come_with_each_phase_each_end_and_every_ten_seconds(half_way: RunSnapshot) -> None:

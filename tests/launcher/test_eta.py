@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sana_wm.launcher.eta import PHASES, estimate, measure_pace
-from sana_wm.launcher.progress import SAVING, StageProgress, replay
-from sana_wm.names import STAGES, Stage
+from sana_wm.launcher.progress import StageProgress, replay
+from sana_wm.names import SAVING, STAGES, Stage
 
 HOUR_RUN: dict[tuple[Stage, str], float] = {
     ("stage1", "starting"): 10.0,

@@ -18,11 +18,10 @@ from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.history import History, PhaseTime
 from sana_wm.launcher.plan import plan_run, require_fit
 from sana_wm.launcher.process import find_device
-from sana_wm.launcher.progress import STARTING
 from sana_wm.launcher.remedies import Overrun, remedy
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import Manifest
-from sana_wm.names import STAGES
+from sana_wm.names import STAGES, STARTING
 from sana_wm.planning.device import Device
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.weights.hollow import write_hollow_checkpoint

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from sana_wm.handoff.events import EventReader, MemoryReading, read_memory_log
-from sana_wm.launcher.progress import SAVING, STARTING, replay
+from sana_wm.launcher.progress import replay
+from sana_wm.names import SAVING, STARTING
 
 
 def test_every_second_between_start_and_end_belongs_to_a_phase() -> None:

@@ -196,6 +196,17 @@ def test_a_start_that_finds_everything_done_leaves_the_times_of_the_one_that_did
     assert (snapshot.state, snapshot.elapsed_s) == ("finished", 60.0)
 
 
+def test_the_command_to_go_on_is_for_where_the_run_lies_now(run: RunDirectory, manifest: RunManifest) -> None:
+    start = RunStart.of(DECISIONS, {}, time.time())
+    stopped = InterruptedRunError("stopped", next_step=f"Go on with: {run.resume_command}")
+    with pytest.raises(InterruptedRunError), RunProgress(run, manifest, start).reporting():
+        raise stopped
+    moved = RunDirectory(run.path.rename(run.path.with_name("moved elsewhere")))
+    error = StatusReader(moved).look().error
+    assert error is not None
+    assert error.message == f"stopped. Go on with: {moved.resume_command}"
+
+
 def test_an_error_that_only_the_stage_could_leave_is_shown(run: RunDirectory) -> None:
     begin(run)
     emit(run, "refiner", "error", message="shard 3 is truncated", exit_code=3)

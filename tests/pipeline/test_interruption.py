@@ -172,10 +172,13 @@ def test_a_run_interrupted_after_stage1_says_how_to_go_on_and_resume_makes_the_s
     assert process.stderr is not None
     said = next(line for line in process.stderr if STOPPING in line)
     assert said.startswith("refiner: ")
+    assert f"note          {STOPPING}" in said_by("status", run.path)
+    assert json.loads(said_by("status", run.path, "--json"))["state"] == "stopping"
     stage.resume()
     _, err = process.communicate()
     assert process.returncode == 130
     assert f"sana-wm resume {run.path}" in err
+    assert "note" not in said_by("status", run.path)
     resumed = command_line("resume", run.path)
     _, err = resumed.communicate()
     assert resumed.returncode == 0, err
@@ -183,6 +186,11 @@ def test_a_run_interrupted_after_stage1_says_how_to_go_on_and_resume_makes_the_s
     assert "refiner    run  not finished yet; goes on from its checkpoint" in err
     assert run.stage1_file.read_bytes() == undisturbed.stage1_file.read_bytes()
     assert run.refined_file.read_bytes() == undisturbed.refined_file.read_bytes()
+
+
+def said_by(*arguments: object) -> str:
+    command = [sys.executable, "-m", "sana_wm", *map(str, arguments)]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
 
 
 def wait_for_status(process: psutil.Process, wanted: str) -> None:
@@ -205,6 +213,8 @@ def test_a_stage_stops_with_its_launcher_and_goes_on_with_it(
     process.send_signal(signal.SIGTSTP)
     wait_for_status(launcher, psutil.STATUS_STOPPED)
     wait_for_status(stage, psutil.STATUS_STOPPED)
+    assert "suspended with Ctrl-Z: `fg` in its terminal goes on" in said_by("status", tmp_path / "run")
+    assert "suspended with Ctrl-Z" in said_by("resume", tmp_path / "run")
     process.send_signal(signal.SIGCONT)
     _, err = process.communicate()
     assert process.returncode == 0, err

@@ -42,8 +42,8 @@ REPORTS = Path(os.environ.get("KILL_MATRIX_REPORTS", ROOT / "reports" / "kill-ma
 ROLES = os.environ.get("KILL_MATRIX_ROLE", "parent stage").split()
 TARGETS = ("parent", "stage", "ffmpeg", "all")
 SIGNALS = ("SIGKILL", "SIGTERM")
-#: What a killed or stopped command may end with; 1, a traceback, is a bug. 4 is a write that the kill cut off, 2 an ffmpeg
-#: that was killed when it was asked for its codecs, before the run.
+#: What a killed or stopped command may end with; 1, a traceback, is a bug. 4 is a write that the kill cut off, 2 an
+#: ffmpeg that was killed when it was asked for its codecs, before the run.
 CODES = {0, 2, 4, 7, 130, -signal.SIGKILL, -signal.SIGTERM}
 
 Point = tuple[str, str, str]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from types import TracebackType
 from typing import IO, Protocol, Self, cast
 
@@ -111,8 +110,7 @@ class LiveView:
         _drain(self._stream)
 
     def __call__(self, event: ProgressEvent, snapshot: RunSnapshot) -> None:
-        """Draw the run again; its end without what the command itself says then."""
-        snapshot = replace(snapshot, error=None, video=None)
+        """Draw the run again; how it ended the command itself says then."""
         self._live.update(Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in describe_run(snapshot))))
 
     def say(self, line: str) -> None:
@@ -126,7 +124,7 @@ def _drain(stream: IO[str] | BackgroundStream) -> None:
 
 
 def describe_run(snapshot: RunSnapshot) -> list[str]:
-    """The whole run in lines: time, each stage, memory, the last preview, the error or the result."""
+    """The whole run in lines: time, each stage, memory, the last preview."""
     lines = [f"{snapshot.name}: {', '.join(part for part in (snapshot.state, *_times(snapshot)) if part)}"]
     lines += [f"{MARKS[one.state]} {one.stage:<10}  {describe_stage(one, snapshot)}" for one in snapshot.stages]
     memory = snapshot.memory
@@ -138,11 +136,14 @@ def describe_run(snapshot: RunSnapshot) -> list[str]:
         lines.append(f"note          {snapshot.note}")
     if snapshot.preview is not None:
         lines.append(f"preview       {snapshot.preview}")
-    if snapshot.video is not None:
-        lines.append(f"video         {snapshot.video}")
-    if snapshot.error is not None:
-        lines.append(f"error         {snapshot.error.message}")
     return [printable(line) for line in lines]
+
+
+def describe_end(snapshot: RunSnapshot) -> list[str]:
+    """How a run ended, if it did: its result, or the error."""
+    video = [] if snapshot.video is None else [f"video         {snapshot.video}"]
+    error = [] if snapshot.error is None else [f"error         {snapshot.error.message}"]
+    return [printable(line) for line in (*video, *error)]
 
 
 def describe_line(snapshot: RunSnapshot) -> str:

@@ -24,7 +24,7 @@ def status(
 ) -> None:
     """Say how far a run is. Stages, phase, step, time left, memory; takes no lock and disturbs nothing."""
     from sana_wm.cli.progress_json import STANDARD_OUTPUT, JsonProgress
-    from sana_wm.cli.progress_view import describe_run, make_view
+    from sana_wm.cli.progress_view import describe_end, describe_run, make_view
     from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.status import StatusReader
 
@@ -39,9 +39,12 @@ def status(
                 time.sleep(LOOK_EVERY_S)
                 snapshot = reader.look()
             show("run_ended", snapshot)
-        if as_json or sys.stdout.isatty():
+        if as_json:
+            return
+        if sys.stdout.isatty():  # the rest stands there already
+            typer.echo("\n".join(describe_end(snapshot)))
             return
     if as_json:
         typer.echo(json.dumps(snapshot.as_json(), indent=2))
     else:
-        typer.echo("\n".join(describe_run(snapshot)))
+        typer.echo("\n".join([*describe_run(snapshot), *describe_end(snapshot)]))

@@ -111,6 +111,11 @@ class RunDirectory:
         return self.path / "events" / "end.json"
 
     @property
+    def asked_file(self) -> Path:
+        """What the running stage was last asked for: to stop, or to take less memory."""
+        return self.path / "events" / "asked.json"
+
+    @property
     def memory_file(self) -> Path:
         """What the governor saw, a line a second, over all starts of the run."""
         return self.path / "events" / "memory.jsonl"

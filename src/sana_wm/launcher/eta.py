@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sana_wm.launcher.progress import SAVING, STARTING, StageProgress
-from sana_wm.names import Stage
+from sana_wm.launcher.progress import StageProgress
+from sana_wm.names import SAVING, STARTING, Stage
 
 #: The phases of each stage in order; a start that goes on skips those that are done.
 PHASES: dict[Stage, tuple[str, ...]] = {

@@ -21,6 +21,7 @@ from sana_wm.machine import machine_identity
 
 #: Between opening the file and locking it, somebody may delete the directory; not often.
 ATTEMPTS = 10
+SUSPENDED = "suspended with Ctrl-Z: `fg` in its terminal goes on"
 
 
 @contextmanager
@@ -47,9 +48,10 @@ def owning(run: RunDirectory) -> Generator[int]:
         run.path.mkdir(parents=True, exist_ok=True)
         lock = _open_and_lock(run)
     except BlockingIOError:
+        owner = read_owner(run)
         raise RunDirectoryBusyError(
             f"{run.path} is in use",
-            got=read_owner(run) or "an owner that has not said who it is",
+            got=f"{owner or 'an owner that has not said who it is'}{f', {SUSPENDED}' if _sleeps(owner) else ''}",
             expected="no running sana-wm in this directory",
             next_step="Wait for it (a stage without its parent ends after its step), or choose another output_dir.",
         ) from None
@@ -64,6 +66,10 @@ def owning(run: RunDirectory) -> Generator[int]:
         yield lock
     finally:
         os.close(lock)
+
+
+def _sleeps(owner: Owner | None) -> bool:
+    return owner is not None and owner.is_suspended()
 
 
 def holds(run: RunDirectory, lock: int) -> bool:
@@ -113,6 +119,13 @@ class Owner:
 
     def __str__(self) -> str:
         return f"pid {self.pid} on {self.host}, since {self.since}"
+
+    def is_suspended(self) -> bool:
+        """Whether the process was stopped with Ctrl-Z and waits for `fg`; never of one on another machine."""
+        try:
+            return self.machine == machine_identity() and psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+        except psutil.Error:
+            return False
 
     def lives(self) -> bool:
         """Whether the process still runs; one on another machine counts as alive."""

@@ -10,10 +10,9 @@ from typing import Any
 from sana_wm.errors import MemoryCapError
 from sana_wm.handoff.receipts import Receipt
 from sana_wm.launcher.history import History, PhaseTime
-from sana_wm.launcher.progress import STARTING
 from sana_wm.launcher.space import free_bytes_at, needed_by_volume
 from sana_wm.manifest.model import Manifest, RunManifest
-from sana_wm.names import Stage
+from sana_wm.names import STARTING, Stage
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import largest_num_frames, smallest_budget_gib, smallest_cap_gib
 from sana_wm.planning.forecast import PhaseForecast, Planner, RunForecaster

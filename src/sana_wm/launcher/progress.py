@@ -8,12 +8,7 @@ from dataclasses import dataclass, field
 
 from sana_wm.handoff.events import Event
 from sana_wm.launcher.governor import MemorySample
-from sana_wm.names import Stage
-
-#: What a stage does before its first phase: start Python, import, check what it is given.
-STARTING = "starting"
-#: What it does between and after its phases: save, hash, put the video together, leave.
-SAVING = "saving"
+from sana_wm.names import SAVING, STARTING, Stage
 
 
 @dataclass

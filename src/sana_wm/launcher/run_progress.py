@@ -13,7 +13,7 @@ from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.decisions import Action
 from sana_wm.launcher.eta import estimate, name_phase
 from sana_wm.launcher.progress import StageProgress
-from sana_wm.launcher.run_record import EndState, RunEnd, RunStart
+from sana_wm.launcher.run_record import EndState, RunAsked, RunEnd, RunStart
 from sana_wm.launcher.snapshot import MemoryUse, RunError, RunSnapshot, RunState, StageSnapshot, StageState
 from sana_wm.manifest.model import RunManifest
 from sana_wm.names import Stage
@@ -83,6 +83,7 @@ class RunProgress:
     def stage_started(self, progress: StageProgress) -> None:
         """A stage begins."""
         self._seen[progress.stage], self._note = progress, None
+        self._run.asked_file.unlink(missing_ok=True)
         self._tell("stage_started")
 
     def updated(self, progress: StageProgress) -> None:
@@ -94,13 +95,13 @@ class RunProgress:
         """A stage was asked to save and leave; `why` unless the user wants it so."""
         self._seen[progress.stage] = progress
         self._state = "stopping"
-        self._note = STOPPING if why is None else f"{why}: asked to save and leave"
+        self._asked(STOPPING if why is None else f"{why}: asked to save and leave")
         self._tell("stopping")
 
     def stage_asked_to_shrink(self, progress: StageProgress, why: str) -> None:
         """A stage was asked to take less memory and to save."""
         self._seen[progress.stage] = progress
-        self._note = f"{why}: asked to take less memory and to save"
+        self._asked(f"{why}: asked to take less memory and to save")
         self._tell("shrinking")
 
     def stage_ended(self, progress: StageProgress, seconds: float) -> None:
@@ -108,8 +109,13 @@ class RunProgress:
         progress.end(progress.started_at_s + seconds)
         self._tell("stage_ended")
 
+    def _asked(self, note: str) -> None:
+        self._note = note
+        with contextlib.suppress(SanaWMError):  # `status` is then no wiser; that is no reason to end
+            RunAsked("stopping" if self._state == "stopping" else "running", note).write(self._run)
+
     def _end(self, state: EndState, error: RunError | None) -> None:
-        self._state, self._error = state, error
+        self._state, self._error, self._note = state, error, None
         if state != "finished" or not self._adds_nothing:
             with contextlib.suppress(SanaWMError):  # the volume may be gone; that is not what ended the run
                 RunEnd(self._clock(), state, error).write(self._run)

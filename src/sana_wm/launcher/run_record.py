@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from sana_wm.durable import write_durably
@@ -59,6 +60,7 @@ class RunStart:
         """Leave it in the run directory."""
         rows = [[*key, round(seconds, 3), key in self.guessed] for key, seconds in self.expected_s.items()]
         run.end_file.unlink(missing_ok=True)
+        run.asked_file.unlink(missing_ok=True)
         content = {"started_at_s": self.started_at_s, "actions": self.actions, "expected_s": rows}
         write_durably(run.start_file, json.dumps(content, indent=2) + "\n")
 
@@ -82,6 +84,32 @@ class RunStart:
 
 
 @dataclass(frozen=True)
+class RunAsked:
+    """What a running stage was last asked for.
+
+    Attributes:
+        state: `stopping` when it shall leave.
+        note: In words.
+    """
+
+    state: Literal["running", "stopping"]
+    note: str
+
+    def write(self, run: RunDirectory) -> None:
+        """Leave it in the run directory, until the next stage begins."""
+        write_durably(run.asked_file, json.dumps({"state": self.state, "note": self.note}) + "\n")
+
+    @classmethod
+    def read(cls, run: RunDirectory) -> RunAsked | None:
+        """What the running stage was last asked for; `None` when nothing was."""
+        try:
+            content = json.loads(run.asked_file.read_text(encoding="utf-8"))
+            return cls("stopping" if content["state"] == "stopping" else "running", str(content["note"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+@dataclass(frozen=True)
 class RunEnd:
     """How a start of a run ended.
 
@@ -98,7 +126,7 @@ class RunEnd:
     def write(self, run: RunDirectory) -> None:
         """Leave it in the run directory."""
         error = self.error and {"message": self.error.message, "exit_code": self.error.exit_code}
-        content = {"ended_at_s": self.ended_at_s, "state": self.state, "error": error}
+        content = {"ended_at_s": self.ended_at_s, "state": self.state, "error": error, "run_dir": str(run.path)}
         write_durably(run.end_file, json.dumps(content, indent=2) + "\n")
 
     @classmethod
@@ -107,6 +135,9 @@ class RunEnd:
         try:
             content: dict[str, Any] = json.loads(run.end_file.read_text(encoding="utf-8"))
             error = content["error"] and RunError(str(content["error"]["message"]), content["error"]["exit_code"])
+            if error and "run_dir" in content:  # the command to go on is for where the run lies now
+                then = RunDirectory(Path(content["run_dir"])).resume_command
+                error = replace(error, message=error.message.replace(then, run.resume_command))
             return cls(float(content["ended_at_s"]), cast("EndState", content["state"]), error)
         except (OSError, ValueError, KeyError, TypeError):
             return None

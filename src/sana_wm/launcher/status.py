@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from sana_wm.handoff.events import Event, EventReader, MemoryReading
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.decisions import Action
 from sana_wm.launcher.governor import MemorySample
-from sana_wm.launcher.lock import read_owner
+from sana_wm.launcher.lock import SUSPENDED, read_owner
 from sana_wm.launcher.progress import StageProgress, replay
 from sana_wm.launcher.run_progress import take_snapshot
-from sana_wm.launcher.run_record import RunEnd, RunStart
+from sana_wm.launcher.run_record import RunAsked, RunEnd, RunStart
 from sana_wm.launcher.snapshot import RunError, RunSnapshot, RunState
 from sana_wm.manifest.model import RunManifest
 from sana_wm.names import STAGES, Stage
@@ -41,13 +42,19 @@ class StatusReader:
         """The run as it is now."""
         self._read_new()
         end = RunEnd.read(self._run)
-        under_way = end is None and (owner := read_owner(self._run)) is not None and owner.lives()
+        owner = read_owner(self._run)
+        under_way = end is None and owner is not None and owner.lives()
         start = RunStart.read(self._run) or self._guess_start()
         seen = self._replay(start, under_way=under_way)
         state, error = self._judge(start, seen, end, under_way=under_way)
         last_s = max((progress.phase_started_at_s for progress in seen.values()), default=start.started_at_s)
         now_s = self._clock() if under_way else end.ended_at_s if end is not None else last_s
-        return take_snapshot(self._run, self._manifest, start, seen, state, now_s=now_s, error=error)
+        look = take_snapshot(self._run, self._manifest, start, seen, state, now_s=now_s, error=error)
+        if not under_way or owner is None:
+            return look
+        asked = RunAsked.read(self._run)
+        note = SUSPENDED if owner.is_suspended() else asked and asked.note
+        return replace(look, note=note, state=asked.state if asked is not None else look.state)
 
     def _read_new(self) -> None:
         for stage in STAGES:

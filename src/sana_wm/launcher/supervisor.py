@@ -21,6 +21,7 @@ from sana_wm.errors import (
     UsageError,
     WeightsError,
 )
+from sana_wm.handoff.half_done import is_half_done
 from sana_wm.handoff.receipts import ProcessRecord
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.governor import MemoryLimits, MemorySample, gib
@@ -249,7 +250,8 @@ def _raise_for(
             next_step=remedy(Overrun(stage, phase, watch.peak_bytes, watch.device)),
         )
     if code == InterruptedRunError.exit_code:
-        raise InterruptedRunError(f"stopped in stage {stage}, saved", next_step=f"Go on with: {resume}")
+        how_far = "saved" if is_half_done(run, stage) else "before its first checkpoint"
+        raise InterruptedRunError(f"stopped in stage {stage}, {how_far}", next_step=f"Go on with: {resume}")
     if stops.count > 1 and code < 0:
         raise InterruptedRunError(
             f"stage {stage} was ended at once; its last checkpoint stays", next_step=f"Go on with: {resume}"
