@@ -75,10 +75,14 @@ class Problem:
 class ProblemListError(SanaWMError):
     """Several problems at once, so that a user mends them in one go."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[Problem], hint: str | None = None) -> None:
         self.problems = problems
         count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
-        super().__init__("\n".join([f"{self.headline}: {count}", *(f"  {problem}" for problem in problems)]))
+        super().__init__(
+            "\n".join(
+                [f"{self.headline}: {count}", *(f"  {problem}" for problem in problems), *([hint] if hint else [])]
+            )
+        )
 
     headline: ClassVar[str] = "check failed"
 

@@ -132,6 +132,16 @@ def test_what_doctor_measured_is_what_the_next_run_goes_by(
     NumericsGate(folder, MachineKey.of_this_machine(), say=print, run_self_test=never).check("auto", ())
 
 
+def test_doctor_looks_at_the_machine_whatever_is_wrong_with_the_manifest(
+    write_manifest: Callable[..., Path], sana_wm: Cli
+) -> None:
+    code, out, _ = sana_wm("doctor", write_manifest(model__root="${NOBODY_SETS_THIS}"))
+    assert code == 7
+    assert "PROBLEM  model.root: environment variable NOBODY_SETS_THIS is not set" in out
+    assert "ffmpeg: encodes" in out
+    assert "A real run cannot start here" in out
+
+
 def test_doctor_says_of_a_manifest_whether_it_can_run_here(
     write_manifest: Callable[..., Path], sana_wm: Cli, tmp_path: Path
 ) -> None:

@@ -137,6 +137,22 @@ def test_frames_do_not_go_where_other_files_are(write_manifest: Write, sana_wm: 
     assert "mine is not empty and is not this run's; got 00003.png" in err
 
 
+def test_a_run_does_not_go_where_other_files_are(write_manifest: Write, sana_wm: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    code, _, err = sana_wm("validate-manifest", write_manifest(output_dir=str(tmp_path / "mine")))
+    assert code == 2
+    assert "output_dir: " in err
+    assert "mine is not empty and is no run directory; got thesis.txt" in err
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="has this device")
+def test_a_device_that_cannot_be_here_is_found_without_torch(write_manifest: Write, sana_wm: Cli) -> None:
+    code, _, err = sana_wm("validate-manifest", write_manifest(device="mps"))
+    assert code == 2
+    assert "device: device mps is not available; got no macOS" in err
+
+
 def test_a_picture_of_which_little_is_shown_is_told(write_manifest: Write, sana_wm: Cli, tmp_path: Path) -> None:
     Image.new("RGB", (60, 300), "teal").save(tmp_path / "tall.png")
     path = write_manifest(input__image="tall.png", camera__intrinsics=[60.0, 60.0, 30.0, 150.0])

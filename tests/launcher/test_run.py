@@ -544,6 +544,7 @@ def test_missing_weights_are_said_before_anything_is_touched(run: RunDirectory, 
     with pytest.raises(IncompleteWeightsError) as caught:
         execute(run, moved, decisions, environment=os.environ, view=SilentView(), start_from="refiner", command=fake())
     assert caught.value.exit_code == 3
+    assert str(caught.value).endswith("run it again with run-pipeline: this run goes on.")
     assert run.receipt_file("refiner").read_bytes() == before
     assert run.refined_file.exists()
 

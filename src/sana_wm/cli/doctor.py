@@ -13,6 +13,7 @@ from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson
 from sana_wm.errors import (
     IncompleteWeightsError,
+    ManifestError,
     ModuleEndedError,
     StageFailedError,
     UsageError,
@@ -21,6 +22,7 @@ from sana_wm.errors import (
 )
 
 if TYPE_CHECKING:
+    from sana_wm.errors import Problem
     from sana_wm.launcher.checkup import Finding
     from sana_wm.manifest.model import Manifest
 
@@ -109,9 +111,20 @@ def _examine(manifest_path: Path | None) -> list[Finding]:
     from sana_wm.launcher.facts import gather_machine_facts
     from sana_wm.manifest.loading import load_manifest
 
-    manifest = None if manifest_path is None else load_manifest(manifest_path, os.environ)
-    findings = examine(gather_machine_facts(os.environ, manifest))
-    return findings if manifest is None else [*findings, *_examine_manifest(manifest)]
+    if manifest_path is None:
+        return examine(gather_machine_facts(os.environ))
+    try:
+        manifest = load_manifest(manifest_path, os.environ)
+    except ManifestError as error:
+        return [*examine(gather_machine_facts(os.environ)), *map(_as_finding, error.problems)]
+    return [*examine(gather_machine_facts(os.environ, manifest)), *_examine_manifest(manifest)]
+
+
+def _as_finding(problem: Problem) -> Finding:
+    from sana_wm.launcher.checkup import Finding
+
+    got = "" if problem.got is None else f"; got {problem.got}"
+    return Finding(problem.field, f"{problem.what}{got}", "problem", problem.next_step or "")
 
 
 def _examine_manifest(manifest: Manifest) -> list[Finding]:
@@ -122,12 +135,12 @@ def _examine_manifest(manifest: Manifest) -> list[Finding]:
     from sana_wm.launcher.preflight import find_problems
     from sana_wm.sizes import GIB
 
-    findings = [
-        Finding(one.field, f"{one.what}; got {one.got}", "problem", one.next_step or "")
-        for one in find_problems(manifest)
-    ]
+    problems = find_problems(manifest)
+    findings = [_as_finding(one) for one in problems]
     if not findings:
         findings = [Finding("manifest", manifest.name, "ok", "its inputs can be used, and its output has the room")]
+    if any(one.field == "device" for one in problems):
+        return findings  # there is nothing to plan for
     try:
         plan = plan_here(manifest)
     except ModuleEndedError:  # what torch said is on standard error

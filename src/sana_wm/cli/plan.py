@@ -42,7 +42,7 @@ def plan(
     try:
         planned = _plan_file(manifest_path, cap_gib, without_weights=without_weights)
     except (ManifestError, IncompleteWeightsError):
-        if not without_weights:
+        if not without_weights and manifest_path.is_file():
             typer.echo("Nothing set up yet? Add --without-weights: a plan by the released model's sizes.", err=True)
         raise
     if as_json:

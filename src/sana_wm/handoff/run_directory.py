@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from sana_wm.durable import remove_tree
+from sana_wm.durable import part_path, remove_tree
 from sana_wm.errors import HandoffError, ManifestError
 from sana_wm.handoff.sealed import read_sealed, write_sealed
 from sana_wm.manifest.loading import parse_manifest
@@ -171,6 +171,13 @@ class RunDirectory:
         """Whether stages left anything here, whatever became of the manifest."""
         places = [place for stage in STAGES for place in (self.receipt_file(stage), self.checkpoint_folder(stage))]
         return any(place.exists() for place in places)
+
+    def foreign_content(self) -> list[str]:
+        """Names of what lies here where no run does: not ours, and not to be touched."""
+        if self.manifest_file.exists() or self.holds_results() or not self.path.is_dir():
+            return []
+        half_written = part_path(self.manifest_file).name
+        return sorted(path.name for path in self.path.iterdir() if not path.name.startswith((".", half_written)))
 
     def frames_folder(self, manifest: Manifest) -> Path | None:
         """Where the frames go as PNG, if they do: a folder within the run directory moves with it."""

@@ -218,8 +218,10 @@ def _examine_weights(weights: tuple[str, tuple[str, ...]] | None) -> Finding:
     if len(problems) > 0:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         advice = "`sana-wm weights list` says what is needed"
-        return Finding("weights", f"{where}: {problems[0]}{more}", "problem", advice)
-    return Finding("weights", f"{where}: complete by their headers", "ok", "`sana-wm weights verify` reads every byte")
+        said = problems[0] if problems[0].startswith(where) else f"{where}: {problems[0]}"
+        return Finding("weights", f"{said}{more}", "problem", advice)
+    advice = "`sana-wm weights verify` reads every byte; those of a manifest with --manifest MANIFEST"
+    return Finding("weights", f"{where}: complete by their headers", "ok", advice)
 
 
 def _examine_sleep(idle_sleep_min: int | None) -> Finding:

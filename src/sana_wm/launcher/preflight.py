@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,7 @@ from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.inputs import check_inputs, describe_crop, hash_inputs, read_prompt
 from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics, video_field_of_view_deg
 from sana_wm.launcher.space import existing_part, free_bytes_at, needed_by_volume
+from sana_wm.machine import version_of
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import ESTIMATE, IntrinsicsEstimate, Manifest, RunManifest
 from sana_wm.names import STAGES, Stage
@@ -50,6 +52,16 @@ def current_weights(manifest: Manifest) -> list[WeightFile]:
 def check_output(manifest: Manifest) -> list[Problem]:
     """Whether what the run writes can be written, and its disk has the room."""
     problems = _check_writable("output_dir", Path(manifest.output_dir))
+    if foreign := RunDirectory(Path(manifest.output_dir)).foreign_content():
+        problems.append(
+            Problem(
+                "output_dir",
+                f"{manifest.output_dir} is not empty and is no run directory",
+                got=", ".join(foreign[:5]),
+                expected="a new or empty folder",
+                next_step="Choose another output_dir.",
+            )
+        )
     if manifest.video.frames_dir is not None:
         problems += _check_writable("video.frames_dir", Path(manifest.video.frames_dir))
         problems += _check_frames_folder(RunDirectory(Path(manifest.output_dir)), Path(manifest.video.frames_dir))
@@ -94,11 +106,31 @@ def check_settings(manifest: Manifest) -> list[Problem]:
                 next_step="Lower it, or make a longer video.",
             )
         )
+    if why := _why_no_device(manifest.device):
+        problems.append(
+            Problem(
+                "device",
+                f"device {manifest.device} is not available",
+                got=why,
+                expected="auto, or a device of this machine",
+                next_step='Set "device": "auto".',
+            )
+        )
     try:
         check_codec(manifest.video.codec)
     except (UsageError, StageFailedError) as error:  # this ffmpeg has no such encoder, or cannot be started
         problems.append(Problem.of("video.codec", error))
     return problems
+
+
+def _why_no_device(name: str) -> str | None:
+    """Why a device cannot be here, as far as that is known without torch; the stage looks again."""
+    if name == "mps" and sys.platform != "darwin":
+        return "no macOS"
+    if name == "cuda" and sys.platform == "darwin":
+        return "macOS"
+    torch = version_of("torch") or ""
+    return f"torch {torch}, built without CUDA" if name == "cuda" and torch.endswith("+cpu") else None
 
 
 def check_backend(manifest: Manifest) -> list[Problem]:

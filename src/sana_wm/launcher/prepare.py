@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from sana_wm.durable import part_path
 from sana_wm.errors import HandoffError
 from sana_wm.handoff.chain import changed_settings
 from sana_wm.handoff.receipts import changed_fields, read_receipt, stage_settings
@@ -28,16 +27,14 @@ def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[S
     Raises:
         HandoffError: The directory holds another run, or something else, and `force` is off.
     """
+    if foreign := run.foreign_content():
+        raise HandoffError(
+            f"{run.path} is not empty and is no run directory",
+            got=", ".join(foreign[:5]),
+            expected="a new or empty folder",
+            next_step="Choose another output_dir.",
+        )
     if not run.manifest_file.exists() and not run.holds_results():
-        present = run.path.iterdir() if run.path.is_dir() else ()
-        half_written = part_path(run.manifest_file).name
-        if foreign := sorted(path.name for path in present if not path.name.startswith((".", half_written))):
-            raise HandoffError(
-                f"{run.path} is not empty and is no run directory",
-                got=", ".join(foreign[:5]),
-                expected="a new or empty folder",
-                next_step="Choose another output_dir.",
-            )
         return ()
     try:
         before = run.read_manifest()

@@ -54,7 +54,11 @@ def check_start(run: RunDirectory, manifest: RunManifest, stages: Sequence[Stage
         UsageError: ffmpeg cannot write the video.
     """
     if problems := check_layout(locate_weights(manifest), stages):
-        raise IncompleteWeightsError(problems)
+        moved = (
+            "If the weights have moved, set their folders in your own manifest and run it again with run-pipeline: "
+            "this run goes on."
+        )
+        raise IncompleteWeightsError(problems, moved)
     for stage in stages:
         require_inputs(manifest, stage)
     if "vae_decode" in stages:
