@@ -146,6 +146,12 @@ def test_a_run_does_not_go_where_other_files_are(write_manifest: Write, sana_wm:
     assert "mine is not empty and is no run directory; got thesis.txt" in err
 
 
+def test_a_name_that_no_folder_can_have_is_a_problem(write_manifest: Write, sana_wm: Cli) -> None:
+    code, _, err = sana_wm("validate-manifest", write_manifest(output_dir="x" * 300))
+    assert code == 2
+    assert "output_dir: " in err
+
+
 @pytest.mark.skipif(sys.platform == "darwin", reason="has this device")
 def test_a_device_that_cannot_be_here_is_found_without_torch(write_manifest: Write, sana_wm: Cli) -> None:
     code, _, err = sana_wm("validate-manifest", write_manifest(device="mps"))

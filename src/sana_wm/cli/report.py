@@ -43,12 +43,13 @@ def report(
         refuse_to_overwrite(plot, force=force)
     facts = gather_run_facts(run)
     timeline = read_timeline(run, facts.manifest.memory.cap_bytes)
-    this = facts.seconds
     # A run whose last start found stages done, or half done, is no comparison: each stage's last phase must be known.
-    last_phases = {stage: (stage, phase) for stage, phase in this}.values()
-    others = [one for one in find_past_runs(run, facts.manifest) if one.path != run.path]
-    earlier = [(one.path.name, one.seconds) for one in others if one.seconds.keys() >= set(last_phases)]
-    write_report(page, facts, timeline, [*earlier[-EARLIER_RUNS:], (run.path.name, this)] if this else [])
+    receipts = [stage.receipt for stage in facts.stages if stage.receipt is not None and stage.receipt.phases]
+    last_phases = {(receipt.stage, receipt.phases[-1].name) for receipt in receipts}
+    whole = [one for one in find_past_runs(run, facts.manifest) if one.seconds.keys() >= last_phases]
+    this = [(run.path.name, one.seconds) for one in whole if one.path == run.path]
+    earlier = [(one.path.name, one.seconds) for one in whole if one.path != run.path]
+    write_report(page, facts, timeline, [*earlier[-EARLIER_RUNS:], *this] if this else [])
     save_memory_plot(timeline, plot)
     if as_json:
         findings = {stage.stage: stage.findings for stage in facts.stages if not stage.off}

@@ -132,8 +132,9 @@ def resume(
     decisions = _decide(run, manifest, stage)
     if dry_run:
         _print_decisions(decisions, as_json=as_json)
-        if stages := stages_to_run(decisions):
-            check_start(run, manifest, stages)
+    if stages := stages_to_run(decisions):
+        check_start(run, manifest, stages)
+    if dry_run:
         return
     checked, plan = _check_memory(manifest, decisions, accept=accept_over_cap)
     _check_numerics(manifest, accept_numerics)

@@ -118,6 +118,8 @@ class RunProgress:
         self._state, self._error, self._note = state, error, None
         if state != "finished" or not self._adds_nothing:
             with contextlib.suppress(SanaWMError):  # the volume may be gone; that is not what ended the run
+                if self._adds_nothing:
+                    self._start.write(self._run)
                 RunEnd(self._clock(), state, error).write(self._run)
         self._tell("run_ended")
 

@@ -12,7 +12,7 @@ from sana_wm.handoff.chain import changed_settings, damaged_outputs, foreign_inp
 from sana_wm.handoff.receipts import Receipt, read_receipt
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.model import RunManifest
-from sana_wm.names import STAGES, STARTING, Stage
+from sana_wm.names import STAGES, Stage
 from sana_wm.report.latents import LatentStatistics, measure_latents
 
 
@@ -69,21 +69,6 @@ class RunFacts:
                 for name, version in stage.receipt.versions.items():
                     found.setdefault(name, []).append(version)
         return {name: ", ".join(dict.fromkeys(versions)) for name, versions in found.items()}
-
-    @property
-    def seconds(self) -> dict[tuple[Stage, str], float]:
-        """By stage and phase, as the receipts have it: of the last start of each stage; empty for an unfinished run.
-
-        What a stage's process took besides its phases counts as its start.
-        """
-        seconds: dict[tuple[Stage, str], float] = {}
-        for receipt in (stage.receipt for stage in self.stages if self.is_finished):
-            if receipt is not None:
-                lived_s = receipt.seconds if receipt.process is None else receipt.process.seconds
-                inside_s = sum(phase.seconds for phase in receipt.phases)
-                seconds[receipt.stage, STARTING] = max(0.0, lived_s - inside_s)
-                seconds |= {(receipt.stage, phase.name): phase.seconds for phase in receipt.phases}
-        return seconds
 
     @property
     def is_finished(self) -> bool:
