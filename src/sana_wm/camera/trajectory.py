@@ -13,8 +13,6 @@ from sana_wm.camera.arrays import load_npy
 from sana_wm.errors import UsageError
 from sana_wm.sizes import FRAMES_PER_LATENT
 
-#: The VAE packs 8 frames in a latent frame, after the first one: videos have 8k + 1 frames.
-
 #: The longest action's poses: 1024 latent frames.
 MAX_NUM_FRAMES = MAX_ACTION_FRAMES + 1
 

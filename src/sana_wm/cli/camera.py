@@ -131,9 +131,11 @@ def convert(
 
     motion = _motion(action, dialect, translation_speed, rotation_speed_deg)
     _choose_one(manifest_path, motion)
-    motion = motion or ActionPath.of(_load(manifest_path).camera)
     if motion is None:
-        raise UsageError("poses have no dialect", expected="a manifest with camera.action")
+        camera = _load(manifest_path).camera
+        motion = ActionPath.of(camera)
+        if motion is None:
+            raise UsageError("poses have no dialect", got=camera.poses, expected="a manifest with camera.action")
     converted = convert_action(
         motion.action,
         source=motion.dialect,

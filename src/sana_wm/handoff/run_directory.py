@@ -172,12 +172,28 @@ class RunDirectory:
         places = [place for stage in STAGES for place in (self.receipt_file(stage), self.checkpoint_folder(stage))]
         return any(place.exists() for place in places)
 
-    def foreign_content(self) -> list[str]:
-        """Names of what lies here where no run does: not ours, and not to be touched."""
-        if self.manifest_file.exists() or self.holds_results() or not self.path.is_dir():
-            return []
+    def refuse_foreign_content(self) -> None:
+        """Refuse a folder in which something lies and no run does: it is not ours, and not to be touched.
+
+        Raises:
+            HandoffError: It is such a folder, or cannot be read.
+        """
         half_written = part_path(self.manifest_file).name
-        return sorted(path.name for path in self.path.iterdir() if not path.name.startswith((".", half_written)))
+        try:
+            if self.manifest_file.exists() or self.holds_results() or not self.path.is_dir():
+                return
+            foreign = sorted(path.name for path in self.path.iterdir() if not path.name.startswith((".", half_written)))
+        except OSError as error:
+            raise HandoffError(
+                f"{self.path} cannot be read", got=error.strerror or str(error), next_step="Choose another output_dir."
+            ) from error
+        if foreign:
+            raise HandoffError(
+                f"{self.path} is not empty and is no run directory",
+                got=", ".join(foreign[:5]),
+                expected="a new or empty folder",
+                next_step="Choose another output_dir.",
+            )
 
     def frames_folder(self, manifest: Manifest) -> Path | None:
         """Where the frames go as PNG, if they do: a folder within the run directory moves with it."""

@@ -53,7 +53,10 @@ def check_output(manifest: Manifest) -> list[Problem]:
     """Whether what the run writes can be written, and its disk has the room."""
     problems = _check_writable("output_dir", Path(manifest.output_dir))
     if not problems:
-        problems += _check_run_folder(RunDirectory(Path(manifest.output_dir)))
+        try:
+            RunDirectory(Path(manifest.output_dir)).refuse_foreign_content()
+        except HandoffError as error:
+            problems.append(Problem.of("output_dir", error))
     if manifest.video.frames_dir is not None:
         problems += _check_writable("video.frames_dir", Path(manifest.video.frames_dir))
         problems += _check_frames_folder(RunDirectory(Path(manifest.output_dir)), Path(manifest.video.frames_dir))
@@ -163,18 +166,6 @@ def _check_writable(field: str, folder: Path) -> list[Problem]:
             )
         ]
     return []
-
-
-def _check_run_folder(run: RunDirectory) -> list[Problem]:
-    try:
-        foreign = run.foreign_content()
-        what, got = f"{run.path} is not empty and is no run directory", ", ".join(foreign[:5])
-    except OSError as error:
-        foreign, what, got = [""], f"{run.path} cannot be read", error.strerror or str(error)
-    if not foreign:
-        return []
-    expected, next_step = "a new or empty folder, or one of an earlier run", "Choose another output_dir."
-    return [Problem("output_dir", what, got=got, expected=expected, next_step=next_step)]
 
 
 def _check_frames_folder(run: RunDirectory, folder: Path) -> list[Problem]:

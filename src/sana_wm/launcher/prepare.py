@@ -27,13 +27,7 @@ def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[S
     Raises:
         HandoffError: The directory holds another run, or something else, and `force` is off.
     """
-    if foreign := run.foreign_content():
-        raise HandoffError(
-            f"{run.path} is not empty and is no run directory",
-            got=", ".join(foreign[:5]),
-            expected="a new or empty folder",
-            next_step="Choose another output_dir.",
-        )
+    run.refuse_foreign_content()
     if not run.manifest_file.exists() and not run.holds_results():
         return ()
     try:

@@ -19,6 +19,7 @@ from sana_wm.models.refiner.loading import open_refiner_engine
 from sana_wm.models.refiner.refine import refine_single_shot
 from sana_wm.models.stage1.engine import Stage1Engine
 from sana_wm.models.stage1.sampler import build_schedule, euler_step
+from sana_wm.sizes import FRAMES_PER_LATENT, LATENT_CHANNELS, PIXELS_PER_LATENT
 from sana_wm.weights.layout import WeightLayout
 from sana_wm.weights.tiny import write_tiny_checkpoint
 from sana_wm.weights.tiny_models import GEMMA2_WIDTH, GEMMA3_WIDTH
@@ -64,9 +65,16 @@ def build_trial(folder: Path) -> Trial:
     intrinsics = np.tile(np.array([140.0, 140.0, 80.0, 48.0], dtype=np.float32), (NUM_FRAMES, 1))
     camera = condition_camera(trajectory.c2w[:NUM_FRAMES], intrinsics, height=HEIGHT, width=WIDTH)
     names = ("raymap", "chunk_plucker", "P", "P_inv")
+    latent_frames = (NUM_FRAMES - 1) // FRAMES_PER_LATENT + 1
     return Trial(
         layout=checkpoint.layout(),
-        noise=draw(1, 128, (NUM_FRAMES - 1) // 8 + 1, HEIGHT // 32, WIDTH // 32),
+        noise=draw(
+            1,
+            LATENT_CHANNELS,
+            (NUM_FRAMES - 1) // FRAMES_PER_LATENT + 1,
+            HEIGHT // PIXELS_PER_LATENT,
+            WIDTH // PIXELS_PER_LATENT,
+        ),
         prompt_embeds=draw(2, 1, 24, GEMMA2_WIDTH),
         prompt_attention_mask=mask,
         refiner_prompt=(draw(1, 128, GEMMA3_WIDTH), torch.ones(1, 128, dtype=torch.int64)),
