@@ -68,13 +68,7 @@ def build_trial(folder: Path) -> Trial:
     latent_frames = (NUM_FRAMES - 1) // FRAMES_PER_LATENT + 1
     return Trial(
         layout=checkpoint.layout(),
-        noise=draw(
-            1,
-            LATENT_CHANNELS,
-            (NUM_FRAMES - 1) // FRAMES_PER_LATENT + 1,
-            HEIGHT // PIXELS_PER_LATENT,
-            WIDTH // PIXELS_PER_LATENT,
-        ),
+        noise=draw(1, LATENT_CHANNELS, latent_frames, HEIGHT // PIXELS_PER_LATENT, WIDTH // PIXELS_PER_LATENT),
         prompt_embeds=draw(2, 1, 24, GEMMA2_WIDTH),
         prompt_attention_mask=mask,
         refiner_prompt=(draw(1, 128, GEMMA3_WIDTH), torch.ones(1, 128, dtype=torch.int64)),
