@@ -10,7 +10,7 @@ from sana_wm.errors import ManifestError
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.schema import render_schema, shipped_schema
-from sana_wm.templates import template_names, template_text
+from sana_wm.manifest.templates import template_names, template_text
 
 Write = Callable[..., Path]
 REAL_ENVIRONMENT = {

@@ -36,7 +36,8 @@ MAX_BYTES = 16 * 1024**2
 #: The model itself nests three deep.
 MAX_DEPTH = 20
 
-_VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
+#: `${NAME}`, and `$${NAME}`, which stays as text.
+VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
 
 Json = dict[str, Any]
 M = TypeVar("M", bound=Manifest)
@@ -127,7 +128,7 @@ def _refuse_deep(data: Any) -> None:
 
 def escape_variables(text: str) -> str:
     """The spelling that `load_manifest` reads as `text`, whatever `${…}` it holds."""
-    return _VARIABLE.sub(r"$\g<0>", text)
+    return VARIABLE.sub(r"$\g<0>", text)
 
 
 def map_strings(value: Any, field: str, change: Callable[[str, str], str]) -> Any:
@@ -161,7 +162,7 @@ def _expand_variables(text: str, field: str, environ: Mapping[str, str], problem
             return match.group(0)
         return environ[name]
 
-    return _VARIABLE.sub(replace, text)
+    return VARIABLE.sub(replace, text)
 
 
 def _absolutize(data: Json, base: Path) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 from sana_wm.errors import UsageError
 from sana_wm.patches.patch_format import read_patch
 from sana_wm.patches.upstream_catalogue import changed_symbols
+from sana_wm.shipped import PATCHES
 
 PACKAGE = "sana_wm_mps"
 PATCH_NAME = "sana-wm-pr379-mps.patch"
@@ -64,17 +64,8 @@ class CheckoutReport:
 
 
 def load_patch() -> str:
-    """The patch, from the installed package or from the source tree beside it.
-
-    Raises:
-        UsageError: It is in neither.
-    """
-    packaged = files("sana_wm.patches") / PATCH_NAME
-    in_tree = Path(__file__).resolve().parents[3] / "patches" / PATCH_NAME
-    for place in (packaged, in_tree):
-        if place.is_file():
-            return place.read_text("utf-8")
-    raise UsageError(f"{PATCH_NAME} is not installed", expected=str(packaged), next_step="Install sana-wm again.")
+    """The patch as it is shipped."""
+    return (PATCHES / PATCH_NAME).read_text("utf-8")
 
 
 def inspect_checkout(root: Path) -> CheckoutReport:

@@ -32,7 +32,7 @@ class UpstreamPatch(Patch):
 @cache
 def load_upstream_catalogue() -> dict[str, UpstreamPatch]:
     """All entries by id."""
-    return read_entries("upstream_entries", UpstreamPatch)
+    return read_entries("pr379", UpstreamPatch)
 
 
 def changed_symbols(root: Path) -> tuple[str, ...]:

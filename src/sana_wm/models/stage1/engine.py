@@ -48,7 +48,7 @@ SUPPORTED_CONFIG = {
     "pred_sigma": False,
 }
 
-# What of diffusers the engine stands for (src/sana_wm/patches/entries).
+# What of diffusers the engine stands for (patches/catalogue/diffusers).
 PATCHES = (
     "stage1-camera-branch",
     "stage1-camera-geometry",
