@@ -41,7 +41,7 @@ def modules() -> dict[str, Path]:
 def imports_of(tree: ast.Module, known: set[str]) -> set[str]:
     """Modules of ours that a module imports, wherever in it, but for annotations."""
     found: set[str] = set()
-    for node in _outside_type_checking(tree):
+    for node in outside_type_checking(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -50,12 +50,13 @@ def imports_of(tree: ast.Module, known: set[str]) -> set[str]:
     return found & known
 
 
-def _outside_type_checking(node: ast.AST) -> Iterator[ast.AST]:
+def outside_type_checking(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes below one, but for what is imported for annotations alone."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             continue
         yield child
-        yield from _outside_type_checking(child)
+        yield from outside_type_checking(child)
 
 
 def import_rings() -> list[list[str]]:
@@ -99,7 +100,7 @@ def _names_a_stage(node: ast.AST) -> bool:
         values = [item for one in operands for item in (one.elts if isinstance(one, ast.Tuple | ast.Set) else [one])]
         return any(isinstance(one, ast.Constant) and one.value in STAGE_NAMES for one in values)
     if isinstance(node, ast.Dict):
-        return sum(isinstance(key, ast.Constant) and key.value in STAGE_NAMES for key in node.keys) > 1
+        return bool(node.keys) and all(isinstance(key, ast.Constant) and key.value in STAGE_NAMES for key in node.keys)
     return False
 
 

@@ -11,7 +11,7 @@ from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.past_runs import PastRun, expect, expected_seconds, find_past_runs
 from sana_wm.launcher.plan import PhasePlan, RunPlan
 from sana_wm.manifest.loading import parse_manifest
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.planning.device import Device
 
 

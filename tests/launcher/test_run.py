@@ -54,7 +54,8 @@ from sana_wm.launcher.progress import StageProgress
 from sana_wm.launcher.run import check_start, execute
 from sana_wm.launcher.space import check_space
 from sana_wm.manifest.loading import load_manifest
-from sana_wm.manifest.model import PowerSection, RunManifest
+from sana_wm.manifest.model import PowerSection
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 
 FAKES = Path(__file__).parent / "fake_stages"

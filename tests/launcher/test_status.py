@@ -20,7 +20,7 @@ from sana_wm.launcher.run_progress import RunProgress
 from sana_wm.launcher.run_record import RunStart
 from sana_wm.launcher.status import StatusReader
 from sana_wm.manifest.loading import parse_manifest
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 
 OWNER = """

@@ -94,7 +94,7 @@ def _run_mps_lint(*, quiet: bool) -> tuple[Any, bool]:
 
 def _run_parity(pr_root: Path | None, *, quiet: bool) -> tuple[Any, bool]:
     from sana_wm.launcher.diagnosis import run_diagnostic
-    from sana_wm.patches.checkout import require_patched
+    from sana_wm.replacements.checkout import require_patched
 
     if pr_root is None:
         raise UsageError(

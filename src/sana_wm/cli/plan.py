@@ -70,8 +70,8 @@ def plan_here(manifest: Manifest, stages: Sequence[Stage] | None = None, layout:
     """The plan of a manifest's stages, all of them when left out, on this machine; by these weights if given."""
     from sana_wm.launcher.history import History
     from sana_wm.launcher.plan import plan_run
-    from sana_wm.launcher.preflight import active_stages
     from sana_wm.launcher.process import find_device
+    from sana_wm.pipeline import active_stages
     from sana_wm.weights.check import check_layout
     from sana_wm.weights.manifest_layout import locate_weights
 
@@ -87,7 +87,7 @@ def plan_by_released_sizes(manifest: Manifest) -> RunPlan:
     import tempfile
     from dataclasses import replace
 
-    from sana_wm.launcher.preflight import active_stages
+    from sana_wm.pipeline import active_stages
     from sana_wm.weights.facts import model_facts
     from sana_wm.weights.hollow import write_hollow_checkpoint
 

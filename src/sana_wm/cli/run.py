@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.decisions import StageDecision
     from sana_wm.launcher.plan import RunPlan
-    from sana_wm.manifest.model import RunManifest
+    from sana_wm.manifest.run_manifest import RunManifest
     from sana_wm.names import Stage
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which stages would run and why, then stop.")]

@@ -14,7 +14,7 @@ from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.handoff.sealed import read_sealed, write_sealed
 from sana_wm.launcher.system import describe_system
 from sana_wm.machine import name_chip
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 
 

@@ -20,8 +20,9 @@ from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.camera_view import ActionPath
 from sana_wm.launcher.inputs import describe_crop
 from sana_wm.manifest.loading import escape_variables
-from sana_wm.manifest.model import ESTIMATE, RefinerSection, RunManifest, Stage1Section, VideoSection
+from sana_wm.manifest.model import ESTIMATE, RefinerSection, Stage1Section, VideoSection
 from sana_wm.manifest.portable import parse_portable
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
 from sana_wm.names import DialectName
 from sana_wm.video.picture import open_picture

@@ -11,7 +11,8 @@ from sana_wm.errors import MemoryCapError
 from sana_wm.handoff.receipts import Receipt
 from sana_wm.launcher.history import History, PhaseTime
 from sana_wm.launcher.space import free_bytes_at, needed_by_volume
-from sana_wm.manifest.model import Manifest, RunManifest
+from sana_wm.manifest.model import Manifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STARTING, Stage
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import largest_num_frames, smallest_budget_gib, smallest_cap_gib

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from sana_wm.errors import MemoryCapError, SanaWMError
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.model import Manifest
-from sana_wm.names import STAGES, Stage
+from sana_wm.names import Stage
+from sana_wm.pipeline import stages_from
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import forecast_phases, largest_num_frames
 from sana_wm.planning.forecast import RunForecaster
@@ -46,7 +47,7 @@ def remedy(manifest: Manifest, run: RunDirectory, overrun: Overrun) -> str:
     higher = f"{run.resume_command} --cap-gib {cap_gib:.1f}, if the machine has that much"
     if overrun.device is None:
         return f"Go on with: {higher}."
-    to_come = STAGES[STAGES.index(overrun.stage) :]
+    to_come = stages_from(overrun.stage)
     try:
         forecaster = RunForecaster(manifest, locate_weights(manifest), overrun.device, to_come)
         if (budget_gib := _smaller_budget_gib(forecaster, overrun)) is not None:

@@ -15,7 +15,7 @@ from sana_wm.launcher.eta import estimate, name_phase
 from sana_wm.launcher.progress import StageProgress
 from sana_wm.launcher.run_record import EndState, RunAsked, RunEnd, RunStart
 from sana_wm.launcher.snapshot import MemoryUse, RunError, RunSnapshot, RunState, StageSnapshot, StageState
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
 
 ProgressEvent = Literal["run_started", "stage_started", "progress", "shrinking", "stopping", "stage_ended", "run_ended"]

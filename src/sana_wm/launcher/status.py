@@ -15,7 +15,7 @@ from sana_wm.launcher.progress import StageProgress, replay
 from sana_wm.launcher.run_progress import take_snapshot
 from sana_wm.launcher.run_record import RunAsked, RunEnd, RunStart
 from sana_wm.launcher.snapshot import RunError, RunSnapshot, RunState
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 
 

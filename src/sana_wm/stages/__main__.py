@@ -20,13 +20,13 @@ from sana_wm.planning.forecast import RunForecaster
 from sana_wm.runtime.device import (
     describe_device,
     is_out_of_memory,
-    limit_memory,
     select_device,
     select_dtype,
 )
 from sana_wm.runtime.device_faults import FaultWatch
 from sana_wm.runtime.events import EventWriter
 from sana_wm.runtime.log import PrintableStream
+from sana_wm.runtime.memory import TorchMemory
 from sana_wm.runtime.phases import PhaseLog
 from sana_wm.runtime.stopping import StopFlag
 from sana_wm.sizes import GIB
@@ -66,8 +66,8 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
     """Set up what a stage needs and run it."""
     manifest = run.read_manifest()
     device = select_device(manifest.device)
-    cap_bytes = manifest.memory.cap_bytes
-    device_limit_bytes = limit_memory(device, cap_bytes)
+    memory = TorchMemory(device.type)
+    device_limit_bytes = memory.limit(manifest.memory.cap_bytes)
     # Bit-identical resume needs kernels that add in the same order every time.
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
     # Left on, it would write every new buffer twice. (A property that the module adds to itself.)
@@ -82,7 +82,7 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
         dtype=select_dtype(manifest.dtype, device),
         events=events,
         stop=stop,
-        phases=PhaseLog(device, events, FaultWatch(run.log_file(stage))),
+        phases=PhaseLog(memory, events, FaultWatch(run.log_file(stage))),
         layout=layout,
         weights=identify_weights(layout, stage),
         forecaster=forecaster,
@@ -95,7 +95,8 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
         device_facts=asdict(forecaster.device),
         device_limit_bytes=device_limit_bytes,
     )
-    events.report_device_memory(device)
+    context.engine_memory.limit(manifest.memory.cap_bytes)
+    events.report_device_memory(memory, context.engine_memory)
     run_phases = cast("Callable[[StageContext], None]", import_module(f"sana_wm.stages.{stage}").run)
     try:
         with torch.inference_mode():

@@ -25,8 +25,8 @@ from sana_wm.models.pacing import end_piece, paced
 from sana_wm.models.refiner.kv_window import KVWindow
 from sana_wm.models.refiner.pointwise import Norm, Pointwise
 from sana_wm.models.refiner.rope import RotaryTable, build_rotary_table
-from sana_wm.patches.catalogue import require
 from sana_wm.planning.refiner import FEED_FORWARD_TOKENS, window_shape
+from sana_wm.replacements.catalogue import require
 from sana_wm.runtime.device import synchronize
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from sana_wm.patches.catalogue import Patch, read_entries
+from sana_wm.replacements.catalogue import Patch, read_entries
 
 
 @dataclass(frozen=True)
