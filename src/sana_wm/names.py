@@ -11,6 +11,8 @@ STAGES: tuple[Stage, ...] = ("stage1", "refiner", "vae_decode")
 STARTING = "starting"
 #: What it does between and after its phases: save, hash, put the video together, leave.
 SAVING = "saving"
+#: Kinds of device that a stage can work on.
+DeviceKind = Literal["mps", "cuda", "cpu"]
 #: How weight files lie on disk: as NVIDIA released them, or converted for diffusers.
 LayoutName = Literal["original", "diffusers"]
 #: Key mappings of camera actions (`sana_wm.camera.dialects`).

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sana_wm.handoff.events import PhaseEnd, PhaseStart, StepDone
 from sana_wm.launcher.eta import PHASES, estimate, measure_pace
 from sana_wm.launcher.progress import StageProgress, replay
 from sana_wm.names import SAVING, STAGES, Stage
@@ -26,16 +27,16 @@ HOUR_RUN: dict[tuple[Stage, str], float] = {
 }
 
 
-def begin(phase: str, at_s: float) -> dict[str, object]:
-    return {"event": "phase_start", "phase": phase, "time_s": at_s}
+def begin(phase: str, at_s: float) -> PhaseStart:
+    return PhaseStart(time_s=at_s, phase=phase)
 
 
-def end(phase: str, at_s: float) -> dict[str, object]:
-    return {"event": "phase_end", "name": phase, "time_s": at_s}
+def end(phase: str, at_s: float) -> PhaseEnd:
+    return PhaseEnd(time_s=at_s, name=phase)
 
 
-def step(number: int, total: int, at_s: float) -> dict[str, object]:
-    return {"event": "step", "step": number, "total": total, "time_s": at_s}
+def step(number: int, total: int, at_s: float) -> StepDone:
+    return StepDone(time_s=at_s, step=number, total=total)
 
 
 @pytest.mark.parametrize(("earlier", "now"), [("quiet", "loaded"), ("quiet", "quiet"), ("loaded", "loaded")])

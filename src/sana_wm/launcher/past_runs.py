@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from sana_wm.errors import HandoffError
-from sana_wm.handoff.events import Event, read_events
+from sana_wm.handoff.events import Event, StageDone, read_events
 from sana_wm.handoff.receipts import flatten
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.plan import PhasePlan, RunPlan
@@ -113,11 +113,11 @@ def seconds_of_run(run: RunDirectory, metrics: dict[str, Any]) -> dict[tuple[Sta
         return {}  # a later start, unfinished, has written over them
     if not stages:
         return {}
-    covered_s = sum(found[-1]["time_s"] - found[0]["time_s"] for found in events.values())
+    covered_s = sum(found[-1].time_s - found[0].time_s for found in events.values())
     unseen_s = max(0.0, metrics["seconds"] - covered_s) / len(stages)
     seconds: dict[tuple[Stage, str], float] = {}
     for stage, found in events.items():
-        begin_s, end_s = found[0]["time_s"], found[-1]["time_s"]
+        begin_s, end_s = found[0].time_s, found[-1].time_s
         progress = replay(stage, found, started_at_s=begin_s - unseen_s, ended_at_s=end_s)
         seconds |= {
             (stage, phase): spent_s for phase, spent_s in progress.spent_s.items() if phase not in progress.partly_done
@@ -127,4 +127,4 @@ def seconds_of_run(run: RunDirectory, metrics: dict[str, Any]) -> dict[tuple[Sta
 
 def _is_of(events: list[Event], finished_s: float) -> bool:
     """Whether a stage ended before a run did; the run's end is known to the second."""
-    return events[-1]["event"] == "done" and events[-1]["time_s"] < finished_s + 1
+    return isinstance(events[-1], StageDone) and events[-1].time_s < finished_s + 1

@@ -17,12 +17,12 @@ import time
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
-from typing import Any
 
 import psutil
 
 from sana_wm.errors import HandoffError, MemoryNotReleasedError, ModuleEndedError
-from sana_wm.handoff.events import EventReader
+from sana_wm.handoff.events import Event, parse_event
+from sana_wm.handoff.lines import LineReader
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.lock import holds
 from sana_wm.launcher.probes.process import session_members
@@ -76,7 +76,7 @@ class StageProcess:
             )
         os.close(read_end)
         self.pid = self._process.pid
-        self._events = EventReader(run.events_file(stage))
+        self._events = LineReader(run.events_file(stage), parse_event)
         self._run, self._lock = run, lock
         self.asked_to_stop = False
 
@@ -98,7 +98,7 @@ class StageProcess:
         except subprocess.TimeoutExpired:
             return None
 
-    def new_events(self) -> list[dict[str, Any]]:
+    def new_events(self) -> list[Event]:
         """Events since the last call."""
         return self._events.read()
 

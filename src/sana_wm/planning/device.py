@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from sana_wm.names import DeviceKind
 from sana_wm.sizes import GIB
-
-DeviceKind = Literal["mps", "cuda", "cpu"]
 
 #: Python, torch and what loading holds for a moment, where the device's memory is the machine's own: 0.5 GiB were
 #: measured for a stage on Linux before it loads anything. A Mac's Metal libraries are not measured.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from sana_wm.handoff.events import DeviceUse, Event, now_s, to_line
 from sana_wm.runtime.device import device_memory
 
 DEVICE_SAMPLE_EVERY_S = 0.5
@@ -24,13 +23,13 @@ class EventWriter:
         self._file = path.open("w", encoding="utf-8", buffering=1)
         self._lock = threading.Lock()
 
-    def emit(self, event: str, **fields: Any) -> None:
-        """Write one event with its wall-clock time.
+    def emit(self, event: Event) -> None:
+        """Write one event.
 
         Raises:
             OSError: It cannot be written.
         """
-        line = json.dumps({"time_s": round(time.time(), 3), "event": event, **fields}) + "\n"
+        line = to_line(event)
         with self._lock:
             self._file.write(line)
 
@@ -45,6 +44,7 @@ class EventWriter:
     def _sample_device(self, device: torch.device) -> None:
         while True:
             memory = device_memory(device)
+            use = DeviceUse(time_s=now_s(), device_bytes=memory.driver_bytes, current_bytes=memory.current_bytes)
             with contextlib.suppress(OSError):  # the disk may be full: the stage itself says so
-                self.emit("memory", device_bytes=memory.driver_bytes, current_bytes=memory.current_bytes)
+                self.emit(use)
             time.sleep(DEVICE_SAMPLE_EVERY_S)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from sana_wm.errors import MemoryNotReleasedError
+from sana_wm.handoff.events import PhaseEnd, PhaseStart, now_s
 from sana_wm.handoff.receipts import WORKSPACE_BYTES, PhaseRecord
 from sana_wm.runtime.device import device_memory, empty_cache, reset_peak, synchronize
 from sana_wm.runtime.device_faults import FaultWatch
@@ -59,7 +60,7 @@ class PhaseLog:
         reset_peak(self.device)
         start = time.perf_counter()
         self.running = name
-        self.events.emit("phase_start", phase=name)
+        self.events.emit(PhaseStart(time_s=now_s(), phase=name))
         yield phase
         synchronize(self.device)
         self.faults.check()
@@ -72,7 +73,7 @@ class PhaseLog:
             after_release_bytes=after_bytes,
         )
         self.records.append(record)
-        self.events.emit("phase_end", **record.model_dump())
+        self.events.emit(PhaseEnd(time_s=now_s(), **record.model_dump()))
         if networks := phase.held_networks():
             raise MemoryNotReleasedError(
                 f"phase {name} ended and {type(networks[0]).__name__} is still in memory",

@@ -13,7 +13,8 @@ from typing import TextIO, cast
 
 import torch
 
-from sana_wm.errors import MemoryCapError, SanaWMError, as_refusal
+from sana_wm.errors import MemoryCapError, SanaWMError, as_refusal, printable
+from sana_wm.handoff.events import DeviceFacts, StageFailed, StageStart, now_s
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.names import STAGES, Stage
 from sana_wm.planning.forecast import RunForecaster
@@ -88,12 +89,14 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
         forecaster=forecaster,
     )
     events.emit(
-        "stage_start",
-        stage=stage,
-        device=str(device),
-        dtype=str(context.dtype),
-        device_facts=asdict(forecaster.device),
-        device_limit_bytes=device_limit_bytes,
+        StageStart(
+            time_s=now_s(),
+            stage=stage,
+            device=str(device),
+            dtype=str(context.dtype),
+            device_facts=DeviceFacts(**asdict(forecaster.device)),
+            device_limit_bytes=device_limit_bytes,
+        )
     )
     events.report_device_memory(device)
     run_phases = cast("Callable[[StageContext], None]", import_module(f"sana_wm.stages.{stage}").run)
@@ -117,7 +120,10 @@ def report(events: EventWriter | None, error: SanaWMError) -> int:
     """Leave an error in the events, for the parent, and in the log, for people."""
     with contextlib.suppress(OSError):  # the disk may be what failed
         if events is not None:
-            events.emit("error", kind=type(error).__name__, message=str(error), exit_code=error.exit_code)
+            kind = type(error).__name__
+            events.emit(
+                StageFailed(time_s=now_s(), kind=kind, message=printable(str(error)), exit_code=error.exit_code)
+            )
     sys.stderr.write(f"{type(error).__name__}: {error}\n")
     return error.exit_code
 

@@ -16,6 +16,7 @@ from sana_wm import __version__
 from sana_wm.durable import remove_tree, sha256_of
 from sana_wm.errors import HandoffError
 from sana_wm.handoff import half_done
+from sana_wm.handoff.events import StageDone, StepDone, now_s
 from sana_wm.handoff.receipts import (
     RESULTS_VERSION,
     Receipt,
@@ -160,9 +161,9 @@ class StageContext:
             **self._upstream(),
         }
 
-    def report_step(self, step: int, total: int, **fields: Any) -> None:
-        """Tell the parent that `step` of `total` is done."""
-        self.events.emit("step", step=step, total=total, **fields)
+    def report_step(self, step: int, total: int, preview: str | None = None) -> None:
+        """Tell the parent that `step` of `total` is done, and where a picture of it lies."""
+        self.events.emit(StepDone(time_s=now_s(), step=step, total=total, preview=preview))
 
     def take_less(self) -> bool:
         """Whether the parent asked for less memory since the last call; if so, the device's caches are emptied.
@@ -211,7 +212,7 @@ class StageContext:
         )
         # What was saved on the way has no use any more, and would be gigabytes for a long run.
         remove_tree(self.run.checkpoint_folder(self.stage))
-        self.events.emit("done")
+        self.events.emit(StageDone(time_s=now_s()))
 
 
 def _digest(value: object) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from sana_wm.durable import sha256_of
+from sana_wm.handoff.events import PlanShrunk, now_s
 from sana_wm.models.loading import load_connectors, load_gemma3, load_tokenizer
 from sana_wm.models.refiner.loading import stream_gemma3
 from sana_wm.models.refiner.refine import refine_autoregressive, refine_single_shot
@@ -92,7 +93,7 @@ def _refine(
             # Half of what stays, so that a few requests suffice; the results do not depend on it.
             plan |= {"mode": "streamed", "resident_blocks": plan["resident_blocks"] // 2}
             plan["reason"] = "less memory was asked for while it ran"
-            context.events.emit("shrunk", plan=plan)
+            context.events.emit(PlanShrunk(time_s=now_s(), plan=dict(plan)))
             continue
         progress.checkpoints.wait()
         return refined, {"refiner_mode": context.manifest.refiner.mode, **plan}

@@ -15,6 +15,7 @@ from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, read_intri
 from sana_wm.durable import durable_file
 from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
 from sana_wm.handoff.chain import require_inputs
+from sana_wm.handoff.events import PlanShrunk, now_s
 from sana_wm.models.loading import load_gemma2, load_vae
 from sana_wm.models.stage1.preview import LatentPreview
 from sana_wm.models.stage1.sampler import Schedule, build_schedule, euler_step
@@ -135,7 +136,7 @@ def _denoise(
             del prepared  # not beside its successor
             prepared = prepare()
             shrunk_after.append(step + 1)
-            context.events.emit("shrunk", step=step + 1, plan=prepared.plan.as_json())
+            context.events.emit(PlanShrunk(time_s=now_s(), step=step + 1, plan=prepared.plan.as_json()))
     checkpoints.wait()
     plan = {"weights_bytes": weights_bytes, **prepared.plan.as_json(), "shrunk_after_steps": shrunk_after}
     return latents.to("cpu"), plan
