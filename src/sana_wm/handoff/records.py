@@ -31,6 +31,11 @@ class OpenRecord(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def as_unicode(text: str) -> str:
+    """Text that a file of UTF-8 can hold: the bytes of a file's name that are none become question marks."""
+    return text.encode(errors="replace").decode()
+
+
 AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 

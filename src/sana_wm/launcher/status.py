@@ -82,7 +82,7 @@ class StatusReader:
         }
         if not self._manifest.refiner.enabled:
             actions["refiner"] = "off"
-        return RunStart(min(times, default=self._clock()), actions)
+        return RunStart(started_at_s=min(times, default=self._clock()), actions=actions)
 
     def _replay(self, start: RunStart, *, under_way: bool) -> dict[Stage, StageProgress]:
         """Progress of the stages that this start has begun."""

@@ -13,8 +13,9 @@ from typing import TextIO, cast
 
 import torch
 
-from sana_wm.errors import MemoryCapError, SanaWMError, as_refusal, printable
+from sana_wm.errors import MemoryCapError, SanaWMError, as_refusal
 from sana_wm.handoff.events import DeviceFacts, StageFailed, StageStart, now_s
+from sana_wm.handoff.records import as_unicode
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.names import STAGES, Stage
 from sana_wm.planning.forecast import RunForecaster
@@ -122,7 +123,7 @@ def report(events: EventWriter | None, error: SanaWMError) -> int:
         if events is not None:
             kind = type(error).__name__
             events.emit(
-                StageFailed(time_s=now_s(), kind=kind, message=printable(str(error)), exit_code=error.exit_code)
+                StageFailed(time_s=now_s(), kind=kind, message=as_unicode(str(error)), exit_code=error.exit_code)
             )
     sys.stderr.write(f"{type(error).__name__}: {error}\n")
     return error.exit_code
