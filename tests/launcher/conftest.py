@@ -11,7 +11,7 @@ import pytest
 
 from sana_wm.handoff.events import Event, parse_event, to_line
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.past_runs import seconds_of_run
+from sana_wm.launcher.past_runs import PastMetrics, seconds_of_run
 from sana_wm.launcher.progress import StageProgress, replay
 from sana_wm.names import STAGES, Stage
 
@@ -41,7 +41,7 @@ class RecordedRun:
     def history(self, folder: Path) -> dict[tuple[Stage, str], float]:
         run = RunDirectory(folder)
         self.write(run)
-        return seconds_of_run(run, self.metrics)
+        return seconds_of_run(run, PastMetrics.model_validate_json(json.dumps(self.metrics)))
 
     def seen_at(self, share: float) -> tuple[float, dict[Stage, StageProgress]]:
         """Wall clock, and what had been seen, when this share of the run's time had passed."""

@@ -40,7 +40,7 @@ def test_afterwards_the_directory_says_the_same_and_is_the_history_of_the_next_r
     look = StatusReader(run).look()
     assert look.state == "finished"
     assert [one.state for one in look.stages] == ["done"] * 3
-    past = find_past_runs(run, run.read_manifest())
+    past = list(find_past_runs(run, run.read_manifest()))
     assert [one.path for one in past] == [run.path]
     assert set(past[0].seconds) >= {(stage, phase) for stage in STAGES for phase in PHASES[stage]}
     metrics = json.loads(run.metrics_file.read_text())
