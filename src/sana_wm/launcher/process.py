@@ -28,6 +28,7 @@ from sana_wm.launcher.lock import holds
 from sana_wm.launcher.probes.process import session_members
 from sana_wm.names import Stage
 from sana_wm.planning.device import Device
+from sana_wm.planning.shares import LOW_WATERMARK_SHARE
 
 #: Switches that change what is computed; no stage gets them.
 OVERRIDES = (
@@ -196,7 +197,7 @@ def mps_watermarks(cap_bytes: int, recommended_bytes: int) -> dict[str, str]:
     high = math.floor(min(1.0, cap_bytes / recommended_bytes) * 10_000) / 10_000
     return {
         "PYTORCH_MPS_HIGH_WATERMARK_RATIO": f"{high:.4f}",
-        "PYTORCH_MPS_LOW_WATERMARK_RATIO": f"{0.9 * high:.4f}",
+        "PYTORCH_MPS_LOW_WATERMARK_RATIO": f"{LOW_WATERMARK_SHARE * high:.4f}",
     }
 
 

@@ -19,6 +19,7 @@ from sana_wm.handoff.records import as_unicode
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.names import STAGES, Stage
 from sana_wm.planning.forecast import RunForecaster
+from sana_wm.planning.shares import AFTER_OUT_OF_MEMORY_SHARE
 from sana_wm.runtime.device import (
     describe_device,
     is_out_of_memory,
@@ -34,9 +35,6 @@ from sana_wm.runtime.stopping import StopFlag
 from sana_wm.sizes import GIB
 from sana_wm.stages.context import StageContext
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
-
-#: The share of its budget that a stage which ran out of memory should plan with when it goes on.
-LESS = 0.8
 
 
 def main() -> int:
@@ -107,7 +105,7 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        less_gib = LESS * forecaster.budget_bytes / GIB
+        less_gib = AFTER_OUT_OF_MEMORY_SHARE * forecaster.budget_bytes / GIB
         raise MemoryCapError(
             f"stage {stage} ran out of memory in phase {context.phases.running}",
             got=(str(error).splitlines() or ["MemoryError"])[0],
