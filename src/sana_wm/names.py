@@ -13,6 +13,8 @@ Variant = Literal["bidirectional"]
 STARTING = "starting"
 #: What it does between and after its phases: save, hash, put the video together, leave.
 SAVING = "saving"
+#: Kinds of device that a stage can work on.
+DeviceKind = Literal["mps", "cuda", "cpu"]
 #: How weight files lie on disk: as NVIDIA released them, or converted for diffusers.
 LayoutName = Literal["original", "diffusers"]
 LAYOUTS: tuple[LayoutName, ...] = get_args(LayoutName)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from sana_wm.backends import backend_of
+from sana_wm.backends import Backend
 from sana_wm.durable import is_part, remove_tree, write_durably
 from sana_wm.errors import HandoffError
 from sana_wm.handoff.chain import changed_settings, changed_weights
@@ -53,9 +53,9 @@ def is_half_done(run: RunDirectory, stage: Stage) -> bool:
     return any(path != run.beginning_file(stage) for path in ours)
 
 
-def versions_that_count(manifest: RunManifest, stage: Stage) -> dict[str, str]:
+def versions_that_count(backend: Backend, stage: Stage) -> dict[str, str]:
     """Versions that a half-done stage depends on. Python's is none of them, and a release of ours says it itself."""
-    packages = {name: version_of(name) or "missing" for name in backend_of(manifest).packages}
+    packages = {name: version_of(name) or "missing" for name in backend.packages}
     return {**packages, "results_version": str(PIPELINE[stage].results_version)}
 
 

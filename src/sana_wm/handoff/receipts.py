@@ -9,11 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from sana_wm import __version__
 from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError
+from sana_wm.handoff.records import Record
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.handoff.sealed import read_sealed, write_sealed
 from sana_wm.manifest.field_table import field_defaults, manifest_fields
@@ -22,12 +23,6 @@ from sana_wm.names import Stage
 
 #: What CUDA libraries may keep in workspaces of their own, which no tensor holds; recorded, and not a leak.
 WORKSPACE_BYTES = 64 * 1024**2
-
-
-class Record(BaseModel):
-    """Base of what receipts hold: strict and immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class OutputFile(Record):

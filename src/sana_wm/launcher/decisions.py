@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sana_wm.backends import backend_of
 from sana_wm.errors import HandoffError
 from sana_wm.handoff.chain import (
     changed_results,
@@ -87,7 +88,7 @@ def _describe_unfinished(run: RunDirectory, manifest: RunManifest, stage: Stage,
     if not is_half_done(run, stage):
         return "not done yet"
     # Whether it is the same chip only the stage knows.
-    if reasons := reasons_to_refuse(run, manifest, stage, weights, versions_that_count(manifest, stage)):
+    if reasons := reasons_to_refuse(run, manifest, stage, weights, versions_that_count(backend_of(manifest), stage)):
         return f"half done by others ({'; '.join(reasons)}): refused, unless --from {stage} starts it over"
     return "not finished yet; goes on from its checkpoint"
 

@@ -115,16 +115,18 @@ class VideoSection(Section, frozen=True):
     fps: Annotated[int, facts("refiner", "vae_decode")] = Field(
         default=16, gt=0, description="Frames per second; also steers the refiner's time axis."
     )
-    overlay: Annotated[bool, facts("vae_decode")] = Field(
+    overlay: Annotated[bool, facts("vae_decode", work=True)] = Field(
         default=False, description="Draw the held keys and a yaw/pitch joystick."
     )
-    codec: Annotated[Codec, facts("vae_decode")] = Field(
+    codec: Annotated[Codec, facts("vae_decode", work=True)] = Field(
         default="libx264", description="ffmpeg encoder; the videotoolbox ones exist on macOS only."
     )
     crf: Annotated[int, facts("vae_decode")] = Field(
         default=18, ge=0, le=51, description="libx264 quality, lower is better."
     )
-    preset: Annotated[Preset, facts("vae_decode")] = Field(default="medium", description="libx264 speed preset.")
+    preset: Annotated[Preset, facts("vae_decode", work=True)] = Field(
+        default="medium", description="libx264 speed preset."
+    )
     pixel_format: Annotated[Literal["yuv420p", "yuv444p"], facts("vae_decode")] = Field(
         default="yuv420p", description="Chroma sampling."
     )
@@ -151,8 +153,10 @@ class Stage1Section(Section, frozen=True):
     camera_rescale: Annotated[CameraRescale, facts("stage1")] = Field(
         default="pr379", description="Where q, k, v of the camera branch are scaled back: softmax blocks, all, none."
     )
-    checkpoint_every: Annotated[int, neutral()] = Field(default=5, ge=1, description="Steps between checkpoints.")
-    preview_every: Annotated[int, neutral()] = Field(
+    checkpoint_every: Annotated[int, neutral(work=True)] = Field(
+        default=5, ge=1, description="Steps between checkpoints."
+    )
+    preview_every: Annotated[int, neutral(work=True)] = Field(
         default=0, ge=0, description="Steps between preview pictures; 0 makes none."
     )
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from sana_wm.handoff.events import DeviceUse, Event, now_s, to_line
 from sana_wm.runtime.memory import EngineMemory
 
 DEVICE_SAMPLE_EVERY_S = 0.5
@@ -23,13 +22,13 @@ class EventWriter:
         self._file = path.open("w", encoding="utf-8", buffering=1)
         self._lock = threading.Lock()
 
-    def emit(self, event: str, **fields: Any) -> None:
-        """Write one event with its wall-clock time.
+    def emit(self, event: Event) -> None:
+        """Write one event.
 
         Raises:
             OSError: It cannot be written.
         """
-        line = json.dumps({"time_s": round(time.time(), 3), "event": event, **fields}) + "\n"
+        line = to_line(event)
         with self._lock:
             self._file.write(line)
 
@@ -48,8 +47,11 @@ class EventWriter:
     def _sample_device(self, memories: Sequence[EngineMemory]) -> None:
         while True:
             readings = [memory.read() for memory in memories]
-            driver_bytes = sum(reading.driver_bytes or 0 for reading in readings)
-            current_bytes = sum(reading.current_bytes or 0 for reading in readings)
+            use = DeviceUse(
+                time_s=now_s(),
+                device_bytes=sum(reading.driver_bytes or 0 for reading in readings),
+                current_bytes=sum(reading.current_bytes or 0 for reading in readings),
+            )
             with contextlib.suppress(OSError):  # the disk may be full: the stage itself says so
-                self.emit("memory", device_bytes=driver_bytes, current_bytes=current_bytes)
+                self.emit(use)
             time.sleep(DEVICE_SAMPLE_EVERY_S)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from torch import nn
 
 from sana_wm.errors import MemoryNotReleasedError
+from sana_wm.handoff.events import PhaseEnd, PhaseStart, now_s
 from sana_wm.handoff.receipts import WORKSPACE_BYTES, PhaseRecord
 from sana_wm.runtime.device_faults import FaultWatch
 from sana_wm.runtime.events import EventWriter
@@ -63,7 +64,7 @@ class PhaseLog:
         memory.reset_peak()
         start = time.perf_counter()
         self.running = name
-        self.events.emit("phase_start", phase=name)
+        self.events.emit(PhaseStart(time_s=now_s(), phase=name))
         yield phase
         memory.synchronize()
         self.faults.check()
@@ -76,7 +77,7 @@ class PhaseLog:
             after_release_bytes=after_bytes,
         )
         self.records.append(record)
-        self.events.emit("phase_end", **record.model_dump())
+        self.events.emit(PhaseEnd(time_s=now_s(), **record.model_dump()))
         if networks := phase.held_networks():
             raise MemoryNotReleasedError(
                 f"phase {name} ended and {type(networks[0]).__name__} is still in memory",

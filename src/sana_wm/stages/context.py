@@ -18,6 +18,7 @@ from sana_wm.backends import Backend, backend_of, load_part
 from sana_wm.durable import remove_tree, sha256_of
 from sana_wm.errors import HandoffError
 from sana_wm.handoff import half_done
+from sana_wm.handoff.events import StageDone, StepDone, now_s
 from sana_wm.handoff.receipts import (
     Receipt,
     WeightFile,
@@ -205,13 +206,13 @@ class StageContext:
             "device": self.device.type,
             "chip": chip or self.forecaster.device.name,
             "dtype": str(self.dtype).removeprefix("torch."),
-            **half_done.versions_that_count(self.manifest, self.stage),
+            **half_done.versions_that_count(self.backend, self.stage),
             **self._engine_code(),
         }
 
-    def report_step(self, step: int, total: int, **fields: Any) -> None:
-        """Tell the parent that `step` of `total` is done."""
-        self.events.emit("step", step=step, total=total, **fields)
+    def report_step(self, step: int, total: int, preview: str | None = None) -> None:
+        """Tell the parent that `step` of `total` is done, and where a picture of it lies."""
+        self.events.emit(StepDone(time_s=now_s(), step=step, total=total, preview=preview))
 
     def take_less(self) -> bool:
         """Whether the parent asked for less memory since the last call; if so, the device's caches are emptied.
@@ -258,7 +259,7 @@ class StageContext:
         )
         # What was saved on the way has no use any more, and would be gigabytes for a long run.
         remove_tree(self.run.checkpoint_folder(self.stage))
-        self.events.emit("done")
+        self.events.emit(StageDone(time_s=now_s()))
 
 
 def _digest(value: object) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from sana_wm.backends import load_part
+from sana_wm.handoff.events import PlanShrunk, now_s
 from sana_wm.models.engine import Refiner
 from sana_wm.models.loading import load_connectors, load_gemma3, load_tokenizer
 from sana_wm.models.refiner.loading import stream_gemma3
@@ -88,7 +89,7 @@ def _refine(
             # Half of what stays, so that a few requests suffice; the results do not depend on it.
             plan |= {"mode": "streamed", "resident_blocks": plan["resident_blocks"] // 2}
             plan["reason"] = "less memory was asked for while it ran"
-            context.events.emit("shrunk", plan=plan)
+            context.events.emit(PlanShrunk(time_s=now_s(), plan=dict(plan)))
             continue
         progress.checkpoints.wait()
         return refined, {"refiner_mode": context.manifest.refiner.mode, **plan}

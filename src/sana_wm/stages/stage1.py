@@ -16,6 +16,7 @@ from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, read_intri
 from sana_wm.durable import durable_file
 from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
 from sana_wm.handoff.chain import require_inputs
+from sana_wm.handoff.events import PlanShrunk, now_s
 from sana_wm.models.engine import Stage1, Stage1Inputs
 from sana_wm.models.loading import load_gemma2, load_vae
 from sana_wm.models.stage1.preview import LatentPreview
@@ -125,7 +126,7 @@ def _denoise(
         if shrinking and not is_last and engine.shrink():
             plan = engine.prepare(inputs)
             shrunk_after.append(step + 1)
-            context.events.emit("shrunk", step=step + 1, plan=plan)
+            context.events.emit(PlanShrunk(time_s=now_s(), step=step + 1, plan=dict(plan)))
     checkpoints.wait()
     return latents, {"weights_bytes": engine.weights_bytes, **plan, "shrunk_after_steps": shrunk_after}
 
