@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 from sana_wm.errors import ManifestError
 from sana_wm.handoff.receipts import stage_settings
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.preflight import check_manifest
+from sana_wm.launcher.prospect import inspect
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.run_manifest import RunManifest
 
@@ -29,7 +29,10 @@ def photograph(path: Path, equivalent_mm: int) -> Path:
 
 
 def check(path: Path) -> RunManifest:
-    return check_manifest(load_manifest(path, {}))
+    prospect = inspect(path, {})
+    if prospect.resolved is None:
+        raise prospect.errors[0]
+    return prospect.resolved
 
 
 def test_an_estimate_is_stored_with_source_and_uncertainty_and_steers_stage1(

@@ -52,7 +52,7 @@ from sana_wm.launcher.power import PowerReading, PowerWatch
 from sana_wm.launcher.preflight import resolve_manifest
 from sana_wm.launcher.prepare import check_receipts, check_unchanged, prepare
 from sana_wm.launcher.progress import StageProgress
-from sana_wm.launcher.run import check_start, execute
+from sana_wm.launcher.run import execute, start_checks
 from sana_wm.launcher.space import check_space
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import PowerSection
@@ -679,7 +679,7 @@ def test_starting_over_looks_at_the_disk_first_and_counts_no_old_result(
     with run.video_file.open("r+b") as file:
         file.truncate(2**42)  # a hole: takes no space, and none will be free until the new video is there
     with pytest.raises(HandoffError, match=r"too little free space in .* for stage vae_decode"):
-        check_start(run, huge_run, ["vae_decode"])
+        [check() for check in start_checks(run, huge_run, ["vae_decode"])]
     failed = StageFailedError("failed")
     check_space(run, huge_run, "vae_decode", after=failed)  # here the video may be the new one
 
@@ -758,7 +758,7 @@ def test_resume_looks_again_once_it_owns_the_run(
 ) -> None:
     other = resolved.model_copy(update={"stage1": resolved.stage1.model_copy(update={"seed": 7})})
     # The last step before it takes the lock: another command was as fast.
-    monkeypatch.setattr("sana_wm.cli.run._check_numerics", lambda *_: run.write_manifest(other))
+    monkeypatch.setattr("sana_wm.launcher.numerics_gate.NumericsGate.check", lambda *_: run.write_manifest(other))
     code, _, err = sana_wm("resume", run.path, "--accept-over-cap")
     assert code == 4
     assert "was changed by another command" in err

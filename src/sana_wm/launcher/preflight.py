@@ -11,8 +11,6 @@ from sana_wm.camera.field_of_view import doubt_about
 from sana_wm.camera.intrinsics import read_intrinsics
 from sana_wm.errors import (
     HandoffError,
-    IncompleteWeightsError,
-    ManifestError,
     PictureError,
     Problem,
     StageFailedError,
@@ -32,7 +30,6 @@ from sana_wm.manifest.run_manifest import IntrinsicsEstimate, RunManifest
 from sana_wm.pipeline import active_stages
 from sana_wm.video.encoder import check_codec
 from sana_wm.video.picture import open_picture
-from sana_wm.weights.check import check_layout
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
 
 TRAINED_SIZE = (704, 1280)
@@ -179,24 +176,7 @@ def list_warnings(manifest: RunManifest) -> list[str]:
     return warnings
 
 
-def check_manifest(manifest: Manifest) -> RunManifest:
-    """Check everything a manifest names and resolve it for a run.
-
-    Raises:
-        ManifestError: Inputs or output have problems; weight problems are listed with them.
-        IncompleteWeightsError: Only the weights have problems.
-    """
-    manifest, estimate, unsettled = _settle_intrinsics(manifest)
-    problems = [*unsettled, *find_problems(manifest)]
-    weight_problems = check_layout(locate_weights(manifest), active_stages(manifest))
-    if problems:
-        raise ManifestError([*problems, *weight_problems])
-    if weight_problems:
-        raise IncompleteWeightsError(weight_problems)
-    return resolve_manifest(manifest, estimate)
-
-
-def _settle_intrinsics(manifest: Manifest) -> tuple[Manifest, IntrinsicsEstimate | None, list[Problem]]:
+def settle(manifest: Manifest) -> tuple[Manifest, IntrinsicsEstimate | None, list[Problem]]:
     """Put numbers in the place of `"estimate"`."""
     if manifest.camera.intrinsics != ESTIMATE:
         return manifest, None, []
