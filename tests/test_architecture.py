@@ -120,7 +120,6 @@ def test_each_power_has_one_place(path: Path) -> None:
             "launcher/power",
             "launcher/system",
             "video/",
-            "diagnostics/mps_lint/",
             "patches/checkout",
         )
         assert name.startswith(places)

@@ -12,8 +12,8 @@ from diffusers.models.transformers.transformer_sana_wm_refiner import SanaWMLTX2
 from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 from transformers import Gemma2Config, Gemma2Model, Gemma3TextConfig, Gemma3TextModel
 
-from sana_wm.diagnostics.mps_lint.fake_device import Network, move_to_fake_device
-from sana_wm.diagnostics.mps_lint.targets.target import Size
+from mps_check.fake_device import Network, move_to_fake_device
+from mps_check.targets.target import Size
 from sana_wm.models.loading import (
     UnusedAudioConnector,
     VaePart,
