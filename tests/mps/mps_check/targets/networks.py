@@ -62,10 +62,10 @@ def video_text_connectors() -> LTX2TextConnectors:
     return connectors
 
 
-def vae(part: VaePart = "both") -> AutoencoderKLLTX2Video:
+def vae(part: VaePart | None = None) -> AutoencoderKLLTX2Video:
     """The video VAE, 1.22 B parameters, or one half of it."""
     network = _build(lambda: AutoencoderKLLTX2Video(**VAE_CONFIG))
-    if part != "both":
+    if part is not None:
         network.add_module("decoder" if part == "encoder" else "encoder", None)
     return network
 
