@@ -15,7 +15,8 @@ from sana_wm.manifest.model import Manifest, RunManifest
 from sana_wm.names import STARTING, Stage
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import largest_num_frames, smallest_budget_gib, smallest_cap_gib
-from sana_wm.planning.forecast import PhaseForecast, Planner, RunForecaster
+from sana_wm.planning.forecast import RunForecaster
+from sana_wm.planning.phase import PhaseForecast, Planner
 from sana_wm.sizes import GIB
 from sana_wm.weights.layout import WeightLayout
 from sana_wm.weights.manifest_layout import locate_weights
