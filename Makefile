@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-long mps-check check format clean schema docs
+.PHONY: install demo test test-long mps-check check format clean schema docs structure
 
 install: $(STAMP)
 
@@ -48,3 +48,7 @@ clean:
 
 schema: install
 	$(BIN)/python -c "from sana_wm.manifest.schema import write_schema; write_schema()"
+
+# Figures of the sources and of the road of a manifest (reports/structure).
+structure: install
+	$(BIN)/python tests/architecture/measure.py

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sana_wm.patches.patch_format import write_patch
+from sana_wm.replacements.patch_format import write_patch
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
+#: In the order in which they run; `sana_wm.pipeline` says what each is.
 Stage = Literal["stage1", "refiner", "vae_decode"]
-#: In the order in which they run.
-STAGES: tuple[Stage, ...] = ("stage1", "refiner", "vae_decode")
+STAGES: tuple[Stage, ...] = get_args(Stage)
+#: The released models: `bidirectional` is the 60-step one.
+Variant = Literal["bidirectional"]
 #: What a stage does before its first phase: start Python, import, check what it is given.
 STARTING = "starting"
 #: What it does between and after its phases: save, hash, put the video together, leave.
 SAVING = "saving"
+#: Kinds of device that a stage can work on.
+DeviceKind = Literal["mps", "cuda", "cpu"]
 #: How weight files lie on disk: as NVIDIA released them, or converted for diffusers.
 LayoutName = Literal["original", "diffusers"]
+LAYOUTS: tuple[LayoutName, ...] = get_args(LayoutName)
 #: Key mappings of camera actions (`sana_wm.camera.dialects`).
 DialectName = Literal["pr379", "smoothed"]
 CameraRescale = Literal["pr379", "diffusers", "none"]
 RefinerMode = Literal["autoregressive", "single_shot"]
+REFINER_MODES: tuple[RefinerMode, ...] = get_args(RefinerMode)
 Codec = Literal["libx264", "h264_videotoolbox", "hevc_videotoolbox"]
 
 

@@ -217,3 +217,30 @@ def test_a_run_directory_is_where_the_user_stands_not_where_the_manifest_lies(
     assert sana_wm("init-manifest", picture, *arguments)[0] == 0
     roots = {"SANA_WM_MODEL_ROOT": "/weights", "SANA_GEMMA_2_2B_IT_ROOT": "/gemma"}
     assert load_manifest(out, roots).output_dir == str(tmp_path / "runs" / "a")
+
+
+def test_a_template_is_written_as_it_is_shipped(sana_wm: Callable[..., tuple[int, str, str]], tmp_path: Path):
+    from sana_wm.manifest.templates import template_text
+
+    out = tmp_path / "mine.json"
+    code, _, said = sana_wm("init-manifest", "--template", "preview_25f", "-o", out)
+    assert code == 0
+    assert out.read_text() == template_text("preview_25f")
+    assert "SANA_WM_INPUT_ROOT is not set" in said
+
+
+def test_the_list_of_templates_names_each(sana_wm: Callable[..., tuple[int, str, str]]):
+    from sana_wm.manifest.templates import template_names
+
+    code, listed, _ = sana_wm("init-manifest", "--list-templates")
+    assert code == 0
+    assert [line.split()[0] for line in listed.split("\n\n")[0].splitlines()] == template_names()
+
+
+@pytest.mark.parametrize("others", [["--template", "no_such"], ["--template", "preview_25f", "--prompt", "A road."]])
+def test_a_template_of_another_name_or_with_a_picture_s_options_is_refused(
+    sana_wm: Callable[..., tuple[int, str, str]], others: list[str]
+):
+    code, _, said = sana_wm("init-manifest", *others)
+    assert code == 2
+    assert "preview_25f" in said or "exclude each other" in said

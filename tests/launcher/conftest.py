@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sana_wm.handoff.events import Event
+from sana_wm.handoff.events import Event, parse_event, to_line
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.past_runs import seconds_of_run
+from sana_wm.launcher.past_runs import PastMetrics, seconds_of_run
 from sana_wm.launcher.progress import StageProgress, replay
 from sana_wm.names import STAGES, Stage
 
@@ -29,19 +29,19 @@ class RecordedRun:
 
     @property
     def started_at_s(self) -> float:
-        covered = sum(events[-1]["time_s"] - events[0]["time_s"] for events in self.events.values())
-        return self.events["stage1"][0]["time_s"] - (self.seconds - covered) / 3
+        covered = sum(events[-1].time_s - events[0].time_s for events in self.events.values())
+        return self.events["stage1"][0].time_s - (self.seconds - covered) / 3
 
     def write(self, run: RunDirectory) -> None:
         for stage, events in self.events.items():
             run.events_file(stage).parent.mkdir(parents=True, exist_ok=True)
-            run.events_file(stage).write_text("".join(json.dumps(event) + "\n" for event in events))
+            run.events_file(stage).write_text("".join(map(to_line, events)))
         run.metrics_file.write_text(json.dumps(self.metrics))
 
     def history(self, folder: Path) -> dict[tuple[Stage, str], float]:
         run = RunDirectory(folder)
         self.write(run)
-        return seconds_of_run(run, self.metrics)
+        return seconds_of_run(run, PastMetrics.model_validate_json(json.dumps(self.metrics)))
 
     def seen_at(self, share: float) -> tuple[float, dict[Stage, StageProgress]]:
         """Wall clock, and what had been seen, when this share of the run's time had passed."""
@@ -49,9 +49,9 @@ class RecordedRun:
         seen: dict[Stage, StageProgress] = {}
         begin_s = self.started_at_s
         for stage in STAGES:
-            events = [event for event in self.events[stage] if event["time_s"] <= now_s]
+            events = [event for event in self.events[stage] if event.time_s <= now_s]
             done = len(events) == len(self.events[stage])
-            end_s = events[-1]["time_s"] if done else None
+            end_s = events[-1].time_s if done else None
             seen[stage] = replay(stage, events, started_at_s=begin_s, ended_at_s=end_s)
             if end_s is None:
                 break
@@ -69,5 +69,11 @@ def _load(path: Path) -> RecordedRun:
     content = json.loads(path.read_text())
     return RecordedRun(
         {key: content[key] for key in ("seconds", "finished_at", "stages_run")},
-        {stage: content[stage] for stage in STAGES},
+        {stage: [_event(line) for line in content[stage]] for stage in STAGES},
     )
+
+
+def _event(line: dict[str, Any]) -> Event:
+    event = parse_event(json.dumps(line).encode())
+    assert event is not None
+    return event

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sana_wm.launcher.eta import PHASES, estimate, measure_pace
+from sana_wm.handoff.events import PhaseEnd, PhaseStart, StepDone
+from sana_wm.launcher.eta import estimate, measure_pace
 from sana_wm.launcher.progress import StageProgress, replay
 from sana_wm.names import SAVING, STAGES, Stage
+from sana_wm.pipeline import phases_of
 
 HOUR_RUN: dict[tuple[Stage, str], float] = {
     ("stage1", "starting"): 10.0,
@@ -26,16 +28,16 @@ HOUR_RUN: dict[tuple[Stage, str], float] = {
 }
 
 
-def begin(phase: str, at_s: float) -> dict[str, object]:
-    return {"event": "phase_start", "phase": phase, "time_s": at_s}
+def begin(phase: str, at_s: float) -> PhaseStart:
+    return PhaseStart(time_s=at_s, phase=phase)
 
 
-def end(phase: str, at_s: float) -> dict[str, object]:
-    return {"event": "phase_end", "name": phase, "time_s": at_s}
+def end(phase: str, at_s: float) -> PhaseEnd:
+    return PhaseEnd(time_s=at_s, name=phase)
 
 
-def step(number: int, total: int, at_s: float) -> dict[str, object]:
-    return {"event": "step", "step": number, "total": total, "time_s": at_s}
+def step(number: int, total: int, at_s: float) -> StepDone:
+    return StepDone(time_s=at_s, step=number, total=total)
 
 
 @pytest.mark.parametrize(("earlier", "now"), [("quiet", "loaded"), ("quiet", "quiet"), ("loaded", "loaded")])
@@ -105,7 +107,7 @@ def test_whatever_happens_the_estimate_is_a_time_to_come(
     seen: dict[Stage, StageProgress] = {}
     for stage in STAGES:
         seen[stage] = StageProgress(stage, started_s=0.0, started_at_s=now_s)
-        for phase, wait_s in zip(PHASES[stage][1:], waits, strict=False):
+        for phase, wait_s in zip(phases_of(stage)[1:], waits, strict=False):
             seen[stage].apply(begin(phase, now_s))
             for number in range(1, 4):
                 seen[stage].apply(step(number, 4, now_s + wait_s * number / 4))

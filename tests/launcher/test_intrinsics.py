@@ -14,7 +14,7 @@ from sana_wm.handoff.receipts import stage_settings
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.preflight import check_manifest
 from sana_wm.manifest.loading import load_manifest
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
 
 Write = Callable[..., Path]
 Cli = Callable[..., tuple[int, str, str]]

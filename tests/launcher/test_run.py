@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 import psutil
 import pytest
 
+from sana_wm.backends import DIFFUSERS
 from sana_wm.durable import part_path, remove_parts_under
 from sana_wm.errors import (
     HandoffError,
@@ -35,7 +37,6 @@ from sana_wm.errors import (
 from sana_wm.handoff.chain import require_inputs
 from sana_wm.handoff.half_done import Beginning, begin, is_half_done, read_beginning, versions_that_count
 from sana_wm.handoff.receipts import (
-    RESULTS_VERSION,
     OutputFile,
     WeightFile,
     read_receipt,
@@ -54,8 +55,10 @@ from sana_wm.launcher.progress import StageProgress
 from sana_wm.launcher.run import check_start, execute
 from sana_wm.launcher.space import check_space
 from sana_wm.manifest.loading import load_manifest
-from sana_wm.manifest.model import PowerSection, RunManifest
+from sana_wm.manifest.model import PowerSection
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
+from sana_wm.pipeline import PIPELINE
 
 FAKES = Path(__file__).parent / "fake_stages"
 CAP_GIB = 0.2
@@ -405,7 +408,7 @@ def test_other_versions_are_named_and_keep_what_is_done_unless_results_change_on
     (kept, *_) = decide(run, resolved, [])
     assert kept.action == "skip"
     assert "kept although versions changed: torch 1.0 -> " in kept.reason
-    monkeypatch.setitem(RESULTS_VERSION, "stage1", 2)
+    monkeypatch.setitem(PIPELINE, "stage1", replace(PIPELINE["stage1"], results_version=2))
     (again, *_) = decide(run, resolved, [])
     assert again.action == "run"
     assert "version changed: sana-wm 0 made it" in again.reason
@@ -418,7 +421,7 @@ def beginning(manifest: RunManifest, **changes: Any) -> Beginning:
         source_sha256="",
         settings=stage_settings(manifest, "stage1"),
         weights=(WEIGHTS,),
-        computed_by=versions_that_count("stage1") | {"chip": "M1"},
+        computed_by=versions_that_count(DIFFUSERS, "stage1") | {"chip": "M1"},
     ).model_copy(update=changes)
 
 
@@ -441,8 +444,8 @@ def with_seed(manifest: RunManifest, seed: int) -> RunManifest:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"computed_by": versions_that_count("stage1") | {"chip": "M3"}}, 'chip: "M1" -> "M3"'),
-        ({"computed_by": versions_that_count("stage1") | {"chip": "M1", "torch": "1.0"}}, ' -> "1.0"'),
+        ({"computed_by": versions_that_count(DIFFUSERS, "stage1") | {"chip": "M3"}}, 'chip: "M1" -> "M3"'),
+        ({"computed_by": versions_that_count(DIFFUSERS, "stage1") | {"chip": "M1", "torch": "1.0"}}, ' -> "1.0"'),
         ({"weights": (WEIGHTS.model_copy(update={"size_bytes": 6}),)}, "dit.safetensors) is not the file it ran with"),
         ({}, "stage1.seed: 42 -> 7"),
     ],
@@ -469,7 +472,7 @@ def test_a_dry_run_says_that_a_half_done_stage_will_be_refused(
 
     assert reason() == "not finished yet; goes on from its checkpoint"
     assert "is not the file it ran with): refused" in reason((WEIGHTS.model_copy(update={"size_bytes": 6}),))
-    monkeypatch.setitem(RESULTS_VERSION, "stage1", 2)
+    monkeypatch.setitem(PIPELINE, "stage1", replace(PIPELINE["stage1"], results_version=2))
     assert reason() == 'half done by others (results_version: "1" -> "2"): refused, unless --from stage1 starts it over'
     monkeypatch.undo()
     run.beginning_file("stage1").write_bytes(b"")

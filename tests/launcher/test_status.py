@@ -20,7 +20,7 @@ from sana_wm.launcher.run_progress import RunProgress
 from sana_wm.launcher.run_record import RunStart
 from sana_wm.launcher.status import StatusReader
 from sana_wm.manifest.loading import parse_manifest
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 
 OWNER = """
@@ -186,10 +186,10 @@ def test_how_a_run_ended_is_kept_for_those_who_look_later(
 
 def test_a_start_that_finds_everything_done_leaves_the_times_of_the_one_that_did_it(run: RunDirectory) -> None:
     manifest = run.read_manifest()
-    done = RunStart(1000.0, {"stage1": "run", "refiner": "off", "vae_decode": "run"})
+    done = RunStart(started_at_s=1000.0, actions={"stage1": "run", "refiner": "off", "vae_decode": "run"})
     with RunProgress(run, manifest, done, clock=lambda: 1060.0).reporting():
         pass
-    again = RunStart(2000.0, {"stage1": "skip", "refiner": "off", "vae_decode": "skip"})
+    again = RunStart(started_at_s=2000.0, actions={"stage1": "skip", "refiner": "off", "vae_decode": "skip"})
     with RunProgress(run, manifest, again).reporting():
         pass
     snapshot = StatusReader(run).look()

@@ -10,7 +10,7 @@ from sana_wm.errors import ManifestError
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.schema import render_schema, schema_uri
-from sana_wm.templates import template_names, template_text
+from sana_wm.manifest.templates import template_names, template_text
 
 Write = Callable[..., Path]
 REAL_ENVIRONMENT = {
@@ -69,12 +69,15 @@ def test_defaults_are_those_of_the_contract(write_manifest: Write) -> None:
         ({"input__image": ...}, "input.image: is missing"),
         ({"input__prompt_file": "p.txt"}, "input: give exactly one of prompt and prompt_file"),
         ({"input__prompt": ...}, "input: give exactly one of prompt and prompt_file"),
-        ({"input__prompt": "  "}, "input: prompt is empty"),
+        ({"input__prompt": "  "}, "input.prompt: prompt is empty"),
         ({"camera__poses": "p.npy"}, "camera: give exactly one of action and poses"),
         ({"camera__intrinsics": [1.0, 2.0]}, "camera.intrinsics"),
         ({"video__height": 700}, "video.height: Input should be a multiple of 32; got int 700"),
-        ({"model__gemma_root": None}, "model: gemma_root is needed with layout original"),
-        ({"refiner__kv_max_frames": 2, "refiner__sink_size": 2}, "refiner: kv_max_frames 2 must exceed sink_size 2"),
+        ({"model__gemma_root": None}, "model.gemma_root: gemma_root is needed with layout original"),
+        (
+            {"refiner__kv_max_frames": 2, "refiner__sink_size": 2},
+            "refiner.kv_max_frames: kv_max_frames 2 must exceed sink_size 2",
+        ),
         ({"memory__cap_gib": 0}, "memory.cap_gib: Input should be greater than 0; got int 0"),
         ({"output_dir": "${NOWHERE}/run"}, "output_dir: environment variable NOWHERE is not set"),
     ],
@@ -169,3 +172,20 @@ def test_every_field_is_in_the_manifest_reference() -> None:
         section = getattr(info.annotation, "model_fields", None)
         fields += [f"{name}.{field}" for field in section] if section else [name]
     assert [field for field in fields if f"`{field}`" not in text] == []
+
+
+def test_everything_wrong_with_a_file_is_listed_at_once(write_manifest: Write) -> None:
+    """A type, a range, an unknown key, fields that contradict each other, a variable: one reading."""
+    said = messages(
+        write_manifest(
+            stage1__seed="42",
+            video__height=700,
+            stage1__seeed=1,
+            refiner__kv_max_frames=2,
+            refiner__sink_size=2,
+            camera__poses="p.npy",
+            output_dir="${NOWHERE}/run",
+        )
+    )
+    for field in ("stage1.seed:", "video.height:", "stage1.seeed:", "refiner.kv_max_frames:", "camera:", "output_dir:"):
+        assert field in said

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sana_wm.manifest.loading import escape_variables, load_manifest, parse_manifest
-from sana_wm.manifest.model import Manifest, RunManifest
+from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.portable import MAX_CHARACTERS, parse_portable, portable_json, rerun_manifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.manifest.schema import SCHEMA_KEY, render_schema
 from sana_wm.video.encoder import VideoEncoder
 from sana_wm.video.reader import probe

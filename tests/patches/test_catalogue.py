@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from sana_wm.errors import LibraryMismatchError
-from sana_wm.patches import catalogue
-from sana_wm.patches.catalogue import Patch, load_catalogue, require
-from sana_wm.patches.upstream_catalogue import load_upstream_catalogue
+from sana_wm.replacements import catalogue
+from sana_wm.replacements.catalogue import Patch, load_catalogue, require
+from sana_wm.replacements.upstream_catalogue import load_upstream_catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 PATCHES = load_catalogue()

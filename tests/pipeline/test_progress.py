@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.eta import PHASES
 from sana_wm.launcher.past_runs import find_past_runs
 from sana_wm.launcher.status import StatusReader
 from sana_wm.names import STAGES
+from sana_wm.pipeline import phases_of
 
 
 def test_every_line_of_a_real_run_is_whole_and_tells_how_far_it_is(finished_run: Path) -> None:
@@ -21,7 +21,7 @@ def test_every_line_of_a_real_run_is_whole_and_tells_how_far_it_is(finished_run:
     assert (events[0], events[-1]) == ("run_started", "run_ended")
     assert events.count("stage_started") == events.count("stage_ended") == len(STAGES)
     assert {(line["stage"], line["phase"]) for line in lines} >= {
-        (stage, phase) for stage in STAGES for phase in (PHASES[stage][0], PHASES[stage][-1])
+        (stage, phase) for stage in STAGES for phase in (phases_of(stage)[0], phases_of(stage)[-1])
     }
     assert all(line["elapsed_s"] <= later["elapsed_s"] for line, later in pairwise(lines))
     # Which steps show depends on when the parent looks: a tiny network's last one may be over by then.
@@ -40,8 +40,8 @@ def test_afterwards_the_directory_says_the_same_and_is_the_history_of_the_next_r
     look = StatusReader(run).look()
     assert look.state == "finished"
     assert [one.state for one in look.stages] == ["done"] * 3
-    past = find_past_runs(run, run.read_manifest())
+    past = list(find_past_runs(run, run.read_manifest()))
     assert [one.path for one in past] == [run.path]
-    assert set(past[0].seconds) >= {(stage, phase) for stage in STAGES for phase in PHASES[stage]}
+    assert set(past[0].seconds) >= {(stage, phase) for stage in STAGES for phase in phases_of(stage)}
     metrics = json.loads(run.metrics_file.read_text())
     assert sum(past[0].seconds.values()) == pytest.approx(metrics["seconds"], rel=0.01)

@@ -45,7 +45,7 @@ def package(make_patch: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="session")
 def pr_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the user's checkout of NVlabs/Sana with the patch applied; skips where there is none."""
-    from sana_wm.patches.checkout import apply_patch, revert_patch
+    from sana_wm.replacements.checkout import apply_patch, revert_patch
 
     given = os.environ.get("SANA_WM_PR_ROOT")
     if not given:
@@ -67,7 +67,7 @@ def git(folder: Path, *arguments: str) -> str:
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A git repository with the files that make it one of NVlabs/Sana."""
-    from sana_wm.patches.checkout import LANDMARKS
+    from sana_wm.replacements.checkout import LANDMARKS
 
     folder = tmp_path / "Sana"
     for name in LANDMARKS:

@@ -11,8 +11,8 @@ import pytest
 from tests.pr379.conftest import git
 
 from sana_wm.errors import HandoffError
-from sana_wm.patches.checkout import PACKAGE, load_patch
-from sana_wm.patches.patch_format import read_patch, write_patch
+from sana_wm.replacements.checkout import PACKAGE, load_patch
+from sana_wm.replacements.patch_format import read_patch, write_patch
 
 Run = Callable[..., tuple[int, str, str]]
 

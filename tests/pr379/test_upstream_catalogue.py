@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sana_wm.patches.upstream_catalogue import changed_symbols, load_upstream_catalogue, upstream_fingerprint
+from sana_wm.replacements.upstream_catalogue import changed_symbols, load_upstream_catalogue, upstream_fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
 PATCHES = load_upstream_catalogue()

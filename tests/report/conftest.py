@@ -23,7 +23,7 @@ from sana_wm.handoff.receipts import (
 )
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.loading import parse_manifest
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
 from sana_wm.video.contact_sheet import ContactSheet
 from sana_wm.video.encoder import VideoEncoder

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sana_wm.handoff.events import MemoryReading
+from sana_wm.handoff.events import MemoryReading, PhaseStart, StepDone
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.report.memory_plot import draw_memory, save_memory_plot
 from sana_wm.report.timeline import CUT_S, PhaseSpan, Timeline, phase_spans, read_timeline
@@ -16,7 +16,7 @@ GIB = 1024**3
 
 def reading(at_s: float, process_gib: float | None, device_gib: float | None = None) -> MemoryReading:
     figures = [None if gib is None else int(gib * GIB) for gib in (process_gib, device_gib)]
-    return MemoryReading(at_s, "stage1", *figures)
+    return MemoryReading(time_s=at_s, stage="stage1", process_bytes=figures[0], device_bytes=figures[1])
 
 
 def timeline(*readings: MemoryReading, cap_gib: float = 10.0) -> Timeline:
@@ -97,7 +97,7 @@ def test_a_cap_far_above_is_said_and_does_not_flatten_the_curve() -> None:
 
 def test_a_phase_that_never_ended_goes_to_the_last_event() -> None:
     events = [
-        {"event": "phase_start", "phase": "transformer", "time_s": 5.0},
-        {"event": "step", "step": 1, "total": 9, "time_s": 7.5},
+        PhaseStart(time_s=5.0, phase="transformer"),
+        StepDone(time_s=7.5, step=1, total=9),
     ]
     assert phase_spans("stage1", events) == [PhaseSpan("stage1", "transformer", 5.0, 7.5)]

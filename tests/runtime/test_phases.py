@@ -11,14 +11,15 @@ from torch import nn
 from sana_wm.errors import InterruptedRunError, MemoryNotReleasedError, StageFailedError
 from sana_wm.runtime.device_faults import SIGN, FaultWatch
 from sana_wm.runtime.events import EventWriter
-from sana_wm.runtime.phases import PhaseLog, largest_tensors
+from sana_wm.runtime.memory import TorchMemory, largest_tensors
+from sana_wm.runtime.phases import PhaseLog
 from sana_wm.runtime.stopping import StopFlag
 
 
 @pytest.fixture
 def phases(tmp_path: Path) -> PhaseLog:
     (tmp_path / "stage.log").write_bytes(b"of an earlier start: " + SIGN)
-    return PhaseLog(torch.device("cpu"), EventWriter(tmp_path / "events.jsonl"), FaultWatch(tmp_path / "stage.log"))
+    return PhaseLog(TorchMemory("cpu"), EventWriter(tmp_path / "events.jsonl"), FaultWatch(tmp_path / "stage.log"))
 
 
 def test_a_phase_whose_gpu_work_was_aborted_ends_the_stage_and_an_earlier_abort_does_not(

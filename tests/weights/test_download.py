@@ -20,17 +20,17 @@ from safetensors.numpy import load_file, save_file
 
 from sana_wm.errors import DownloadError
 from sana_wm.models.refiner.stored_weights import index_weights
-from sana_wm.names import Stage
+from sana_wm.names import STAGES, Stage
 from sana_wm.weights import download as download_module
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.download import DownloadPlan, plan_download, run_download
 from sana_wm.weights.facts import model_facts
 from sana_wm.weights.hub import Hub
-from sana_wm.weights.layout import REFINER_RULES, STAGE_COMPONENTS, resolve_layout
+from sana_wm.weights.layout import REFINER_RULES, resolve_layout
 from sana_wm.weights.places import WeightPlaces, places_in
 from sana_wm.weights.record import read_record
 
-EVERY_STAGE = tuple(STAGE_COMPONENTS)
+EVERY_STAGE = STAGES
 TRANSFORMER = "refiner/transformer/diffusion_pytorch_model"
 AUDIO_SHARD = f"{TRANSFORMER}-00002-of-00003.safetensors"
 

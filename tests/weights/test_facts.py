@@ -4,8 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sana_wm.names import STAGES
 from sana_wm.weights.facts import model_facts
-from sana_wm.weights.layout import STAGE_COMPONENTS, resolve_layout
+from sana_wm.weights.layout import resolve_layout
 
 
 def test_every_layout_names_its_repositories():
@@ -30,7 +31,7 @@ def test_the_files_of_a_stage_are_the_components_that_it_reads():
     for layout_name, repositories in model_facts().layouts.items():
         folders = {repository.manifest_field: root / repository.manifest_field for repository in repositories}
         layout = resolve_layout(layout_name, folders["root"], folders.get("gemma_root"), folders.get("refiner_root"))
-        for stage in STAGE_COMPONENTS:
+        for stage in STAGES:
             patterns = [
                 folders[repository.manifest_field] / entry.pattern
                 for repository in repositories

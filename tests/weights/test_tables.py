@@ -43,13 +43,12 @@ def test_the_released_sizes_have_the_parameter_counts_of_the_facts(name: str):
 
 
 def test_the_stored_tables_are_what_the_generator_makes(tmp_path: Path):
-    from importlib.resources import files
-
+    from sana_wm.shipped import CONFIGS
     from sana_wm.weights.expected import write_tables
 
     write_tables(tmp_path)
     for name in TABLES:
-        stored = files("sana_wm").joinpath("configs", "expected_tensors", f"{name}.json").read_text()
+        stored = (CONFIGS / "expected_tensors" / f"{name}.json").read_text()
         assert (tmp_path / f"{name}.json").read_text() == stored
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from sana_wm.names import STAGES
 from sana_wm.weights.inventory import list_weights
-from sana_wm.weights.layout import STAGE_COMPONENTS
 from sana_wm.weights.places import WeightPlaces, places_in
 from sana_wm.weights.record import RECORD_NAME, RecordedFile, WeightRecord, write_record
 
-EVERY_STAGE = tuple(STAGE_COMPONENTS)
+EVERY_STAGE = STAGES
 REPO_ID = "Efficient-Large-Model/SANA-WM_bidirectional"
 VAE = "vae/diffusion_pytorch_model.safetensors"
 

@@ -29,14 +29,15 @@ from sana_wm.names import STAGES
 from sana_wm.planning.device import Device
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.planning.phase import PhaseForecast
+from sana_wm.planning.shares import FORECAST_ERROR
 from sana_wm.report.timeline import phase_spans
 from sana_wm.runtime.device import describe_device, select_device
 from sana_wm.sizes import GIB
 from sana_wm.weights.hollow import write_hollow_checkpoint
 from sana_wm.weights.manifest_layout import locate_weights
 
-#: A forecast may be too high by a tenth and too low by a twentieth.
-HIGHEST_SHARE, LOWEST_SHARE = 1.10, 0.95
+#: A forecast may be too high by a tenth.
+HIGHEST_SHARE, LOWEST_SHARE = 1.10, 1 - FORECAST_ERROR
 #: Grey pictures are what is to be expected here.
 NO_SANITY = {"latent_std_min": 0.0, "constant_std": 0.0, "black_mean": 0.0, "laplacian_share": 0.0}
 

@@ -5,6 +5,22 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
+# The modules of commands are imported for what they add to `app`.
+from sana_wm.cli import (
+    bench,
+    camera,
+    demo,
+    doctor,
+    init_manifest,
+    manifest,
+    patches,
+    plan,
+    report,
+    run,
+    status,
+    verify,
+    weights,
+)
 from sana_wm.cli.app import app
 from sana_wm.errors import ModuleEndedError, SanaWMError, StageFailedError, as_refusal
 
@@ -28,3 +44,22 @@ def main() -> None:
 def _leave(error: SanaWMError) -> NoReturn:
     sys.stderr.write(f"sana-wm: {error}\n")
     sys.exit(error.exit_code)
+
+
+__all__ = [
+    "app",
+    "bench",
+    "camera",
+    "demo",
+    "doctor",
+    "init_manifest",
+    "main",
+    "manifest",
+    "patches",
+    "plan",
+    "report",
+    "run",
+    "status",
+    "verify",
+    "weights",
+]

@@ -1,4 +1,4 @@
-"""The command tree. Each module of this package adds its commands to `app`."""
+"""The command tree. Each module of this package adds its commands to `app`; `sana_wm.cli` imports them all."""
 
 from __future__ import annotations
 
@@ -53,41 +53,3 @@ def common(
     ),
 ) -> None:
     """Options that stand before a command."""
-
-
-# Imported for what they register; below `app`, which they need.
-from sana_wm.cli import (  # noqa: E402
-    bench,
-    camera,
-    demo,
-    doctor,
-    init_manifest,
-    manifest,
-    patches,
-    plan,
-    report,
-    run,
-    status,
-    verify,
-    weights,
-)
-
-__all__ = [
-    "app",
-    "bench",
-    "camera",
-    "camera_app",
-    "demo",
-    "doctor",
-    "init_manifest",
-    "manifest",
-    "patches",
-    "patches_app",
-    "plan",
-    "report",
-    "run",
-    "status",
-    "verify",
-    "weights",
-    "weights_app",
-]

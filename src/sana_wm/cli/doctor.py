@@ -81,7 +81,7 @@ def _run_numerics(*, quiet: bool) -> tuple[Any, bool]:
 
 def _run_parity(pr_root: Path | None, *, quiet: bool) -> tuple[Any, bool]:
     from sana_wm.launcher.diagnosis import run_diagnostic
-    from sana_wm.patches.checkout import require_patched
+    from sana_wm.replacements.checkout import require_patched
 
     if pr_root is None:
         raise UsageError(

@@ -47,20 +47,31 @@ def init_manifest(
         Path | None,
         typer.Option("--from", metavar="VIDEO|RUN_DIR", help="The manifest that made this; IMAGE replaces."),
     ] = None,
+    template: Annotated[
+        str | None, typer.Option("--template", metavar="NAME", help="Write this ready-made manifest as it is.")
+    ] = None,
+    list_templates: Annotated[
+        bool, typer.Option("--list-templates", help="Say which ready-made manifests there are.")
+    ] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("manifest.json"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite.")] = False,
 ) -> None:
-    """Write a manifest for a picture and a prompt. Or write again the one that made a video."""
-    from sana_wm.launcher.new_manifest import (
-        ROOT_VARIABLES,
-        Wishes,
-        choose_intrinsics,
-        draft_manifest,
-        write_manifest,
-    )
+    """Write a manifest for a picture and a prompt; a ready-made one; or again the one that made a video."""
+    from sana_wm.launcher.new_manifest import Draft, draft_manifest, write_manifest
 
+    if list_templates:
+        _print_templates()
+        return
     refuse_to_overwrite(out, force=force)
-    _refuse_both(("--intrinsics", intrinsics), ("--fov-deg", fov_deg))
+    of_the_picture = {
+        "--prompt": prompt,
+        "--prompt-file": prompt_file,
+        "--preset": preset,
+        "--action": action,
+        "--dialect": dialect,
+        "--poses": poses,
+    }
+    of_the_lens = {"--intrinsics": intrinsics, "--fov-deg": fov_deg}
     given = {
         "root": model_root,
         "gemma_root": gemma_root,
@@ -68,52 +79,90 @@ def init_manifest(
         "depth_pro_root": depth_pro_root,
     }
     roots = {name: path for name, path in given.items() if path is not None}
-    if source is not None:
-        other = {
-            "--prompt": prompt,
-            "--prompt-file": prompt_file,
-            "--preset": preset,
-            "--action": action,
-            "--dialect": dialect,
-            "--poses": poses,
+    _refuse_both(*of_the_lens.items())
+    if template is not None:
+        others = {
+            **of_the_picture,
+            **of_the_lens,
+            "IMAGE": image,
+            "--from": source,
+            "--output-dir": output_dir,
+            **roots,
         }
-        if unfit := [name for name, value in other.items() if value is not None]:
-            raise UsageError(
-                f"{unfit[0]} and --from exclude each other",
-                expected="--from with IMAGE, its --intrinsics or --fov-deg, and folders",
-                next_step=f"Leave {unfit[0]} out, and change the manifest that is written.",
-            )
-        data, picture, notes = _rerun(source, image, roots, output_dir)
-        if intrinsics is not None or fov_deg is not None or "intrinsics" not in data["camera"]:
-            variable = ROOT_VARIABLES["depth_pro_root"]
-            if data["model"].get("depth_pro_root") is None and variable in os.environ:
-                data["model"]["depth_pro_root"] = f"${{{variable}}}"
-            knows_depth_pro = data["model"].get("depth_pro_root") is not None
-            data["camera"]["intrinsics"] = choose_intrinsics(
-                picture, _parse_intrinsics(intrinsics), fov_deg, out.parent, notes, knows_depth_pro=knows_depth_pro
-            )
+        _refuse_beside("--template", others, "--template alone")
+        _write_template(template, out)
+        return
+    if source is not None:
+        _refuse_beside("--from", of_the_picture, "--from with IMAGE, its --intrinsics or --fov-deg, and folders")
+        data, notes = _from_run(source, image, roots, output_dir, (_parse_intrinsics(intrinsics), fov_deg), out.parent)
     else:
-        if image is None:
-            raise UsageError("no first frame is named", expected="IMAGE, or --from", next_step="Name a picture.")
         _refuse_both(("--action", action), ("--poses", poses))
         _refuse_both(("--dialect", dialect), ("--poses", poses))
-        wishes = Wishes(
-            image=image,
-            prompt=_prompt(prompt, prompt_file),
-            preset=_known_preset(preset or "draft"),
-            action=action,
-            dialect=known_dialect(dialect or "pr379", "--dialect"),
-            poses=poses,
-            intrinsics=_parse_intrinsics(intrinsics),
-            field_of_view_deg=fov_deg,
-            roots=roots,
-            output_dir=output_dir,
+        data, notes = draft_manifest(
+            Draft(
+                image=_require_picture(image),
+                prompt=_prompt(prompt, prompt_file),
+                preset=_known_preset(preset or "draft"),
+                action=action,
+                dialect=known_dialect(dialect or "pr379", "--dialect"),
+                poses=poses,
+                intrinsics=_parse_intrinsics(intrinsics),
+                field_of_view_deg=fov_deg,
+                roots=roots,
+                output_dir=output_dir,
+            ),
+            out.parent,
+            os.environ,
         )
-        data, notes = draft_manifest(wishes, out.parent, os.environ)
     write_manifest(data, out)
+    _tell_written(out, notes)
+
+
+def _tell_written(out: Path, notes: list[str]) -> None:
     for note in notes:
         typer.echo(printable(f"note: {note}"), err=True)
     typer.echo(printable(f"{out} is written; next: sana-wm validate-manifest {shlex.quote(str(out))}"))
+
+
+def _print_templates() -> None:
+    from sana_wm.manifest.templates import describe_template, template_names
+
+    for name in template_names():
+        typer.echo(f"{name:<36} {describe_template(name)}")
+    typer.echo(
+        "\nWrite one with: sana-wm init-manifest --template NAME. docs/manifest.md names the variables they need."
+    )
+
+
+def _write_template(name: str, out: Path) -> None:
+    from sana_wm.manifest.templates import template_variables, write_template
+
+    write_template(name, out)
+    unset = [variable for variable in template_variables(name) if variable not in os.environ]
+    _tell_written(
+        out, [f"{variable} is not set: export it, or write the folder into the manifest" for variable in unset]
+    )
+
+
+def _from_run(
+    source: Path,
+    image: Path | None,
+    roots: dict[str, Path],
+    output_dir: Path | None,
+    lens: tuple[tuple[float, ...] | Path | None, float | None],
+    folder: Path,
+) -> tuple[dict[str, Any], list[str]]:
+    """The manifest that makes a run's video again, for another picture or lens if one is given."""
+    from sana_wm.launcher.new_manifest import ROOT_VARIABLES, choose_intrinsics
+
+    data, picture, notes = _rerun(source, image, roots, output_dir)
+    if lens != (None, None) or "intrinsics" not in data["camera"]:
+        variable = ROOT_VARIABLES["depth_pro_root"]
+        if data["model"].get("depth_pro_root") is None and variable in os.environ:
+            data["model"]["depth_pro_root"] = f"${{{variable}}}"
+        knows_depth_pro = data["model"].get("depth_pro_root") is not None
+        data["camera"]["intrinsics"] = choose_intrinsics(picture, *lens, folder, notes, knows_depth_pro=knows_depth_pro)
+    return data, notes
 
 
 def _rerun(
@@ -168,6 +217,21 @@ def _parse_intrinsics(text: str | None) -> tuple[float, ...] | Path | None:
     if len(numbers) != 4:
         raise UsageError("--intrinsics is not usable", got=repr(text), expected="fx,fy,cx,cy or a .npy file")
     return numbers
+
+
+def _require_picture(image: Path | None) -> Path:
+    if image is None:
+        raise UsageError("no first frame is named", expected="IMAGE, --from or --template", next_step="Name a picture.")
+    return image
+
+
+def _refuse_beside(option: str, others: dict[str, Any], expected: str) -> None:
+    if unfit := [name for name, value in others.items() if value is not None]:
+        raise UsageError(
+            f"{unfit[0]} and {option} exclude each other",
+            expected=expected,
+            next_step=f"Leave {unfit[0]} out, and change the manifest that is written.",
+        )
 
 
 def _refuse_both(first: tuple[str, object], second: tuple[str, object]) -> None:

@@ -15,14 +15,14 @@ from sana_wm.cli.manifest import AsJson
 from sana_wm.errors import UsageError
 
 if TYPE_CHECKING:
-    from sana_wm.patches.checkout import CheckoutReport
+    from sana_wm.replacements.checkout import CheckoutReport
 
 
 @patches_app.command("list")
 def list_patches(as_json: AsJson = False) -> None:
     """Print the catalogue of replacements: what, why, what proves it equal, when it can go."""
-    from sana_wm.patches.catalogue import load_catalogue
-    from sana_wm.patches.upstream_catalogue import UpstreamPatch, load_upstream_catalogue
+    from sana_wm.replacements.catalogue import load_catalogue
+    from sana_wm.replacements.upstream_catalogue import UpstreamPatch, load_upstream_catalogue
 
     patches = [*load_catalogue().values(), *load_upstream_catalogue().values()]
     if as_json:
@@ -50,7 +50,7 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Add the folder sana_wm_mps to a checkout of NVlabs/Sana; no file of upstream's is touched."""
-    from sana_wm.patches.checkout import apply_patch, inspect_checkout, revert_patch
+    from sana_wm.replacements.checkout import apply_patch, inspect_checkout, revert_patch
 
     if check and revert:
         raise UsageError("--check changes nothing and --revert does", expected="one of the two")

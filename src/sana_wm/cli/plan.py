@@ -16,6 +16,7 @@ from sana_wm.errors import IncompleteWeightsError, ManifestError, MemoryCapError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.plan import RunPlan
     from sana_wm.manifest.model import Manifest
     from sana_wm.names import Stage
@@ -66,12 +67,17 @@ def _plan_file(manifest_path: Path, cap_gib: float | None, *, without_weights: b
     return plan_by_released_sizes(manifest) if without_weights else plan_here(manifest)
 
 
-def plan_here(manifest: Manifest, stages: Sequence[Stage] | None = None, layout: WeightLayout | None = None) -> RunPlan:
-    """The plan of a manifest's stages, all of them when left out, on this machine; by these weights if given."""
+def plan_here(
+    manifest: Manifest,
+    stages: Sequence[Stage] | None = None,
+    layout: WeightLayout | None = None,
+    run: RunDirectory | None = None,
+) -> RunPlan:
+    """The plan of a manifest's stages, all of them when left out, on this machine; see `plan_run`."""
     from sana_wm.launcher.history import History
     from sana_wm.launcher.plan import plan_run
-    from sana_wm.launcher.preflight import active_stages
     from sana_wm.launcher.process import find_device
+    from sana_wm.pipeline import active_stages
     from sana_wm.weights.check import check_layout
     from sana_wm.weights.manifest_layout import locate_weights
 
@@ -79,7 +85,7 @@ def plan_here(manifest: Manifest, stages: Sequence[Stage] | None = None, layout:
     layout = layout or locate_weights(manifest)
     if problems := check_layout(layout, stages):
         raise IncompleteWeightsError(problems)
-    return plan_run(manifest, stages, find_device(manifest.device), History.of_this_user(os.environ), layout)
+    return plan_run(manifest, stages, find_device(manifest.device), History.of_this_user(os.environ), layout, run)
 
 
 def plan_by_released_sizes(manifest: Manifest) -> RunPlan:
@@ -87,7 +93,7 @@ def plan_by_released_sizes(manifest: Manifest) -> RunPlan:
     import tempfile
     from dataclasses import replace
 
-    from sana_wm.launcher.preflight import active_stages
+    from sana_wm.pipeline import active_stages
     from sana_wm.weights.facts import model_facts
     from sana_wm.weights.hollow import write_hollow_checkpoint
 

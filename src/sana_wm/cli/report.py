@@ -46,7 +46,7 @@ def report(
     # A run whose last start found stages done, or half done, is no comparison: each stage's last phase must be known.
     receipts = [stage.receipt for stage in facts.stages if stage.receipt is not None and stage.receipt.phases]
     last_phases = {(receipt.stage, receipt.phases[-1].name) for receipt in receipts}
-    whole = [one for one in find_past_runs(run, facts.manifest) if one.seconds.keys() >= last_phases]
+    whole = [one for one in find_past_runs(run, facts.manifest) if one.seconds.keys() >= last_phases][::-1]
     this = [(run.path.name, one.seconds) for one in whole if one.path == run.path]
     earlier = [(one.path.name, one.seconds) for one in whole if one.path != run.path]
     write_report(page, facts, timeline, [*earlier[-EARLIER_RUNS:], *this] if this else [])

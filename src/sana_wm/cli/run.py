@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.decisions import StageDecision
     from sana_wm.launcher.plan import RunPlan
-    from sana_wm.manifest.model import RunManifest
+    from sana_wm.manifest.run_manifest import RunManifest
     from sana_wm.names import Stage
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which stages would run and why, then stop.")]
@@ -85,7 +85,7 @@ def run_pipeline(
             typer.echo(f"--force would delete what {stage} left", err=True)
         _print_decisions(_decide(run, manifest, None), as_json=as_json)
         return
-    manifest, plan = _check_memory(manifest, _decide(run, manifest, None), accept=accept_over_cap)
+    manifest, plan = _check_memory(run, manifest, _decide(run, manifest, None), accept=accept_over_cap)
     _check_numerics(manifest, accept_numerics)
     with owning(run) as lock:
         for path in prepare(run, manifest, force=force):
@@ -136,7 +136,7 @@ def resume(
         check_start(run, manifest, stages)
     if dry_run:
         return
-    checked, plan = _check_memory(manifest, decisions, accept=accept_over_cap)
+    checked, plan = _check_memory(run, manifest, decisions, accept=accept_over_cap)
     _check_numerics(manifest, accept_numerics)
     with owning(run) as lock:
         check_unchanged(run, stored)
@@ -147,26 +147,27 @@ def resume(
 
 
 def _check_memory(
-    manifest: RunManifest, decisions: Sequence[StageDecision], *, accept: bool
+    run: RunDirectory, manifest: RunManifest, decisions: Sequence[StageDecision], *, accept: bool
 ) -> tuple[RunManifest, RunPlan]:
     """Refuse to start a stage that will not fit; on demand warn and plan it as lean as it gets.
 
     Returns:
-        The manifest that runs, and the plan of the one that was given.
+        The manifest that runs, and its plan.
     """
     from sana_wm.cli.plan import plan_here
     from sana_wm.launcher.decisions import stages_to_run
     from sana_wm.launcher.plan import plan_over_cap, require_fit
 
     stages = stages_to_run(decisions)
-    plan = plan_here(manifest, stages)
+    plan = plan_here(manifest, stages, run=run)
     try:
         require_fit(plan)
     except MemoryCapError as error:
         if not accept:
             raise
         typer.echo(f"warning: {error.what}; it is tried all the same, with the least that can be planned", err=True)
-        return plan_over_cap(manifest, stages, plan.device), plan
+        lean = plan_over_cap(manifest, stages, plan.device)
+        return lean, plan_here(lean, stages, run=run)
     return manifest, plan
 
 
@@ -208,15 +209,13 @@ def _execute(
     lines: JsonProgress | None,
 ) -> None:
     from sana_wm.cli.progress_view import make_view
-    from sana_wm.launcher.past_runs import expect, find_past_runs
     from sana_wm.launcher.run import execute
     from sana_wm.launcher.run_progress import RunProgress
     from sana_wm.launcher.run_record import RunStart
 
     decisions = _decide(run, manifest, start_from)
     _print_decisions(decisions, as_json=False, to_stderr=True)
-    expected_s, guessed = expect(plan, find_past_runs(run, manifest))
-    start = RunStart.of(decisions, expected_s, time.time(), guessed)
+    start = RunStart.of(decisions, plan.expected_s, time.time(), plan.guessed)
     view = make_view(sys.stderr)
     progress = RunProgress(run, manifest, start, [view, lines] if lines else [view])
     with view, progress.reporting():

@@ -22,8 +22,7 @@ from sana_wm.errors import (
     ProblemListError,
     UsageError,
 )
-from sana_wm.names import LayoutName, Stage
-from sana_wm.weights.layout import STAGE_COMPONENTS
+from sana_wm.names import STAGES, LayoutName, Stage
 
 if TYPE_CHECKING:
     from sana_wm.cli.transfer_view import OpenTransferView
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from sana_wm.weights.places import WeightPlaces
 
 DEFAULT_FOLDER = Path("weights")
-ALL_STAGES = ",".join(STAGE_COMPONENTS)
+ALL_STAGES = ",".join(STAGES)
 FOLDER_HELP = "Folder that holds one folder for each repository. [default: weights]"
 
 Layout = Annotated[LayoutName | None, typer.Option("--layout", help="original (the default) or diffusers.")]
@@ -143,9 +142,9 @@ def _choose_places(manifest: Path | None, folder: Path | None, layout: LayoutNam
 
 def _parse_stages(text: str) -> tuple[Stage, ...]:
     asked = [name.strip() for name in text.split(",")]
-    if unknown := sorted(set(asked) - set(STAGE_COMPONENTS)):
+    if unknown := sorted(set(asked) - set(STAGES)):
         raise UsageError("--stages names an unknown stage", got=", ".join(unknown), expected=ALL_STAGES)
-    return tuple(stage for stage in STAGE_COMPONENTS if stage in asked)
+    return tuple(stage for stage in STAGES if stage in asked)
 
 
 def _download(places: WeightPlaces, stages: tuple[Stage, ...], *, replace: bool, dry_run: bool) -> DownloadPlan:

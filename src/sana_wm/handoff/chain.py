@@ -14,18 +14,18 @@ from typing import Any, Protocol
 from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError
 from sana_wm.handoff.receipts import (
-    RESULTS_VERSION,
     Receipt,
     WeightFile,
     changed_fields,
     current_versions,
-    field_defaults,
     read_receipt,
     stage_settings,
 )
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.manifest.model import Manifest, RunManifest
+from sana_wm.manifest.field_table import field_defaults
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
+from sana_wm.pipeline import PIPELINE
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,12 @@ def changed_inputs(manifest: RunManifest, picture: Path | None = None) -> list[C
 
 
 def require_inputs(manifest: RunManifest, stage: Stage) -> None:
-    """Before a stage reads its input files: whether they are the run's. The decode draws the camera path.
+    """Before a stage reads its input files: whether they are the run's.
 
     Raises:
         HandoffError: One is not.
     """
-    draws = ("camera.poses",) if manifest.video.overlay else ()
-    read = {"stage1": tuple(manifest.inputs), "refiner": (), "vae_decode": draws}[stage]
+    read = PIPELINE[stage].input_files(manifest)
     for changed in changed_inputs(manifest):
         if changed.field in read:
             raise HandoffError(
@@ -143,16 +142,9 @@ def foreign_inputs(run: RunDirectory, receipt: Receipt, source: Stage | None) ->
     return []
 
 
-def source_stage(manifest: Manifest, stage: Stage) -> Stage | None:
-    """The stage whose latents a stage reads."""
-    if stage == "stage1":
-        return None
-    return "refiner" if stage == "vae_decode" and manifest.refiner.enabled else "stage1"
-
-
 def changed_results(receipt: Receipt) -> list[str]:
     """Whether this release makes other numbers on purpose."""
-    now = RESULTS_VERSION[receipt.stage]
+    now = PIPELINE[receipt.stage].results_version
     if receipt.results_version == now:
         return []
     return [

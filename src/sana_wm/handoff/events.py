@@ -1,62 +1,118 @@
-"""What a run writes while it runs, for whoever watches it: JSON lines that are read as they grow, never waited for."""
+"""What a stage tells while it runs: one record per kind of event, a JSON line each, and nothing else.
+
+The words of the lines stand here and nowhere else. A line that is none of these, damaged or of a later version, says
+nothing; a key that a later version adds is passed over.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Annotated, Any, Literal
 
-Event = dict[str, Any]
-#: Enough of a file to know it again.
-HEAD_BYTES = 64
+from pydantic import Field, TypeAdapter, ValidationError
+
+from sana_wm.handoff.lines import LineReader
+from sana_wm.handoff.records import Count, OpenRecord, Seconds, WallClock
+from sana_wm.names import DeviceKind, Stage
 
 
-class EventReader:
-    """Reads a file of JSON lines as it grows; half a line stays for the next time.
+class _Stamped(OpenRecord):
+    time_s: WallClock
+
+
+class DeviceFacts(OpenRecord):
+    """The device that a stage works on; see `sana_wm.planning.device.Device`."""
+
+    kind: DeviceKind
+    name: str
+    memory_bytes: Count
+    torch_version: str
+
+
+class StageStart(_Stamped):
+    """A stage has imported everything and begins.
 
     Attributes:
-        made_anew: Whether the last `read` began from the beginning, because the file is another one.
+        device_limit_bytes: At which its device refuses to allocate; `None` where it never does.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-        self._head = b""
-        self.made_anew = False
-
-    def read(self) -> list[Event]:
-        """The events since the last call; from the beginning again when the file was made anew.
-
-        A line that is no JSON object is left out: a writer that was killed, or a full disk, can leave one.
-        """
-        self.made_anew = False
-        try:
-            with self._path.open("rb") as file:
-                self._rewind_if_new(file)
-                file.seek(self._offset)
-                content = file.read()
-        except FileNotFoundError:
-            return []
-        whole, newline, _ = content.rpartition(b"\n")
-        self._offset += len(whole) + len(newline)
-        return [event for line in whole.splitlines() if (event := _parse(line)) is not None]
-
-    def _rewind_if_new(self, file: IO[bytes]) -> None:
-        """Know another file by how it begins: the first event's time. A deleted file's inode is soon another's."""
-        head = file.read(HEAD_BYTES)
-        if not head.startswith(self._head) or not self._head:
-            self._offset, self.made_anew = 0, bool(head)
-        self._head = head
+    event: Literal["stage_start"] = "stage_start"
+    stage: Stage | None = None
+    device: str | None = None
+    dtype: str | None = None
+    device_facts: DeviceFacts | None = None
+    device_limit_bytes: Count | None = None
 
 
-def read_events(path: Path) -> list[Event]:
-    """All events of a file; none when it is not there."""
-    return EventReader(path).read()
+class PhaseStart(_Stamped):
+    """A phase begins."""
+
+    event: Literal["phase_start"] = "phase_start"
+    phase: str
 
 
-@dataclass(frozen=True)
-class MemoryReading:
+class PhaseEnd(_Stamped):
+    """A phase is over; what it cost as in `sana_wm.handoff.receipts.PhaseRecord`."""
+
+    event: Literal["phase_end"] = "phase_end"
+    name: str
+    seconds: Seconds | None = None
+    peak_device_bytes: Count | None = None
+    after_release_bytes: Count | None = None
+
+
+class StepDone(_Stamped):
+    """Step `step` of `total` of the running phase is done; `preview` is the picture of it, if one was made."""
+
+    event: Literal["step"] = "step"
+    step: Count
+    total: Count
+    preview: str | None = None
+
+
+class DeviceUse(_Stamped):
+    """What the device says that the stage holds.
+
+    Attributes:
+        device_bytes: Pools and scratch included: what is held against the cap.
+        current_bytes: Live tensors.
+    """
+
+    event: Literal["memory"] = "memory"
+    device_bytes: Count | None = None
+    current_bytes: Count | None = None
+
+
+class PlanShrunk(_Stamped):
+    """The stage goes on with a smaller plan, after `step` where it counts steps."""
+
+    event: Literal["shrunk"] = "shrunk"
+    step: Count | None = None
+    plan: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+class StageFailed(_Stamped):
+    """The stage ends with an error of the class `kind`."""
+
+    event: Literal["error"] = "error"
+    kind: str | None = None
+    message: str
+    exit_code: Count | None = None
+
+
+class StageDone(_Stamped):
+    """The stage has written its receipt: nothing follows."""
+
+    event: Literal["done"] = "done"
+
+
+Event = StageStart | PhaseStart | PhaseEnd | StepDone | DeviceUse | PlanShrunk | StageFailed | StageDone
+_EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+
+
+class MemoryReading(OpenRecord):
     """A line of `events/memory.jsonl`: one look at a running stage. `None` where the system cannot say.
 
     Attributes:
@@ -70,39 +126,46 @@ class MemoryReading:
         pressure: How much the machine is in need: `normal`, `warning` or `critical`.
     """
 
-    time_s: float
+    time_s: WallClock
     stage: str
-    process_bytes: int | None = None
-    device_bytes: int | None = None
-    available_bytes: int | None = None
-    swap_growth_bytes: int | None = None
+    process_bytes: Count | None = None
+    device_bytes: Count | None = None
+    available_bytes: Count | None = None
+    swap_growth_bytes: Count | None = None
     pressure: str | None = None
 
-    @classmethod
-    def from_event(cls, event: Event) -> MemoryReading | None:
-        """The reading in a line, `None` when it holds none."""
-        time_s, stage = event.get("time_s"), event.get("stage")
-        if not isinstance(time_s, int | float) or not isinstance(stage, str):
-            return None
-        names = ("process_bytes", "device_bytes", "available_bytes", "swap_growth_bytes")
-        pressure = event.get("pressure")
-        counts = {name: _count(event.get(name)) for name in names}
-        return cls(float(time_s), stage, **counts, pressure=pressure if isinstance(pressure, str) else None)
+
+def now_s() -> float:
+    """The wall clock, as events are stamped."""
+    return round(time.time(), 3)
+
+
+def to_line(record: Event | MemoryReading) -> str:
+    """A record as a line of its file."""
+    return json.dumps(record.model_dump(mode="json")) + "\n"
+
+
+def parse_event(line: bytes) -> Event | None:
+    """The event in a line, `None` when it holds none."""
+    try:
+        return _EVENTS.validate_json(line)
+    except ValidationError:
+        return None
+
+
+def parse_reading(line: bytes) -> MemoryReading | None:
+    """The reading in a line, `None` when it holds none."""
+    try:
+        return MemoryReading.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+def read_events(path: Path) -> list[Event]:
+    """All events of a file; none when it is not there."""
+    return LineReader(path, parse_event).read()
 
 
 def read_memory_log(path: Path) -> list[MemoryReading]:
     """All readings of a run, resumed parts included, in the order of time."""
-    readings = [reading for event in read_events(path) if (reading := MemoryReading.from_event(event)) is not None]
-    return sorted(readings, key=lambda reading: reading.time_s)
-
-
-def _count(value: object) -> int | None:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _parse(line: bytes) -> Event | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None
+    return sorted(LineReader(path, parse_reading).read(), key=lambda reading: reading.time_s)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from sana_wm.backends import Backend
 from sana_wm.durable import is_part, remove_tree, write_durably
 from sana_wm.errors import HandoffError
 from sana_wm.handoff.chain import changed_settings, changed_weights
-from sana_wm.handoff.receipts import RESULTS_VERSION, Record, WeightFile, changed_fields, current_versions
+from sana_wm.handoff.receipts import Record, WeightFile, changed_fields
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.manifest.model import RunManifest
+from sana_wm.machine import version_of
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
+from sana_wm.pipeline import PIPELINE
 
 
 class Beginning(Record):
@@ -50,11 +53,10 @@ def is_half_done(run: RunDirectory, stage: Stage) -> bool:
     return any(path != run.beginning_file(stage) for path in ours)
 
 
-def versions_that_count(stage: Stage) -> dict[str, str]:
+def versions_that_count(backend: Backend, stage: Stage) -> dict[str, str]:
     """Versions that a half-done stage depends on. Python's is none of them, and a release of ours says it itself."""
-    versions = current_versions()
-    libraries = {name: versions[name] for name in ("torch", "diffusers", "transformers")}
-    return {**libraries, "results_version": str(RESULTS_VERSION[stage])}
+    packages = {name: version_of(name) or "missing" for name in backend.packages}
+    return {**packages, "results_version": str(PIPELINE[stage].results_version)}
 
 
 def reasons_to_refuse(

@@ -5,52 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from sana_wm import __version__
 from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError
+from sana_wm.handoff.records import Record
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.handoff.sealed import read_sealed, write_sealed
-from sana_wm.manifest.model import Manifest, RunManifest
+from sana_wm.manifest.field_table import field_defaults, manifest_fields
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
-
-#: Which manifest fields steer which stage, by prefix. The others (output_dir, memory, where the weights lie) may change
-#: freely between runs of one directory: weights are known by header, size and samples, not by their path.
-STAGE_FIELDS: dict[Stage, tuple[str, ...]] = {
-    "stage1": (
-        "model.backend",
-        "input.",
-        "camera.",
-        "video.num_frames",
-        "video.height",
-        "video.width",
-        "stage1.",
-        "device",
-        "dtype",
-    ),
-    "refiner": ("model.backend", "input.prompt", "video.fps", "refiner.", "device", "dtype"),
-    "vae_decode": ("camera.", "video.", "vae_decode.", "refiner.enabled", "name", "device", "dtype"),
-}
-#: Fields under those prefixes that change how a stage works but not what it makes; input files count by their hash.
-NEUTRAL_FIELDS = ("stage1.checkpoint_every", "stage1.preview_every", "input.image", "input.prompt_file", "camera.poses")
-#: Raised when a release makes other numbers than the one before from the same settings, weights and libraries, on
-#: purpose: what was made under a lower one is made again. Library versions alone never are a reason (docs/runs.md).
-RESULTS_VERSION: dict[Stage, int] = {"stage1": 1, "refiner": 1, "vae_decode": 1}
 
 #: What CUDA libraries may keep in workspaces of their own, which no tensor holds; recorded, and not a leak.
 WORKSPACE_BYTES = 64 * 1024**2
-
-
-class Record(BaseModel):
-    """Base of what receipts hold: strict and immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class OutputFile(Record):
@@ -116,44 +88,29 @@ class Receipt(Record):
     process: ProcessRecord | None = None
 
 
-def stage_settings(manifest: RunManifest, stage: Stage) -> dict[str, Any]:
-    """The manifest fields that steer a stage, flat: `{"stage1.seed": 42, …}`. File fields stand by their hash."""
+def stage_settings(manifest: RunManifest, target: str) -> dict[str, Any]:
+    """The manifest fields that steer a stage, or a part of one, flat: `{"stage1.seed": 42, …}`.
+
+    Input files stand by their hash. The other fields (output_dir, memory, where the weights lie) may change freely
+    between runs of one directory: weights are known by header, size and samples, not by their path.
+
+    Args:
+        manifest: Of the run.
+        target: `stage1`, or `stage1/conditioning`.
+    """
     flat = flatten(manifest.model_dump(mode="json", exclude={"inputs"}))
-    prefixes = STAGE_FIELDS[stage]
-    chosen = {
-        name: value
-        for name, value in flat.items()
-        if name not in NEUTRAL_FIELDS
-        and any(name == prefix or (prefix.endswith(".") and name.startswith(prefix)) for prefix in prefixes)
-    }
-    if "camera." in prefixes or "input." in prefixes:
-        chosen |= {
-            f"sha256 of {name}": file.sha256
-            for name, file in manifest.inputs.items()
-            if f"{name.split('.')[0]}." in prefixes
-        }
+    chosen: dict[str, Any] = {}
+    for name, field in manifest_fields().items():
+        if not field.steers(target):
+            continue
+        is_file = field.facts.path == "input" and not isinstance(flat[name], list)
+        if name in manifest.inputs:
+            chosen[f"sha256 of {name}"] = manifest.inputs[name].sha256
+        if not is_file:
+            chosen[name] = flat[name]
     if "video.frames_dir" in chosen and (folder := manifest.frames_within_output) is not None:
         chosen["video.frames_dir"] = str(folder)  # a run directory may move
-    if isinstance(chosen.get("camera.intrinsics"), str):
-        del chosen["camera.intrinsics"]
     return chosen
-
-
-@cache
-def field_defaults() -> dict[str, Any]:
-    """Every manifest field that has a default, flat."""
-
-    def collect(model: type[BaseModel], prefix: str) -> dict[str, Any]:
-        flat: dict[str, Any] = {}
-        for name, field in model.model_fields.items():
-            kind = field.annotation
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                flat |= collect(kind, f"{prefix}{name}.")
-            elif not field.is_required():
-                flat[f"{prefix}{name}"] = field.default
-        return flat
-
-    return collect(Manifest, "")
 
 
 def settings_digest(settings: dict[str, Any]) -> str:

@@ -12,8 +12,10 @@ from sana_wm.durable import part_path, remove_tree
 from sana_wm.errors import HandoffError, ManifestError
 from sana_wm.handoff.sealed import read_sealed, write_sealed
 from sana_wm.manifest.loading import parse_manifest
-from sana_wm.manifest.model import Manifest, RunManifest
+from sana_wm.manifest.model import Manifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
+from sana_wm.pipeline import PIPELINE
 
 
 @dataclass(frozen=True)
@@ -136,15 +138,14 @@ class RunDirectory:
 
     def latents_file(self, stage: Stage) -> Path:
         """The latents that a stage leaves for the next."""
-        return {"stage1": self.stage1_file, "refiner": self.refined_file}[stage]
+        latents = PIPELINE[stage].latents
+        if latents is None:
+            raise LookupError(f"stage {stage} leaves no latents")
+        return self.path / latents
 
     def outputs(self, stage: Stage) -> tuple[Path, ...]:
         """What a stage is run for; its receipt vouches for it."""
-        return {
-            "stage1": (self.stage1_file,),
-            "refiner": (self.refined_file,),
-            "vae_decode": (self.video_file, self.contact_sheet_file),
-        }[stage]
+        return tuple(self.path / name for name in PIPELINE[stage].outputs)
 
     def belongings(self, stage: Stage) -> tuple[Path, ...]:
         """What a stage leaves, receipt first: it must not outlive what it vouches for.
@@ -163,7 +164,7 @@ class RunDirectory:
 
     def start_over(self, stage: Stage) -> None:
         """Remove what a stage would go on from or use again. Its result stays, until a new one takes its place."""
-        parts = {"stage1": (self.conditioning_file,), "refiner": (self.refiner_text_file,), "vae_decode": ()}[stage]
+        parts = (self.path / name for name in PIPELINE[stage].kept)
         for path in (self.receipt_file(stage), self.checkpoint_folder(stage), *parts):
             remove_tree(path)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from sana_wm.durable import write_durably
+from sana_wm.durable import open_regular, write_durably
 from sana_wm.errors import HandoffError
 
 _HEAD = b'{\n  "content_sha256": "'
@@ -41,7 +41,7 @@ def read_sealed(path: Path, *, next_step: str) -> bytes:
         HandoffError: It cannot be read, or is not what was written; the message says which.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_BYTES + 1)
         return unseal(data)
     except OSError as error:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sana_wm.backends import backend_of
 from sana_wm.errors import HandoffError
 from sana_wm.handoff.chain import (
     changed_results,
@@ -14,13 +15,13 @@ from sana_wm.handoff.chain import (
     changed_weights,
     damaged_outputs,
     foreign_inputs,
-    source_stage,
 )
 from sana_wm.handoff.half_done import is_half_done, reasons_to_refuse, versions_that_count
 from sana_wm.handoff.receipts import Receipt, WeightFile, read_receipt
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
+from sana_wm.pipeline import PIPELINE, source_of, stages_from
 
 Action = Literal["run", "skip", "off"]
 
@@ -52,8 +53,8 @@ def decide(
     """
     decisions: list[StageDecision] = []
     for stage in STAGES:
-        if stage == "refiner" and not manifest.refiner.enabled:
-            decisions.append(StageDecision(stage, "off", "refiner.enabled is false"))
+        if (why_off := PIPELINE[stage].off(manifest)) is not None:
+            decisions.append(StageDecision(stage, "off", why_off))
             continue
         decisions.append(_decide_stage(run, manifest, stage, weights, decisions, start_from))
     return decisions
@@ -67,7 +68,7 @@ def _decide_stage(
     earlier: list[StageDecision],
     start_from: Stage | None,
 ) -> StageDecision:
-    if start_from is not None and STAGES.index(stage) >= STAGES.index(start_from):
+    if start_from is not None and stage in stages_from(start_from):
         return StageDecision(stage, "run", f"asked for with --from {start_from}")
     if again := next((decision.stage for decision in earlier if decision.action == "run"), None):
         return StageDecision(stage, "run", f"{again} runs before it")
@@ -87,7 +88,7 @@ def _describe_unfinished(run: RunDirectory, manifest: RunManifest, stage: Stage,
     if not is_half_done(run, stage):
         return "not done yet"
     # Whether it is the same chip only the stage knows.
-    if reasons := reasons_to_refuse(run, manifest, stage, weights, versions_that_count(stage)):
+    if reasons := reasons_to_refuse(run, manifest, stage, weights, versions_that_count(backend_of(manifest), stage)):
         return f"half done by others ({'; '.join(reasons)}): refused, unless --from {stage} starts it over"
     return "not finished yet; goes on from its checkpoint"
 
@@ -102,5 +103,5 @@ def _reason_to_repeat(
         return f"version changed: {'; '.join(changes)}"
     if changes := changed_weights(receipt, weights):
         return f"weights changed: {'; '.join(changes)}"
-    findings = foreign_inputs(run, receipt, source_stage(manifest, receipt.stage)) or damaged_outputs(run, receipt)
+    findings = foreign_inputs(run, receipt, source_of(manifest, receipt.stage)) or damaged_outputs(run, receipt)
     return "; ".join(findings) or None

@@ -7,13 +7,8 @@ from dataclasses import dataclass
 
 from sana_wm.launcher.progress import StageProgress
 from sana_wm.names import SAVING, STARTING, Stage
+from sana_wm.pipeline import phases_of
 
-#: The phases of each stage in order; a start that goes on skips those that are done.
-PHASES: dict[Stage, tuple[str, ...]] = {
-    "stage1": (STARTING, "text_encoder", "vae_encoder", "transformer"),
-    "refiner": (STARTING, "text_encoder", "connectors", "transformer"),
-    "vae_decode": (STARTING, "vae_decoder"),
-}
 #: How much of the whole run's expected time the expectation itself weighs against what was seen: a slow first second
 #: must not double the estimate, a slow first third must.
 PRIOR_SHARE = 0.1
@@ -109,7 +104,7 @@ def measure_pace(
 
 def _phases_left(stage: Stage, progress: StageProgress | None) -> tuple[str, ...]:
     """The running phase and those after it."""
-    phases = PHASES[stage]
+    phases = phases_of(stage)
     if progress is None:
         return phases
     if progress.phase in phases:

@@ -13,12 +13,12 @@ import psutil
 
 from sana_wm.errors import ModuleEndedError, SanaWMError
 from sana_wm.launcher.checkup import MEANINGFUL_VARIABLES, Facts
-from sana_wm.launcher.preflight import active_stages
 from sana_wm.launcher.process import find_device
 from sana_wm.launcher.system import read_output, system_version
 from sana_wm.machine import name_chip, version_of
 from sana_wm.manifest.model import Manifest
 from sana_wm.names import STAGES
+from sana_wm.pipeline import active_stages
 from sana_wm.planning.device import Device
 from sana_wm.video.encoder import usable_codecs
 from sana_wm.weights.check import check_layout

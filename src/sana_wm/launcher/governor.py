@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sana_wm.launcher.probes.system import Pressure
-from sana_wm.planning.device import SOFT_SHARE
+from sana_wm.planning.shares import SOFT_SHARE
 from sana_wm.sizes import GIB
 
 

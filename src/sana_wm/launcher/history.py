@@ -8,9 +8,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field, TypeAdapter, ValidationError
+
+from sana_wm.durable import open_regular
 from sana_wm.errors import HandoffError
+from sana_wm.handoff.records import Count, OpenRecord, Seconds
 from sana_wm.launcher.cache import cache_folder
 
 #: A time says nothing of work so many times as large. One step of a benchmark and a run of 60 steps at three times the
@@ -39,14 +43,19 @@ class PhaseTime:
         parameters: Of the network; 0 where nobody said.
     """
 
+    __pydantic_config__ = OpenRecord.model_config
+
     device: str
     dtype: str
     stage: str
     phase: str
-    tflop: float
-    seconds: float
+    tflop: Annotated[float, Field(ge=0, lt=1e15)]
+    seconds: Seconds
     source: str = "run"
-    parameters: int = 0
+    parameters: Count = 0
+
+
+_PHASE_TIMES = TypeAdapter(PhaseTime)
 
 
 class History:
@@ -86,7 +95,8 @@ class History:
     def read(self) -> list[PhaseTime]:
         """All times, the oldest first; lines that are none, such as one cut off by a crash, are left out."""
         try:
-            lines = self._path.read_bytes().splitlines()
+            with open_regular(self._path) as file:
+                lines = file.read().splitlines()
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -97,8 +107,8 @@ class History:
             ) from error
         times: list[PhaseTime] = []
         for line in lines:
-            with contextlib.suppress(ValueError, TypeError):
-                times.append(PhaseTime(**json.loads(line)))
+            with contextlib.suppress(ValidationError):
+                times.append(_PHASE_TIMES.validate_json(line))
         return times
 
     def seconds(

@@ -10,7 +10,8 @@ from sana_wm.camera.intrinsics import crop_geometry, read_intrinsics
 from sana_wm.durable import sha256_of
 from sana_wm.errors import Problem, SanaWMError, UsageError
 from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
-from sana_wm.manifest.model import ESTIMATE, InputFile, Manifest, VideoSection
+from sana_wm.manifest.model import ESTIMATE, Manifest, VideoSection
+from sana_wm.manifest.run_manifest import InputFile
 from sana_wm.video.picture import open_picture
 
 #: Below this share of the picture shown, and above this scale, a user is told.

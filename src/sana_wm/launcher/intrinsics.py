@@ -15,7 +15,8 @@ from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError, UsageError, WeightsError
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.process import run_module
-from sana_wm.manifest.model import IntrinsicsEstimate, Manifest
+from sana_wm.manifest.model import Manifest
+from sana_wm.manifest.run_manifest import IntrinsicsEstimate
 from sana_wm.video.picture import open_picture
 from sana_wm.weights.headers import identity_digest
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-from sana_wm.handoff.events import MemoryReading
+from sana_wm.handoff.events import MemoryReading, now_s, to_line
 from sana_wm.launcher.governor import MemoryLimits, MemorySample, Verdict, judge
 from sana_wm.launcher.probes.process import exact_process_bytes, group_bytes
 from sana_wm.launcher.probes.system import SystemMemory, read_system_memory
@@ -33,12 +32,12 @@ class MemoryLog:
 
     def write(self, sample: MemorySample, *, at_once: bool) -> None:
         """Append a sample if it is time to, or at once."""
-        now_s = time.monotonic()  # a clock that is set back must not silence the log
-        if now_s < self._next_s and not at_once:
+        now = time.monotonic()  # a clock that is set back must not silence the log
+        if now < self._next_s and not at_once:
             return
-        self._next_s = now_s + WRITE_EVERY_S
+        self._next_s = now + WRITE_EVERY_S
         reading = MemoryReading(
-            time_s=round(time.time(), 3),
+            time_s=now_s(),
             stage=self._stage,
             process_bytes=sample.process_bytes,
             device_bytes=sample.device_bytes,
@@ -48,7 +47,7 @@ class MemoryLog:
         )
         # A full disk stops the stage where it matters, with its own message.
         with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(reading)) + "\n")
+            file.write(to_line(reading))
 
 
 class MemoryWatch:

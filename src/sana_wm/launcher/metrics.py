@@ -14,7 +14,7 @@ from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.handoff.sealed import read_sealed, write_sealed
 from sana_wm.launcher.system import describe_system
 from sana_wm.machine import name_chip
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 
 
@@ -30,7 +30,7 @@ def write_metrics(run: RunDirectory, manifest: RunManifest, stages: list[Stage],
     metrics = {
         "name": manifest.name,
         "package_version": __version__,
-        "machine": {"system": describe_system(), "processor": name_chip() or platform.machine()},
+        "machine": {"system": describe_system(), "processor": name_processor()},
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
         "stages_run": stages,
@@ -38,6 +38,11 @@ def write_metrics(run: RunDirectory, manifest: RunManifest, stages: list[Stage],
         "stages": _rows(run),
     }
     write_sealed(run.metrics_file, json.dumps(metrics, indent=2))
+
+
+def name_processor() -> str:
+    """This machine's processor, as `metrics.json` names it."""
+    return name_chip() or platform.machine()
 
 
 def metrics_findings(run: RunDirectory) -> list[str]:

@@ -20,8 +20,9 @@ from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.camera_view import ActionPath
 from sana_wm.launcher.inputs import describe_crop
 from sana_wm.manifest.loading import escape_variables
-from sana_wm.manifest.model import ESTIMATE, RefinerSection, RunManifest, Stage1Section, VideoSection
+from sana_wm.manifest.model import ESTIMATE, RefinerSection, Stage1Section, VideoSection
 from sana_wm.manifest.portable import parse_portable
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
 from sana_wm.names import DialectName
 from sana_wm.video.picture import open_picture
@@ -54,8 +55,8 @@ PRESETS: Mapping[str, Preset] = {
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What the user said; everything else is known or has a default.
+class Draft:
+    """What a user says of a new manifest; everything else is known or has a default.
 
     Attributes:
         image: First frame.
@@ -82,11 +83,11 @@ class Wishes:
     output_dir: Path | None = None
 
 
-def draft_manifest(wishes: Wishes, folder: Path, environ: Mapping[str, str]) -> tuple[Json, list[str]]:
+def draft_manifest(draft: Draft, folder: Path, environ: Mapping[str, str]) -> tuple[Json, list[str]]:
     """Draft a manifest for a picture and a prompt.
 
     Args:
-        wishes: What the user said.
+        draft: What the user says of it.
         folder: Where the manifest will lie: files below it are named relative to it.
         environ: Tells which variables name weight folders.
 
@@ -96,24 +97,24 @@ def draft_manifest(wishes: Wishes, folder: Path, environ: Mapping[str, str]) -> 
     Raises:
         UsageError: The picture or the camera path is not usable, or the field of view is not known.
     """
-    preset = PRESETS[wishes.preset]
-    picture = open_picture(wishes.image)
+    preset = PRESETS[draft.preset]
+    picture = open_picture(draft.image)
     notes: list[str] = []
-    name = escape_variables(f"{wishes.image.stem}_{wishes.preset.replace('-', '_')}")
-    camera, available = _camera_path(wishes, preset, folder, notes)
-    knows_depth_pro = "depth_pro_root" in wishes.roots or ROOT_VARIABLES["depth_pro_root"] in environ
+    name = escape_variables(f"{draft.image.stem}_{draft.preset.replace('-', '_')}")
+    camera, available = _camera_path(draft, preset, folder, notes)
+    knows_depth_pro = "depth_pro_root" in draft.roots or ROOT_VARIABLES["depth_pro_root"] in environ
     if cut := describe_crop(picture.size, VideoSection()):
-        notes.append(f"{wishes.image}: {cut}")
+        notes.append(f"{draft.image}: {cut}")
     camera["intrinsics"] = choose_intrinsics(
-        wishes.image, wishes.intrinsics, wishes.field_of_view_deg, folder, notes, knows_depth_pro=knows_depth_pro
+        draft.image, draft.intrinsics, draft.field_of_view_deg, folder, notes, knows_depth_pro=knows_depth_pro
     )
     asks_depth_pro = knows_depth_pro and camera["intrinsics"] == ESTIMATE
     data = {
         SCHEMA_KEY: schema_uri(),
         "version": 1,
         "name": name,
-        "model": _model(wishes.roots, environ, notes, asks_depth_pro=asks_depth_pro),
-        "input": {"image": _written(wishes.image, folder), **_prompt(wishes.prompt, folder), "negative_prompt": ""},
+        "model": _model(draft.roots, environ, notes, asks_depth_pro=asks_depth_pro),
+        "input": {"image": _written(draft.image, folder), **_prompt(draft.prompt, folder), "negative_prompt": ""},
         "camera": camera,
         "video": {
             "num_frames": _num_frames(preset, available, notes),
@@ -121,7 +122,7 @@ def draft_manifest(wishes: Wishes, folder: Path, environ: Mapping[str, str]) -> 
         },
         "stage1": {**preset.stage1, **Stage1Section().model_dump(include={"guidance_scale", "seed"})},
         "refiner": RefinerSection().model_dump(include={"enabled", "seed"}),
-        "output_dir": _written(wishes.output_dir, folder) if wishes.output_dir else f"runs/{name}",
+        "output_dir": _written(draft.output_dir, folder) if draft.output_dir else f"runs/{name}",
     }
     return data, notes
 
@@ -154,15 +155,15 @@ def manifest_of_run(source: Path) -> RunManifest:
     )
 
 
-def _camera_path(wishes: Wishes, preset: Preset, folder: Path, notes: list[str]) -> tuple[Json, int]:
+def _camera_path(draft: Draft, preset: Preset, folder: Path, notes: list[str]) -> tuple[Json, int]:
     """The camera path's fields, and how many poses it has."""
-    if wishes.poses is not None:
-        return {"poses": _written(wishes.poses, folder)}, len(load_poses(wishes.poses))
-    action = wishes.action
+    if draft.poses is not None:
+        return {"poses": _written(draft.poses, folder)}, len(load_poses(draft.poses))
+    action = draft.action
     if action is None:
         action = f"w-{preset.num_frames - 1}"
         notes.append(f"the camera goes straight ahead, {action}: change camera.action, or give --action")
-    motion = ActionPath(action, wishes.dialect)
+    motion = ActionPath(action, draft.dialect)
     return asdict(motion), len(motion.trajectory())
 
 

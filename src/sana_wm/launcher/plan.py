@@ -9,23 +9,22 @@ from typing import Any
 
 from sana_wm.errors import MemoryCapError
 from sana_wm.handoff.receipts import Receipt
+from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.history import History, PhaseTime
+from sana_wm.launcher.past_runs import find_past_runs
 from sana_wm.launcher.space import free_bytes_at, needed_by_volume
-from sana_wm.manifest.model import Manifest, RunManifest
-from sana_wm.names import STARTING, Stage
+from sana_wm.launcher.times import Times
+from sana_wm.manifest.model import Manifest
+from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.names import SAVING, STARTING, Stage
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import largest_num_frames, smallest_budget_gib, smallest_cap_gib
 from sana_wm.planning.forecast import RunForecaster
-from sana_wm.planning.phase import PhaseForecast, Planner
+from sana_wm.planning.phase import Planner
 from sana_wm.sizes import GIB
 from sana_wm.weights.layout import WeightLayout
 from sana_wm.weights.manifest_layout import locate_weights
 
-#: TFLOP/s and GB/s of disk to guess by where this machine has no times yet. MPS: Stage 1 of a public port, 60 steps at
-#: 321 frames in 2 h 44 min on an M3 Max; CUDA: Stage 1 on an H200 (reports/bench); CPU: two cores of a server.
-GUESSED_TFLOPS = {"mps": 3.5, "cuda": 300.0, "cpu": 0.05}
-GUESSED_DISK_GB_S = 2.0
-GUESSED_STARTING_S = 6.0
 UNLIMITED_BYTES = 2**60
 
 
@@ -38,7 +37,7 @@ class PhasePlan:
         phase: Its name.
         mode: How its engine will work; what is wrong when it does not fit.
         used_bytes: What will be held against the cap at the peak; `None` when it does not fit.
-        seconds: How long it will take; `None` when it does not fit.
+        seconds: How long it will take; `None` when it does not fit, unless runs of the same work say so.
         measured: Whether the time comes from this machine's own runs or benchmarks; otherwise it is a guess.
     """
 
@@ -60,7 +59,7 @@ class RunPlan:
         by_released_sizes: Whether the weights were not looked at: these are the released model's sizes.
         cap_bytes: What no stage may exceed.
         budget_bytes: What the engines plan with.
-        phases: In order, with what each stage takes outside its phases as `starting`.
+        phases: In order, with what each stage takes outside its phases as `starting`, or as `starting` and `saving`.
         weights_bytes: Files of weights that are read.
         disk_bytes: What the run takes at most on the volume of its directory.
         free_disk_bytes: What its disk has left.
@@ -100,6 +99,17 @@ class RunPlan:
         """Whether all times come from this machine."""
         return all(phase.measured for phase in self.phases)
 
+    @property
+    def expected_s(self) -> dict[tuple[Stage, str], float]:
+        """Seconds by stage and phase, where anything is known: what a run of this plan expects."""
+        return {(phase.stage, phase.phase): phase.seconds for phase in self.phases if phase.seconds is not None}
+
+    @property
+    def guessed(self) -> frozenset[tuple[Stage, str]]:
+        """Those of `expected_s` that nothing on this machine was measured for."""
+        known = (phase for phase in self.phases if phase.seconds is not None)
+        return frozenset((phase.stage, phase.phase) for phase in known if not phase.measured)
+
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
         derived = {"fits": self.fits, "peak_bytes": self.peak_bytes, "seconds": round(self.seconds, 1)}
@@ -107,7 +117,12 @@ class RunPlan:
 
 
 def plan_run(
-    manifest: Manifest, stages: Sequence[Stage], device: Device, history: History, layout: WeightLayout | None = None
+    manifest: Manifest,
+    stages: Sequence[Stage],
+    device: Device,
+    history: History,
+    layout: WeightLayout | None = None,
+    run: RunDirectory | None = None,
 ) -> RunPlan:
     """Plan the stages of a run that are to come: headers and configs are read, weights are not.
 
@@ -117,6 +132,7 @@ def plan_run(
         device: Where; see `sana_wm.launcher.process.find_device`.
         history: Times of this machine.
         layout: Weights to go by instead of the manifest's.
+        run: Where the run lies, if that is not `output_dir`; runs of the same work are looked for beside it.
 
     Raises:
         WeightsError: A header or config cannot be read.
@@ -124,17 +140,20 @@ def plan_run(
     layout = layout or locate_weights(manifest)
     forecaster = RunForecaster(manifest, layout, device, tuple(stages))
     planners = forecaster.planners()
+    run_folder = Path(manifest.output_dir)
+    past = find_past_runs(run or RunDirectory(run_folder), manifest)
+    times = Times(past, history, device, _dtype(forecaster))
     phases: list[PhasePlan] = []
     for stage in stages:
-        starting = history.seconds(device.name, _dtype(forecaster), stage, STARTING, 0.0)
-        seconds = GUESSED_STARTING_S if starting is None else starting
-        phases.append(PhasePlan(stage, STARTING, "Python, imports, hashes", 0, seconds, measured=starting is not None))
+        starting, saving = times.of_starting(stage), times.of_saving(stage)
+        phases.append(PhasePlan(stage, STARTING, "Python, imports, hashes", 0, starting.seconds, starting.measured))
         phases += [
-            _plan_phase(forecaster, history, planned_stage, phase, planner)
+            _plan_phase(forecaster, times, planned_stage, phase, planner)
             for (planned_stage, phase), planner in planners.items()
             if planned_stage == stage
         ]
-    run_folder = Path(manifest.output_dir)
+        if saving is not None:
+            phases.append(PhasePlan(stage, SAVING, "hashes, files, the end", 0, saving.seconds, saving.measured))
     plan = RunPlan(
         device=device,
         dtype=_dtype(forecaster),
@@ -194,18 +213,6 @@ def what_would_fit(plan: RunPlan) -> str:
     return f"To make it fit, {', or '.join(ways)}." if ways else "No setting makes it fit this device."
 
 
-def _phase_seconds(forecast: PhaseForecast, forecaster: RunForecaster, history: History) -> tuple[float, bool]:
-    """How long a phase takes, and whether that comes from this machine's own times."""
-    device = forecaster.device
-    measured = history.seconds(
-        device.name, _dtype(forecaster), forecast.stage, forecast.phase, forecast.tflop, forecast.parameters
-    )
-    if measured is not None:
-        return measured, True
-    computing = forecast.tflop / GUESSED_TFLOPS[device.kind]
-    return max(computing, forecast.read_bytes / (GUESSED_DISK_GB_S * 1e9)), False
-
-
 def phase_times(manifest: Manifest, device: Device, receipt: Receipt) -> list[PhaseTime]:
     """The times of a finished stage, for the history: its phases, and what it took besides.
 
@@ -227,17 +234,18 @@ def phase_times(manifest: Manifest, device: Device, receipt: Receipt) -> list[Ph
     return [*times, PhaseTime(device.name, receipt.dtype, receipt.stage, STARTING, 0.0, round(rest_s, 3), source)]
 
 
-def _plan_phase(forecaster: RunForecaster, history: History, stage: Stage, phase: str, planner: Planner) -> PhasePlan:
+def _plan_phase(forecaster: RunForecaster, times: Times, stage: Stage, phase: str, planner: Planner) -> PhasePlan:
     try:
         forecast = planner(forecaster.budget_bytes)
-    except MemoryCapError as error:
-        return PhasePlan(stage, phase, f"{error.what}: {error.got}, {error.expected}", None, None, measured=False)
-    used_bytes = forecaster.used_bytes(forecast)
-    if used_bytes > forecaster.cap_bytes:
+        used_bytes = forecaster.used_bytes(forecast)
+        if used_bytes <= forecaster.cap_bytes:
+            time = times.of_phase(forecast)
+            return PhasePlan(stage, phase, forecast.mode, used_bytes, time.seconds, time.measured)
         reason = f"would take {used_bytes / GIB:.2f} GiB ({forecast.mode})"
-        return PhasePlan(stage, phase, reason, None, None, measured=False)
-    seconds, measured = _phase_seconds(forecast, forecaster, history)
-    return PhasePlan(stage, phase, forecast.mode, used_bytes, seconds, measured)
+    except MemoryCapError as error:
+        reason = f"{error.what}: {error.got}, {error.expected}"
+    ran = times.of_same_work(stage, phase)
+    return PhasePlan(stage, phase, reason, None, ran and ran.seconds, measured=ran is not None)
 
 
 def _dtype(forecaster: RunForecaster) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
+from sana_wm.backends import backend_of, load_part
 from sana_wm.camera.field_of_view import doubt_about
 from sana_wm.camera.intrinsics import read_intrinsics
 from sana_wm.errors import (
@@ -27,20 +27,15 @@ from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics, 
 from sana_wm.launcher.space import existing_part, free_bytes_at, needed_by_volume
 from sana_wm.machine import version_of
 from sana_wm.manifest.loading import parse_manifest
-from sana_wm.manifest.model import ESTIMATE, IntrinsicsEstimate, Manifest, RunManifest
-from sana_wm.names import STAGES, Stage
-from sana_wm.patches.checkout import inspect_checkout, require_patched
+from sana_wm.manifest.model import ESTIMATE, Manifest
+from sana_wm.manifest.run_manifest import IntrinsicsEstimate, RunManifest
+from sana_wm.pipeline import active_stages
 from sana_wm.video.encoder import check_codec
 from sana_wm.video.picture import open_picture
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
 
 TRAINED_SIZE = (704, 1280)
-
-
-def active_stages(manifest: Manifest) -> tuple[Stage, ...]:
-    """The stages that this manifest uses."""
-    return tuple(stage for stage in STAGES if stage != "refiner" or manifest.refiner.enabled)
 
 
 def current_weights(manifest: Manifest) -> list[WeightFile]:
@@ -91,16 +86,6 @@ def find_problems(manifest: Manifest) -> list[Problem]:
 def check_settings(manifest: Manifest) -> list[Problem]:
     """Settings that are each valid and do not go together, or not with this machine."""
     problems: list[Problem] = []
-    if manifest.refiner.enabled and manifest.refiner.sink_size >= manifest.latent_num_frames:
-        problems.append(
-            Problem(
-                "refiner.sink_size",
-                "leaves no latent frame to refine",
-                got=str(manifest.refiner.sink_size),
-                expected=f"less than the video's {manifest.latent_num_frames} latent frames",
-                next_step="Lower it, or make a longer video.",
-            )
-        )
     if why := _why_no_device(manifest.device):
         problems.append(
             Problem(
@@ -129,25 +114,9 @@ def _why_no_device(name: str) -> str | None:
 
 
 def check_backend(manifest: Manifest) -> list[Problem]:
-    """Whether NVIDIA's own code is there, patched and importable, if the manifest asks for it."""
-    model = manifest.model
-    if model.backend != "pr379" or model.pr_root is None:
-        return []
-    problems: list[Problem] = []
-    try:
-        require_patched(Path(model.pr_root))
-    except UsageError as error:
-        problems.append(Problem.of("model.pr_root", error))
-    if find_spec("einops") is None:
-        problems.append(
-            Problem(
-                "model.backend",
-                "upstream's code needs the package einops",
-                got="not installed",
-                next_step="pip install 'sana-wm[pr379]'",
-            )
-        )
-    return problems
+    """Whether what the manifest's engine needs is installed."""
+    look = backend_of(manifest).find_problems
+    return load_part(look)(manifest) if look is not None else []
 
 
 def _check_writable(field: str, folder: Path) -> list[Problem]:
@@ -197,12 +166,9 @@ def list_warnings(manifest: RunManifest) -> list[str]:
         warnings.append(
             f"video: the model was trained at {TRAINED_SIZE[0]}x{TRAINED_SIZE[1]}, not at {size[0]}x{size[1]}"
         )
-    if manifest.model.backend == "pr379" and manifest.model.pr_root and not check_backend(manifest):
-        report = inspect_checkout(Path(manifest.model.pr_root))
-        if report.tested_as is None:
-            warnings.append(f"model.pr_root: this release was not tested with commit {report.commit[:12]}")
-        if report.changed:
-            warnings.append(f"model.pr_root: {', '.join(report.changed)} differ from the commit")
+    backend = backend_of(manifest)
+    if backend.list_warnings is not None and not check_backend(manifest):
+        warnings += load_part(backend.list_warnings)(manifest)
     first = read_intrinsics(intrinsics_source(manifest.camera), manifest.video.num_frames)[0]
     picture_size = open_picture(Path(manifest.input.image)).size
     if cut := describe_crop(picture_size, manifest.video):

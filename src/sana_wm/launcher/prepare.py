@@ -9,7 +9,7 @@ from sana_wm.errors import HandoffError
 from sana_wm.handoff.chain import changed_settings
 from sana_wm.handoff.receipts import changed_fields, read_receipt, stage_settings
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 
 

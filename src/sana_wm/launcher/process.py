@@ -17,17 +17,18 @@ import time
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
-from typing import Any
 
 import psutil
 
 from sana_wm.errors import HandoffError, MemoryNotReleasedError, ModuleEndedError
-from sana_wm.handoff.events import EventReader
+from sana_wm.handoff.events import Event, parse_event
+from sana_wm.handoff.lines import LineReader
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.lock import holds
 from sana_wm.launcher.probes.process import session_members
 from sana_wm.names import Stage
 from sana_wm.planning.device import Device
+from sana_wm.planning.shares import LOW_WATERMARK_SHARE
 
 #: Switches that change what is computed; no stage gets them.
 OVERRIDES = (
@@ -76,7 +77,7 @@ class StageProcess:
             )
         os.close(read_end)
         self.pid = self._process.pid
-        self._events = EventReader(run.events_file(stage))
+        self._events = LineReader(run.events_file(stage), parse_event)
         self._run, self._lock = run, lock
         self.asked_to_stop = False
 
@@ -98,7 +99,7 @@ class StageProcess:
         except subprocess.TimeoutExpired:
             return None
 
-    def new_events(self) -> list[dict[str, Any]]:
+    def new_events(self) -> list[Event]:
         """Events since the last call."""
         return self._events.read()
 
@@ -196,7 +197,7 @@ def mps_watermarks(cap_bytes: int, recommended_bytes: int) -> dict[str, str]:
     high = math.floor(min(1.0, cap_bytes / recommended_bytes) * 10_000) / 10_000
     return {
         "PYTORCH_MPS_HIGH_WATERMARK_RATIO": f"{high:.4f}",
-        "PYTORCH_MPS_LOW_WATERMARK_RATIO": f"{0.9 * high:.4f}",
+        "PYTORCH_MPS_LOW_WATERMARK_RATIO": f"{LOW_WATERMARK_SHARE * high:.4f}",
     }
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sana_wm.handoff.events import Event
+from sana_wm.handoff.events import Event, PhaseEnd, PhaseStart, StepDone
 from sana_wm.launcher.governor import MemorySample
 from sana_wm.names import SAVING, STARTING, Stage
 
@@ -49,14 +49,14 @@ class StageProgress:
 
     def apply(self, event: Event) -> None:
         """Take in one event of the stage."""
-        match event["event"]:
-            case "phase_start":
-                self._enter(event["phase"], event["time_s"])
-            case "phase_end":
-                self._enter(SAVING, event["time_s"])
-            case "step":
-                self._count_step(event["step"], event["total"], event["time_s"])
-                self.preview = event.get("preview") or self.preview
+        match event:
+            case PhaseStart():
+                self._enter(event.phase, event.time_s)
+            case PhaseEnd():
+                self._enter(SAVING, event.time_s)
+            case StepDone():
+                self._count_step(event.step, event.total, event.time_s)
+                self.preview = event.preview or self.preview
             case _:
                 pass
 

@@ -34,8 +34,9 @@ from sana_wm.launcher.process import StageProcess, stage_command, stage_environm
 from sana_wm.launcher.remedies import remedy
 from sana_wm.launcher.space import check_space
 from sana_wm.launcher.supervisor import StopRequests, View, supervise
-from sana_wm.manifest.model import RunManifest
-from sana_wm.names import STAGES, Stage
+from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.names import Stage
+from sana_wm.pipeline import PIPELINE, stages_from
 from sana_wm.planning.device import Device
 from sana_wm.video.encoder import check_codec
 from sana_wm.weights.check import check_layout
@@ -61,7 +62,7 @@ def check_start(run: RunDirectory, manifest: RunManifest, stages: Sequence[Stage
         raise IncompleteWeightsError(problems, moved)
     for stage in stages:
         require_inputs(manifest, stage)
-    if "vae_decode" in stages:
+    if any(PIPELINE[stage].encodes_video for stage in stages):
         check_codec(manifest.video.codec)
     check_space(run, manifest, stages[0])
 
@@ -117,7 +118,7 @@ def execute(
     )
     with start.stops.listening():
         for stage in stages:
-            start.begin(stage, over=start_from is not None and STAGES.index(stage) >= STAGES.index(start_from))
+            start.begin(stage, over=start_from is not None and stage in stages_from(start_from))
             start.run_to_its_end(stage)
     write_metrics(run, manifest, stages, time.monotonic() - started_s)
 

@@ -15,7 +15,7 @@ from sana_wm.launcher.eta import estimate, name_phase
 from sana_wm.launcher.progress import StageProgress
 from sana_wm.launcher.run_record import EndState, RunAsked, RunEnd, RunStart
 from sana_wm.launcher.snapshot import MemoryUse, RunError, RunSnapshot, RunState, StageSnapshot, StageState
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
 
 ProgressEvent = Literal["run_started", "stage_started", "progress", "shrinking", "stopping", "stage_ended", "run_ended"]
@@ -112,7 +112,7 @@ class RunProgress:
     def _asked(self, note: str) -> None:
         self._note = note
         with contextlib.suppress(SanaWMError):  # `status` is then no wiser; that is no reason to end
-            RunAsked("stopping" if self._state == "stopping" else "running", note).write(self._run)
+            RunAsked(state="stopping" if self._state == "stopping" else "running", note=note).write(self._run)
 
     def _end(self, state: EndState, error: RunError | None) -> None:
         self._state, self._error, self._note = state, error, None
@@ -120,7 +120,7 @@ class RunProgress:
             with contextlib.suppress(SanaWMError):  # the volume may be gone; that is not what ended the run
                 if self._adds_nothing:
                     self._start.write(self._run)
-                RunEnd(self._clock(), state, error).write(self._run)
+                RunEnd.of(self._run, self._clock(), state, error).write(self._run)
         self._tell("run_ended")
 
     def snapshot(self) -> RunSnapshot:
@@ -160,7 +160,7 @@ def take_snapshot(
         error: Why it ended early.
     """
     under_way = state in ("running", "stopping")
-    left = estimate(start.stages, seen, start.expected_s, now_s) if under_way else None
+    left = estimate(start.stages, seen, start.expected, now_s) if under_way else None
     current = next((progress for progress in seen.values() if not progress.ended), None)
     sample = current.sample if current is not None and under_way else None
     return RunSnapshot(

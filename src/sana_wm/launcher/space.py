@@ -10,9 +10,8 @@ from sana_wm.errors import HandoffError, SanaWMError
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.model import Manifest
 from sana_wm.names import Stage
-from sana_wm.sizes import LATENT_CHANNELS
+from sana_wm.pipeline import PIPELINE
 
-BYTES_PER_LATENT = LATENT_CHANNELS * 4
 #: Receipts, logs, events, text encodings, contact sheet, metrics; a share for each stage.
 SMALL_FILES_BYTES = 12 * 1024**2
 
@@ -20,17 +19,13 @@ SMALL_FILES_BYTES = 12 * 1024**2
 def _needed_by_folder(run_folder: Path, manifest: Manifest, stage: Stage) -> dict[Path, int]:
     """What a stage takes at most in the run directory, and in the folder for frames where there is one.
 
-    In the run directory its outputs, and two checkpoints with the one that is being written. Stage 1's conditioning is
-    less than two latents. The video is bounded by 0.5 bits a pixel, three times what libx264 at crf 18 makes of
-    noise-free footage, and there twice, as segments and joined; a PNG of a frame by its pixels.
+    Receipts, logs and other small files have a share for each stage.
     """
-    latents_bytes = manifest.latent_num_frames * manifest.latent_height * manifest.latent_width * BYTES_PER_LATENT
-    pixels = manifest.video.num_frames * manifest.video.height * manifest.video.width
-    largest = {"stage1": 6 * latents_bytes, "refiner": 4 * latents_bytes, "vae_decode": 2 * pixels // 16}
-    needed = {run_folder: largest[stage] + SMALL_FILES_BYTES}
+    spec = PIPELINE[stage]
+    needed = {run_folder: spec.run_bytes(manifest) + SMALL_FILES_BYTES}
     frames_folder = RunDirectory(run_folder).frames_folder(manifest)
-    if stage == "vae_decode" and frames_folder is not None:
-        needed[frames_folder] = needed.get(frames_folder, 0) + 3 * pixels
+    if frames_folder is not None and spec.frames_bytes(manifest):
+        needed[frames_folder] = needed.get(frames_folder, 0) + spec.frames_bytes(manifest)
     return needed
 
 
@@ -68,7 +63,7 @@ def check_space(run: RunDirectory, manifest: Manifest, stage: Stage, after: Sana
         there = (run.checkpoint_folder(stage),) if after is None else run.belongings(stage)
         held = {run.path: sum(map(_held_bytes, there))}
         frames_folder = run.frames_folder(manifest)
-        if stage == "vae_decode" and frames_folder is not None:
+        if frames_folder is not None and PIPELINE[stage].frames_bytes(manifest):
             place = frames_folder if frames_folder in needed else run.path
             held[place] = held.get(place, 0) + sum(map(_held_bytes, frames_folder.glob("[0-9]*.png")))
     except OSError as error:

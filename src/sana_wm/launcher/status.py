@@ -6,7 +6,16 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from sana_wm.handoff.events import Event, EventReader, MemoryReading
+from sana_wm.handoff.events import (
+    DeviceUse,
+    Event,
+    MemoryReading,
+    StageDone,
+    StageFailed,
+    parse_event,
+    parse_reading,
+)
+from sana_wm.handoff.lines import LineReader
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.decisions import Action
 from sana_wm.launcher.governor import MemorySample
@@ -15,7 +24,7 @@ from sana_wm.launcher.progress import StageProgress, replay
 from sana_wm.launcher.run_progress import take_snapshot
 from sana_wm.launcher.run_record import RunAsked, RunEnd, RunStart
 from sana_wm.launcher.snapshot import RunError, RunSnapshot, RunState
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 
 
@@ -33,9 +42,9 @@ class StatusReader:
     def __init__(self, run: RunDirectory, clock: Callable[[], float] = time.time) -> None:
         self._run, self._clock = run, clock
         self._manifest: RunManifest = run.read_manifest()
-        self._readers = {stage: EventReader(run.events_file(stage)) for stage in STAGES}
+        self._readers = {stage: LineReader(run.events_file(stage), parse_event) for stage in STAGES}
         self._events: dict[Stage, list[Event]] = {stage: [] for stage in STAGES}
-        self._memory_reader = EventReader(run.memory_file)
+        self._memory_reader = LineReader(run.memory_file, parse_reading)
         self._memory: MemoryReading | None = None
 
     def look(self) -> RunSnapshot:
@@ -59,32 +68,32 @@ class StatusReader:
     def _read_new(self) -> None:
         for stage in STAGES:
             reader = self._readers[stage]
-            new = [event for event in reader.read() if event.get("event") != "memory"]
+            new: list[Event] = [event for event in reader.read() if not isinstance(event, DeviceUse)]
             self._events[stage] = new if reader.made_anew else self._events[stage] + new
-        for event in self._memory_reader.read():
-            self._memory = MemoryReading.from_event(event) or self._memory
+        if readings := self._memory_reader.read():
+            self._memory = readings[-1]
 
     def _guess_start(self) -> RunStart:
         """The start of a run that has not said what it means to do: by receipts and events."""
-        times = [events[0]["time_s"] for events in self._events.values() if events]
+        times = [events[0].time_s for events in self._events.values() if events]
         actions: dict[Stage, Action] = {
             stage: "run" if self._events[stage] else "skip" if self._run.receipt_file(stage).is_file() else "run"
             for stage in STAGES
         }
         if not self._manifest.refiner.enabled:
             actions["refiner"] = "off"
-        return RunStart(min(times, default=self._clock()), actions)
+        return RunStart(started_at_s=min(times, default=self._clock()), actions=actions)
 
     def _replay(self, start: RunStart, *, under_way: bool) -> dict[Stage, StageProgress]:
         """Progress of the stages that this start has begun."""
         seen: dict[Stage, StageProgress] = {}
         begun_s = start.started_at_s
         for stage in start.stages:
-            events = [event for event in self._events[stage] if event["time_s"] >= start.started_at_s]
-            done = bool(events) and events[-1]["event"] == "done" and self._run.receipt_file(stage).is_file()
+            events = [event for event in self._events[stage] if event.time_s >= start.started_at_s]
+            done = bool(events) and isinstance(events[-1], StageDone) and self._run.receipt_file(stage).is_file()
             if not events and not under_way:
                 break
-            ended_s = events[-1]["time_s"] if done else None
+            ended_s = events[-1].time_s if done else None
             seen[stage] = replay(stage, events, started_at_s=begun_s, ended_at_s=ended_s)
             if ended_s is None:
                 if under_way and self._memory is not None and self._memory.stage == stage:
@@ -102,8 +111,8 @@ class StatusReader:
             return "running", None
         if all(stage in seen and seen[stage].ended for stage in start.stages):
             return "finished", None
-        last = self._events[next(reversed(seen))][-1] if seen else {}
-        if last.get("event") == "error":
-            error = RunError(str(last.get("message")), last.get("exit_code"))
+        last = self._events[next(reversed(seen))][-1:] if seen else []
+        if last and isinstance(last[0], StageFailed):
+            error = RunError(last[0].message, last[0].exit_code)
             return ("interrupted" if error.exit_code == 130 else "failed"), error
         return "stopped", None

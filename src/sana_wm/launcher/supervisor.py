@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from sana_wm.errors import (
     HandoffError,
@@ -21,6 +21,7 @@ from sana_wm.errors import (
     UsageError,
     WeightsError,
 )
+from sana_wm.handoff.events import DeviceFacts, DeviceUse, Event, StageFailed, StageStart
 from sana_wm.handoff.half_done import is_half_done
 from sana_wm.handoff.receipts import ProcessRecord
 from sana_wm.handoff.run_directory import RunDirectory
@@ -119,20 +120,22 @@ class _Watch:
     device_bytes: int | None = None
     device_limit_bytes: int | None = None
     device: Device | None = None
-    error: dict[str, Any] | None = None
+    error: StageFailed | None = None
     over_cap: str | None = None
     asked_at_s: float | None = None
 
-    def take(self, event: dict[str, Any]) -> None:
-        if event["event"] == "error":
-            self.error = event
-        if event["event"] == "stage_start" and "device_facts" in event:
-            self.device = Device(**event["device_facts"])
-            self.device_limit_bytes = event["device_limit_bytes"]
-        device_bytes = event.get("device_bytes")
-        if device_bytes is not None:
-            self.device_bytes = device_bytes
-            self.peak_device_bytes = max(self.peak_device_bytes or 0, device_bytes)
+    def take(self, event: Event) -> None:
+        match event:
+            case StageFailed():
+                self.error = event
+            case StageStart(device_facts=DeviceFacts() as facts):
+                self.device = Device(**facts.model_dump())
+                self.device_limit_bytes = event.device_limit_bytes
+            case DeviceUse(device_bytes=int(device_bytes)):
+                self.device_bytes = device_bytes
+                self.peak_device_bytes = max(self.peak_device_bytes or 0, device_bytes)
+            case _:
+                pass
 
     def see(self, sample: MemorySample) -> None:
         if sample.process_bytes is not None:
@@ -266,10 +269,10 @@ def _raise_for(
     if code == 0:
         return
     if watch.error is not None and code in _ERRORS:
-        raise _ERRORS[code](watch.error["message"])
+        raise _ERRORS[code](watch.error.message)
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     raise _ERRORS.get(code, StageFailedError)(  # without its message where its disk took no more
         f"stage {stage} failed",
-        got=watch.error["message"] if watch.error else how,
+        got=watch.error.message if watch.error else how,
         next_step=f"Read {run.log_file(stage)}; then go on with: {resume}",
     )

@@ -18,15 +18,14 @@ from sana_wm.handoff.chain import (
     changed_weights,
     damaged_outputs,
     foreign_inputs,
-    source_stage,
     unseen_weights,
 )
 from sana_wm.handoff.receipts import Receipt, read_receipt
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.metrics import metrics_findings
-from sana_wm.launcher.preflight import active_stages
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
+from sana_wm.pipeline import PIPELINE, active_stages, source_of, stages_from
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
 
 State = Literal["holds", "broken", "unfinished", "unchecked", "noted"]
@@ -92,10 +91,10 @@ def _verify_outputs_alone(run: RunDirectory) -> list[Link]:
         try:
             receipt = read_receipt(run, stage)
         except HandoffError as error:
-            links.append(Link(f"{stage}/receipt", "broken", str(error), STAGES[STAGES.index(stage) :]))
+            links.append(Link(f"{stage}/receipt", "broken", str(error), stages_from(stage)))
             continue
         if receipt is not None:
-            links.append(_link(f"{stage}/outputs", damaged_outputs(run, receipt), STAGES[STAGES.index(stage) :]))
+            links.append(_link(f"{stage}/outputs", damaged_outputs(run, receipt), stages_from(stage)))
     return links
 
 
@@ -108,12 +107,14 @@ def _verify_stage(run: RunDirectory, manifest: RunManifest, stage: Stage, after:
         if not run.metrics_file.exists():  # written at the end of every start
             return [Link(f"{stage}/receipt", "unfinished", "none yet")]
         return [Link(f"{stage}/receipt", "broken", f"no receipt: {stage} is not finished", after)]
-    inputs = foreign_inputs(run, receipt, source_stage(manifest, stage))
+    inputs = foreign_inputs(run, receipt, source_of(manifest, stage))
     return [
         Link(f"{stage}/receipt", "holds"),
         _link(f"{stage}/settings", changed_settings(receipt, manifest), after),
         _verify_weights(manifest, receipt, after),
-        _verify_input_files(manifest, after) if stage == "stage1" else _link(f"{stage}/inputs", inputs, after),
+        _verify_input_files(manifest, after)
+        if not PIPELINE[stage].sources
+        else _link(f"{stage}/inputs", inputs, after),
         _verify_versions(receipt, after),
         _link(f"{stage}/outputs", damaged_outputs(run, receipt), after),
     ]

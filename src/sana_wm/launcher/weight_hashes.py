@@ -15,9 +15,9 @@ from sana_wm.errors import HandoffError
 from sana_wm.handoff.receipts import Record
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.handoff.sealed import read_sealed, write_sealed
-from sana_wm.launcher.preflight import active_stages
 from sana_wm.launcher.verify import Link
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.pipeline import active_stages
 from sana_wm.weights.manifest_layout import locate_weights
 
 

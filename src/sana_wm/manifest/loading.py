@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -13,69 +15,106 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from sana_wm.errors import ManifestError, Problem
+from sana_wm.manifest.field_table import path_fields
 from sana_wm.manifest.model import ESTIMATE, Manifest
+from sana_wm.manifest.rules import find_contradictions
 from sana_wm.manifest.schema import SCHEMA_KEY
-
-#: Fields that name a file or folder; `camera.intrinsics` does when it is another string than `ESTIMATE`.
-PATH_FIELDS = (
-    ("model", "root"),
-    ("model", "gemma_root"),
-    ("model", "refiner_root"),
-    ("model", "pr_root"),
-    ("model", "depth_pro_root"),
-    ("input", "image"),
-    ("input", "prompt_file"),
-    ("camera", "poses"),
-    ("camera", "intrinsics"),
-    ("video", "frames_dir"),
-    ("output_dir",),
-)
 
 #: A manifest with its prompt has a few thousand; what is larger is another file.
 MAX_BYTES = 16 * 1024**2
 #: The model itself nests three deep.
 MAX_DEPTH = 20
 
-_VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
+#: `${NAME}`, and `$${NAME}`, which stays as text.
+VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
 
 Json = dict[str, Any]
 M = TypeVar("M", bound=Manifest)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a manifest file says.
+
+    Attributes:
+        manifest: The manifest with every path absolute; fields that are wrong have their defaults here, so that the
+            rest of it can be looked at. `None` when so much is wrong that there is nothing to look at.
+        problems: Everything that is wrong with it.
+    """
+
+    manifest: Manifest | None
+    problems: tuple[Problem, ...]
+
+
 def load_manifest(path: Path, environ: Mapping[str, str]) -> Manifest:
-    """Read and parse a manifest file.
+    """Read and parse a manifest file; arguments as of `read_manifest`.
+
+    Raises:
+        ManifestError: With all problems of the file at once.
+    """
+    reading = read_manifest(path, environ)
+    if reading.problems or reading.manifest is None:
+        raise ManifestError(list(reading.problems))
+    return reading.manifest
+
+
+def read_manifest(path: Path, environ: Mapping[str, str]) -> Reading:
+    """Read a manifest file as far as it can be read.
 
     Args:
         path: JSON file; relative paths in it are relative to its folder.
         environ: Variables for `${VAR}`; `$${VAR}` stays as the text `${VAR}`.
 
-    Returns:
-        The manifest with every path absolute.
-
     Raises:
-        ManifestError: With all problems of the file at once.
+        ManifestError: It cannot be read, or is no JSON object.
     """
     raw = _read_json(path)
     raw.pop(SCHEMA_KEY, None)  # for editors
     problems: list[Problem] = []
     expanded = map_strings(raw, "", lambda text, field: _expand_variables(text, field, environ, problems))
-    if problems:
-        raise ManifestError(problems)
-    _absolutize(expanded, path.resolve().parent)
-    return parse_manifest(expanded, Manifest)
+    problems += _absolutize(expanded, path.resolve().parent)
+    manifest, wrong = _parse(expanded, Manifest)
+    return Reading(manifest, (*problems, *wrong))
 
 
 def parse_manifest(data: Json, kind: type[M]) -> M:
-    """Validate parsed JSON against the model `kind`.
+    """Validate parsed JSON against the model `kind`, and its fields against each other.
 
     Raises:
         ManifestError: With one problem per field.
     """
+    manifest, problems = _parse(data, kind)
+    if problems or manifest is None:
+        raise ManifestError(problems)
+    return manifest
+
+
+def _parse(data: Json, kind: type[M]) -> tuple[M | None, list[Problem]]:
+    """The manifest, and what is wrong with it; without the wrong fields where it can do without them."""
+    problems: list[Problem] = []
     try:
         # Through JSON mode: there, and only there, strict pydantic takes a JSON array for a tuple.
-        return kind.model_validate_json(json.dumps(data), strict=True)
+        manifest = kind.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        raise ManifestError([_problem(details) for details in error.errors()]) from error
+        problems = [_problem(details) for details in error.errors()]
+        try:
+            manifest = kind.model_validate_json(json.dumps(_without(data, error.errors())), strict=True)
+        except ValidationError:
+            return None, problems
+    return manifest, [*problems, *find_contradictions(manifest)]
+
+
+def _without(data: Json, errors: Sequence[ErrorDetails]) -> Json:
+    """The data without the entries that are wrong."""
+    rest = copy.deepcopy(data)
+    for details in errors:
+        holder: Any = rest
+        for name in details["loc"]:
+            if isinstance(holder, dict) and not isinstance(cast("Json", holder).get(str(name)), dict):
+                cast("Json", holder).pop(str(name), None)
+                break
+            holder = cast("Json", holder).get(str(name)) if isinstance(holder, dict) else None
+    return rest
 
 
 def _read_json(path: Path) -> Json:
@@ -127,7 +166,7 @@ def _refuse_deep(data: Any) -> None:
 
 def escape_variables(text: str) -> str:
     """The spelling that `load_manifest` reads as `text`, whatever `${…}` it holds."""
-    return _VARIABLE.sub(r"$\g<0>", text)
+    return VARIABLE.sub(r"$\g<0>", text)
 
 
 def map_strings(value: Any, field: str, change: Callable[[str, str], str]) -> Any:
@@ -161,21 +200,26 @@ def _expand_variables(text: str, field: str, environ: Mapping[str, str], problem
             return match.group(0)
         return environ[name]
 
-    return _VARIABLE.sub(replace, text)
+    return VARIABLE.sub(replace, text)
 
 
-def _absolutize(data: Json, base: Path) -> None:
-    for *section, name in PATH_FIELDS:
+def _absolutize(data: Json, base: Path) -> list[Problem]:
+    problems: list[Problem] = []
+    for field in path_fields():
+        *section, name = field.split(".")
         holder: Any = data
         for key in section:
             holder = cast("Json", holder).get(key) if isinstance(holder, dict) else None
-        if isinstance(holder, dict) and isinstance(text := cast("Json", holder).get(name), str) and text:
-            if (name, text) == ("intrinsics", ESTIMATE):
-                continue
-            try:
-                holder[name] = str((base / Path(text).expanduser()).absolute())
-            except RuntimeError as error:  # "~nobody": no such home
-                raise ManifestError([Problem(".".join([*section, name]), str(error), got=repr(text))]) from error
+        if not isinstance(holder, dict):
+            continue
+        text = cast("Json", holder).get(name)
+        if not isinstance(text, str) or not text or (name, text) == ("intrinsics", ESTIMATE):
+            continue
+        try:
+            holder[name] = str((base / Path(text).expanduser()).absolute())
+        except RuntimeError as error:  # "~nobody": no such home
+            problems.append(Problem(field, str(error), got=repr(text)))
+    return problems
 
 
 def _problem(details: ErrorDetails) -> Problem:

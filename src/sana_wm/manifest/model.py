@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from sana_wm.names import CameraRescale, Codec, DialectName, LayoutName, RefinerMode
+from sana_wm.manifest.fields import facts, neutral
+from sana_wm.names import CameraRescale, Codec, DialectName, LayoutName, RefinerMode, Variant
 from sana_wm.sizes import FRAMES_PER_LATENT, GIB, PIXELS_PER_LATENT
 
 Positive = Annotated[float, Field(gt=0)]
@@ -21,148 +22,183 @@ ESTIMATE = "estimate"
 PixelIntrinsics = Annotated[tuple[float, float, float, float], Field(description="[fx, fy, cx, cy]")]
 
 
-class Section(BaseModel):
+#: The camera path: Stage 1 follows it, the decode draws it.
+CAMERA = facts("stage1/conditioning", "vae_decode")
+CAMERA_FILE = facts("stage1/conditioning", "vae_decode", path="input")
+#: What every number depends on.
+EVERYTHING = facts("stage1/conditioning", "refiner/text", "vae_decode", work=True)
+
+
+class Section(BaseModel, frozen=True):
     """Base of all sections: unknown keys refused, no coercion (`"42"` is no seed), immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class ModelSection(Section):
+class ModelSection(Section, frozen=True):
     """Where the weights lie."""
 
-    layout: LayoutName = Field(default="original", description="Weight layout on disk.")
-    root: str = Field(description="Folder of the SANA-WM weights.")
-    gemma_root: str | None = Field(
+    layout: Annotated[LayoutName, neutral(work=True)] = Field(default="original", description="Weight layout on disk.")
+    root: Annotated[str, neutral(work=True, path="weights")] = Field(description="Folder of the SANA-WM weights.")
+    gemma_root: Annotated[str | None, neutral(work=True, path="weights")] = Field(
         default=None, description="Folder of gemma-2-2b-it; needed by the original layout only."
     )
-    refiner_root: str | None = Field(default=None, description="Folder of the refiner; null means ROOT/refiner.")
-    backend: Literal["diffusers", "pr379"] = Field(
-        default="diffusers",
-        description="Whose code runs Stage 1 and the refiner: ours on diffusers' networks, or NVIDIA's own (pr379).",
+    refiner_root: Annotated[str | None, neutral(work=True, path="weights")] = Field(
+        default=None, description="Folder of the refiner; null means ROOT/refiner."
     )
-    pr_root: str | None = Field(
+    backend: Annotated[str, facts("stage1", "refiner", work=True)] = Field(
+        default="diffusers",
+        description="Whose code runs Stage 1 and the refiner: diffusers (ours, on its networks), or pr379 (NVIDIA's).",
+        examples=["diffusers", "pr379"],
+    )
+    variant: Annotated[Variant, facts("stage1", "refiner", work=True)] = Field(
+        default="bidirectional", description="Which released model: bidirectional takes 60 steps for the whole clip."
+    )
+    pr_root: Annotated[str | None, neutral(path="code")] = Field(
         default=None, description="Patched checkout of NVlabs/Sana; needed by backend pr379 only (docs/pr379.md)."
     )
-    depth_pro_root: str | None = Field(
+    depth_pro_root: Annotated[str | None, neutral(path="weights")] = Field(
         default=None, description="Folder of apple/DepthPro-hf; for intrinsics to estimate where EXIF says nothing."
     )
 
-    @model_validator(mode="after")
-    def _original_needs_gemma(self) -> Self:
-        if self.layout == "original" and self.gemma_root is None:
-            raise ValueError("gemma_root is needed with layout original: it holds gemma-2-2b-it")
-        return self
 
-    @model_validator(mode="after")
-    def _upstream_needs_its_checkout(self) -> Self:
-        if self.backend == "pr379" and self.pr_root is None:
-            raise ValueError("pr_root is needed with backend pr379: a checkout of NVlabs/Sana (docs/pr379.md)")
-        if self.backend == "pr379" and self.layout != "original":
-            raise ValueError("backend pr379 reads layout original only: upstream's own weight files")
-        return self
-
-
-class InputSection(Section):
+class InputSection(Section, frozen=True):
     """What the video starts from."""
 
-    image: str = Field(description="First frame: PNG, JPEG, WebP, TIFF, BMP, GIF or PPM.")
-    prompt: str | None = Field(default=None, description="Prompt text; exactly one of prompt and prompt_file.")
-    prompt_file: str | None = Field(default=None, description="UTF-8 text file that holds the prompt.")
-    negative_prompt: str = Field(default="", description="Negative prompt for guidance.")
+    image: Annotated[str, facts("stage1/conditioning", path="input")] = Field(
+        description="First frame: PNG, JPEG, WebP, TIFF, BMP, GIF or PPM."
+    )
+    prompt: Annotated[str | None, facts("stage1/conditioning", "refiner/text")] = Field(
+        default=None, description="Prompt text; exactly one of prompt and prompt_file."
+    )
+    prompt_file: Annotated[str | None, facts("stage1/conditioning", path="input")] = Field(
+        default=None, description="UTF-8 text file that holds the prompt."
+    )
+    negative_prompt: Annotated[str, facts("stage1/conditioning")] = Field(
+        default="", description="Negative prompt for guidance."
+    )
 
-    @model_validator(mode="after")
-    def _one_prompt(self) -> Self:
-        if (self.prompt is None) == (self.prompt_file is None):
-            raise ValueError("give exactly one of prompt and prompt_file")
-        if self.prompt is not None and not self.prompt.strip():
-            raise ValueError("prompt is empty")
-        return self
 
-
-class CameraSection(Section):
+class CameraSection(Section, frozen=True):
     """The camera path."""
 
-    action: str | None = Field(default=None, description="Action string; exactly one of action and poses.")
-    dialect: DialectName = Field(
+    action: Annotated[str | None, CAMERA] = Field(
+        default=None, description="Action string; exactly one of action and poses."
+    )
+    dialect: Annotated[DialectName, CAMERA] = Field(
         default="pr379",
         description="Key mapping of action. pr379: a/d strafe, j/l yaw. smoothed: a/d yaw, j/l strafe, inertia.",
     )
-    translation_speed: Positive = Field(default=0.05, description="Scene units per frame.")
-    rotation_speed_deg: Positive = Field(default=1.2, description="Degrees per frame.")
-    poses: str | None = Field(default=None, description=".npy of (F, 4, 4) camera-to-world poses, OpenCV axes.")
-    intrinsics: str | PixelIntrinsics = Field(
+    translation_speed: Annotated[Positive, CAMERA] = Field(default=0.05, description="Scene units per frame.")
+    rotation_speed_deg: Annotated[Positive, CAMERA] = Field(default=1.2, description="Degrees per frame.")
+    poses: Annotated[str | None, CAMERA_FILE] = Field(
+        default=None, description=".npy of (F, 4, 4) camera-to-world poses, OpenCV axes."
+    )
+    intrinsics: Annotated[str | PixelIntrinsics, CAMERA_FILE] = Field(
         description="[fx, fy, cx, cy] or .npy of (4,), (3,3), (F,4), (F,3,3), in pixels of the input image; "
         "or estimate: from the picture's EXIF data, else by Depth Pro."
     )
 
-    @model_validator(mode="after")
-    def _one_path(self) -> Self:
-        if (self.action is None) == (self.poses is None):
-            raise ValueError("give exactly one of action and poses")
-        return self
 
-
-class VideoSection(Section):
+class VideoSection(Section, frozen=True):
     """The video to make."""
 
-    num_frames: int = Field(default=321, ge=9, le=8185, description="8k+1, at most what the camera path gives.")
-    height: int = Field(default=704, gt=0, multiple_of=32, description="Pixels; the model was trained at 704.")
-    width: int = Field(default=1280, gt=0, multiple_of=32, description="Pixels; the model was trained at 1280.")
-    fps: int = Field(default=16, gt=0, description="Frames per second; also steers the refiner's time axis.")
-    overlay: bool = Field(default=False, description="Draw the held keys and a yaw/pitch joystick.")
-    codec: Codec = Field(default="libx264", description="ffmpeg encoder; the videotoolbox ones exist on macOS only.")
-    crf: int = Field(default=18, ge=0, le=51, description="libx264 quality, lower is better.")
-    preset: Preset = Field(default="medium", description="libx264 speed preset.")
-    pixel_format: Literal["yuv420p", "yuv444p"] = Field(default="yuv420p", description="Chroma sampling.")
-    frames_dir: str | None = Field(default=None, description="Folder for the frames as PNG, too; null writes none.")
+    num_frames: Annotated[int, facts("stage1/conditioning", "vae_decode", work=True)] = Field(
+        default=321, ge=9, le=8185, description="8k+1, at most what the camera path gives."
+    )
+    height: Annotated[int, facts("stage1/conditioning", "vae_decode", work=True)] = Field(
+        default=704, gt=0, multiple_of=32, description="Pixels; the model was trained at 704."
+    )
+    width: Annotated[int, facts("stage1/conditioning", "vae_decode", work=True)] = Field(
+        default=1280, gt=0, multiple_of=32, description="Pixels; the model was trained at 1280."
+    )
+    fps: Annotated[int, facts("refiner", "vae_decode")] = Field(
+        default=16, gt=0, description="Frames per second; also steers the refiner's time axis."
+    )
+    overlay: Annotated[bool, facts("vae_decode", work=True)] = Field(
+        default=False, description="Draw the held keys and a yaw/pitch joystick."
+    )
+    codec: Annotated[Codec, facts("vae_decode", work=True)] = Field(
+        default="libx264", description="ffmpeg encoder; the videotoolbox ones exist on macOS only."
+    )
+    crf: Annotated[int, facts("vae_decode")] = Field(
+        default=18, ge=0, le=51, description="libx264 quality, lower is better."
+    )
+    preset: Annotated[Preset, facts("vae_decode", work=True)] = Field(
+        default="medium", description="libx264 speed preset."
+    )
+    pixel_format: Annotated[Literal["yuv420p", "yuv444p"], facts("vae_decode")] = Field(
+        default="yuv420p", description="Chroma sampling."
+    )
+    frames_dir: Annotated[str | None, facts("vae_decode", path="output")] = Field(
+        default=None, description="Folder for the frames as PNG, too; null writes none."
+    )
 
 
-class Stage1Section(Section):
+class Stage1Section(Section, frozen=True):
     """The diffusion transformer."""
 
-    num_inference_steps: int = Field(default=60, ge=1, description="Euler steps.")
-    guidance_scale: float = Field(default=5.0, ge=1.0, description="Classifier-free guidance; 1 turns it off.")
-    flow_shift: Positive = Field(default=9.8, description="Inference shift of the sigmas (9.95 is for training).")
-    seed: int = Field(default=42, ge=0, lt=2**63, description="Noise seed, drawn on the CPU.")
-    camera_rescale: CameraRescale = Field(
+    num_inference_steps: Annotated[int, facts("stage1", work=True)] = Field(
+        default=60, ge=1, description="Euler steps."
+    )
+    guidance_scale: Annotated[float, facts("stage1", work=True)] = Field(
+        default=5.0, ge=1.0, description="Classifier-free guidance; 1 turns it off."
+    )
+    flow_shift: Annotated[Positive, facts("stage1")] = Field(
+        default=9.8, description="Inference shift of the sigmas (9.95 is for training)."
+    )
+    seed: Annotated[int, facts("stage1")] = Field(
+        default=42, ge=0, lt=2**63, description="Noise seed, drawn on the CPU."
+    )
+    camera_rescale: Annotated[CameraRescale, facts("stage1")] = Field(
         default="pr379", description="Where q, k, v of the camera branch are scaled back: softmax blocks, all, none."
     )
-    checkpoint_every: int = Field(default=5, ge=1, description="Steps between checkpoints.")
-    preview_every: int = Field(default=0, ge=0, description="Steps between preview pictures; 0 makes none.")
+    checkpoint_every: Annotated[int, neutral(work=True)] = Field(
+        default=5, ge=1, description="Steps between checkpoints."
+    )
+    preview_every: Annotated[int, neutral(work=True)] = Field(
+        default=0, ge=0, description="Steps between preview pictures; 0 makes none."
+    )
 
 
-class RefinerSection(Section):
+class RefinerSection(Section, frozen=True):
     """The LTX-2 refiner."""
 
-    enabled: bool = Field(default=True, description="Refine the Stage 1 latents.")
-    mode: RefinerMode = Field(
+    enabled: Annotated[bool, facts("refiner", "vae_decode", work=True)] = Field(
+        default=True, description="Refine the Stage 1 latents."
+    )
+    mode: Annotated[RefinerMode, facts("refiner", work=True)] = Field(
         default="autoregressive", description="autoregressive: as trained. single_shot: as PR #379 ran it."
     )
-    seed: int = Field(default=42, ge=0, lt=2**63, description="Noise seed, drawn on the CPU.")
-    sink_size: int = Field(default=1, ge=1, description="Leading latent frames that stay as they are.")
-    block_size: int = Field(default=3, ge=1, description="Latent frames refined together.")
-    kv_max_frames: int = Field(default=11, ge=2, description="Latent frames the window holds, sink included.")
+    seed: Annotated[int, facts("refiner")] = Field(
+        default=42, ge=0, lt=2**63, description="Noise seed, drawn on the CPU."
+    )
+    sink_size: Annotated[int, facts("refiner", work=True)] = Field(
+        default=1, ge=1, description="Leading latent frames that stay as they are."
+    )
+    block_size: Annotated[int, facts("refiner", work=True)] = Field(
+        default=3, ge=1, description="Latent frames refined together."
+    )
+    kv_max_frames: Annotated[int, facts("refiner", work=True)] = Field(
+        default=11, ge=2, description="Latent frames the window holds, sink included."
+    )
 
-    @model_validator(mode="after")
-    def _window_holds_the_sink(self) -> Self:
-        if self.kv_max_frames <= self.sink_size:
-            raise ValueError(f"kv_max_frames {self.kv_max_frames} must exceed sink_size {self.sink_size}")
-        return self
 
-
-class VaeDecodeSection(Section):
+class VaeDecodeSection(Section, frozen=True):
     """The decoder."""
 
-    drop_sink_frame: bool = Field(
+    drop_sink_frame: Annotated[bool, facts("vae_decode")] = Field(
         default=True, description="Drop the first frame of a refined video, as upstream does: 320 of 321 frames."
     )
 
 
-class MemorySection(Section):
+class MemorySection(Section, frozen=True):
     """The memory contract."""
 
-    cap_gib: Positive = Field(default=96.0, description="No stage may use more than this.")
-    budget_gib: Positive | None = Field(
+    cap_gib: Annotated[Positive, neutral(work=True)] = Field(
+        default=96.0, description="No stage may use more than this."
+    )
+    budget_gib: Annotated[Positive | None, neutral(work=True)] = Field(
         default=None, description="What engines plan with; null takes what the cap and the device allow."
     )
 
@@ -172,33 +208,47 @@ class MemorySection(Section):
         return int(self.cap_gib * GIB)
 
 
-class PowerSection(Section):
+class PowerSection(Section, frozen=True):
     """When a run pauses at its next checkpoint, and goes on by itself."""
 
-    pause_below_battery_percent: int | None = Field(
+    pause_below_battery_percent: Annotated[int | None, neutral()] = Field(
         default=None, ge=1, le=90, description="Pause while on battery below this charge; null never pauses."
     )
-    pause_when_hot: bool = Field(default=False, description="Pause at a critical thermal state (macOS).")
+    pause_when_hot: Annotated[bool, neutral()] = Field(
+        default=False, description="Pause at a critical thermal state (macOS)."
+    )
 
 
-class SanitySection(Section):
+class SanitySection(Section, frozen=True):
     """Limits beyond which a result counts as broken; docs/mps.md says how they were set."""
 
-    latent_std_min: float = Field(default=0.02, ge=0, description="Least standard deviation of a latent frame.")
-    latent_std_max: Positive = Field(default=20.0, description="Greatest standard deviation of a latent frame.")
-    black_mean: float = Field(default=4.0, ge=0, description="A constant frame below this mean luma (0-255) is black.")
-    constant_std: float = Field(default=1.0, ge=0, description="Least standard deviation of a frame's luma (0-255).")
-    saturated_share: float = Field(default=0.95, ge=0, le=1, description="Most values of a frame at 0 or 255.")
-    laplacian_share: float = Field(
+    latent_std_min: Annotated[float, neutral()] = Field(
+        default=0.02, ge=0, description="Least standard deviation of a latent frame."
+    )
+    latent_std_max: Annotated[Positive, neutral()] = Field(
+        default=20.0, description="Greatest standard deviation of a latent frame."
+    )
+    black_mean: Annotated[float, neutral()] = Field(
+        default=4.0, ge=0, description="A constant frame below this mean luma (0-255) is black."
+    )
+    constant_std: Annotated[float, neutral()] = Field(
+        default=1.0, ge=0, description="Least standard deviation of a frame's luma (0-255)."
+    )
+    saturated_share: Annotated[float, neutral()] = Field(
+        default=0.95, ge=0, le=1, description="Most values of a frame at 0 or 255."
+    )
+    laplacian_share: Annotated[float, neutral()] = Field(
         default=0.01, ge=0, le=1, description="Least Laplacian energy of a frame against the median of the video."
     )
 
 
-class Manifest(Section):
+class Manifest(Section, frozen=True):
     """A run of SANA-WM: image, prompt and camera path in, MP4 out."""
 
-    version: Literal[1]
-    name: str = Field(min_length=1, max_length=200, description="For people; written into the video's metadata.")
+    version: Annotated[Literal[1], neutral()]
+    name: Annotated[str, facts("vae_decode")] = Field(
+        min_length=1, max_length=200, description="For people; written into the video's metadata."
+    )
     model: ModelSection
     input: InputSection
     camera: CameraSection
@@ -209,18 +259,9 @@ class Manifest(Section):
     memory: MemorySection = MemorySection()
     power: PowerSection = PowerSection()
     sanity: SanitySection = SanitySection()
-    device: Literal["auto", "mps", "cuda", "cpu"] = "auto"
-    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    output_dir: str = Field(min_length=1, description="The run directory.")
-
-    @model_validator(mode="after")
-    def _upstream_computes_one_way(self) -> Self:
-        if self.model.backend == "pr379":
-            if self.refiner.enabled and self.refiner.mode != "single_shot":
-                raise ValueError('refiner.mode must be "single_shot" with backend pr379: upstream has no other')
-            if self.stage1.camera_rescale != "pr379":
-                raise ValueError('stage1.camera_rescale must be "pr379" with backend pr379: upstream has no other')
-        return self
+    device: Annotated[Literal["auto", "mps", "cuda", "cpu"], EVERYTHING] = "auto"
+    dtype: Annotated[Literal["auto", "bfloat16", "float32"], EVERYTHING] = "auto"
+    output_dir: Annotated[str, neutral(path="output")] = Field(min_length=1, description="The run directory.")
 
     @property
     def frames_within_output(self) -> Path | None:
@@ -244,31 +285,3 @@ class Manifest(Section):
     def latent_width(self) -> int:
         """Latent columns: the VAE divides by 32."""
         return self.video.width // PIXELS_PER_LATENT
-
-
-class InputFile(Section):
-    """An input as it was when the run began."""
-
-    path: str
-    sha256: str
-
-
-class IntrinsicsEstimate(Section):
-    """Intrinsics that nobody gave."""
-
-    intrinsics: PixelIntrinsics
-    field_of_view_deg: float = Field(description="Horizontal, of the video's part of the picture.")
-    source: str
-    uncertainty_share: float = Field(description="How far the focal length may be off, as a share of it.")
-    basis: str = Field(description="Where that share comes from.")
-
-
-class RunManifest(Manifest):
-    """What a run directory's `manifest.json` holds.
-
-    The manifest with every default, absolute paths and the prompt's text, the hashes of its input files, and where
-    `camera.intrinsics` came from if they were estimated.
-    """
-
-    inputs: dict[str, InputFile]
-    intrinsics_estimate: IntrinsicsEstimate | None = None

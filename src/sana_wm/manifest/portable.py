@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-from sana_wm.manifest.loading import PATH_FIELDS, escape_variables, map_strings, parse_manifest
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.field_table import path_fields
+from sana_wm.manifest.loading import escape_variables, map_strings, parse_manifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
 
 Json = dict[str, Any]
@@ -23,7 +24,7 @@ def portable_json(manifest: RunManifest, home: Path) -> str | None:
         ASCII text, the same for the same manifest and home; `None` if it is too long to keep.
     """
     data = manifest.model_dump(mode="json")
-    fields = [*PATH_FIELDS, *(("inputs", name, "path") for name in manifest.inputs)]
+    fields = [*(name.split(".") for name in path_fields()), *(["inputs", name, "path"] for name in manifest.inputs)]
     for *section, name in fields:
         holder: Any = data
         for key in section:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from sana_wm.names import DeviceKind
+from sana_wm.planning.shares import PLANNED_SHARE
 from sana_wm.sizes import GIB
-
-DeviceKind = Literal["mps", "cuda", "cpu"]
 
 #: Python, torch and what loading holds for a moment, where the device's memory is the machine's own: 0.5 GiB were
 #: measured for a stage on Linux before it loads anything. A Mac's Metal libraries are not measured.
 HOST_BYTES = GIB
-
-#: Above this share of the cap a stage is asked to take less (`sana_wm.launcher.governor`).
-SOFT_SHARE = 0.97
-#: Engines plan with this share, so that a forecast that is 5 % too low is not yet a reason to ask.
-PLANNED_SHARE = 0.92
 
 
 @dataclass(frozen=True)

@@ -8,27 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sana_wm.backends import backend_of, load_part
 from sana_wm.names import STAGES, Stage
-from sana_wm.planning.forecasts import pr379, refiner, stage1, vae_decode
+from sana_wm.pipeline import active_stages
+from sana_wm.planning.forecasts import refiner, stage1, vae_decode
 from sana_wm.planning.phase import PhasePlanning, PlannedRun, Planner
 
 #: How each phase is planned, by stage and phase, in the order in which they run.
 PHASES: Mapping[tuple[Stage, str], PhasePlanning] = {
     ("stage1", "text_encoder"): stage1.plan_text_encoder,
     ("stage1", "vae_encoder"): stage1.plan_vae_encoder,
-    ("stage1", "transformer"): stage1.plan_transformer,
+    ("stage1", "transformer"): lambda run: load_part(backend_of(run.manifest).plan_stage1)(run),
     ("refiner", "text_encoder"): refiner.plan_text_encoder,
     ("refiner", "connectors"): refiner.plan_connectors,
-    ("refiner", "transformer"): refiner.plan_transformer,
+    ("refiner", "transformer"): lambda run: load_part(backend_of(run.manifest).plan_refiner)(run),
     ("vae_decode", "vae_decoder"): vae_decode.plan_vae_decoder,
-}
-#: What a backend plans by rules of its own.
-BACKEND_PHASES: Mapping[str, Mapping[tuple[Stage, str], PhasePlanning]] = {
-    "diffusers": {},
-    "pr379": {
-        ("stage1", "transformer"): pr379.plan_stage1_transformer,
-        ("refiner", "transformer"): pr379.plan_refiner_transformer,
-    },
 }
 
 
@@ -51,18 +45,13 @@ class RunForecaster(PlannedRun):
         Raises:
             WeightsError: A header or config cannot be read.
         """
-        off = () if self.manifest.refiner.enabled else ("refiner",)
-        return {
-            (stage, phase): self.planner(stage, phase)
-            for stage, phase in PHASES
-            if stage in self.stages and stage not in off
-        }
+        active = set(active_stages(self.manifest)) & set(self.stages)
+        return {(stage, phase): self.planner(stage, phase) for stage, phase in PHASES if stage in active}
 
     def planner(self, stage: Stage, phase: str) -> Planner:
-        """How one phase is planned by the manifest's backend.
+        """How one phase is planned.
 
         Raises:
             WeightsError: A header or config cannot be read.
         """
-        of_backend = BACKEND_PHASES[self.manifest.model.backend]
-        return of_backend.get((stage, phase), PHASES[stage, phase])(self)
+        return PHASES[stage, phase](self)

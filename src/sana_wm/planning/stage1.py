@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 from sana_wm.errors import MemoryCapError
 from sana_wm.planning.kernels import KernelRules
+from sana_wm.planning.shares import LEANER_SHARE
 from sana_wm.sizes import GIB, STAGE1_PROMPT_TOKENS
 
 # Measured on one H200 (reports/bench/stage1-variants.md): matrix products reach their full rate from about this many
@@ -162,7 +163,9 @@ def choose_plan(shape: StepShape, budget_bytes: int | None) -> Stage1Plan:
 
 def leaner_plan(shape: StepShape, plan: Stage1Plan) -> Stage1Plan | None:
     """The next plan that takes at least a tenth less; `None` when there is none."""
-    return next((other for other in _plans(shape) if other.working_set_bytes <= 0.9 * plan.working_set_bytes), None)
+    return next(
+        (other for other in _plans(shape) if other.working_set_bytes <= LEANER_SHARE * plan.working_set_bytes), None
+    )
 
 
 def _plans(shape: StepShape) -> list[Stage1Plan]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sana_wm.errors import HandoffError
-from sana_wm.handoff.chain import changed_settings, damaged_outputs, foreign_inputs, source_stage
+from sana_wm.handoff.chain import changed_settings, damaged_outputs, foreign_inputs
 from sana_wm.handoff.receipts import Receipt, read_receipt
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
+from sana_wm.pipeline import PIPELINE, source_of
 from sana_wm.report.latents import LatentStatistics, measure_latents
 
 
@@ -95,7 +96,7 @@ def gather_run_facts(run: RunDirectory) -> RunFacts:
 
 
 def _check_stage(run: RunDirectory, manifest: RunManifest, stage: Stage) -> StageFacts:
-    if stage == "refiner" and not manifest.refiner.enabled:
+    if PIPELINE[stage].off(manifest) is not None:
         return StageFacts(stage, off=True, receipt=None, findings=())
     try:
         receipt = read_receipt(run, stage)
@@ -105,7 +106,7 @@ def _check_stage(run: RunDirectory, manifest: RunManifest, stage: Stage) -> Stag
         return StageFacts(stage, off=False, receipt=None, findings=("no receipt: the stage is not done",))
     findings = [
         *(f"made with another setting: {words}" for words in changed_settings(receipt, manifest)),
-        *foreign_inputs(run, receipt, source_stage(manifest, stage)),
+        *foreign_inputs(run, receipt, source_of(manifest, stage)),
         *damaged_outputs(run, receipt),
     ]
     return StageFacts(stage, off=False, receipt=receipt, findings=tuple(findings))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sana_wm.handoff.events import Event, MemoryReading, read_events, read_memory_log
+from sana_wm.handoff.events import Event, MemoryReading, PhaseEnd, PhaseStart, read_events, read_memory_log
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.names import STAGES, Stage
 
@@ -108,13 +108,13 @@ def phase_spans(stage: Stage, events: Sequence[Event]) -> list[PhaseSpan]:
     spans: list[PhaseSpan] = []
     running: tuple[str, float] | None = None
     for event in events:
-        if event["event"] == "phase_start":
-            running = (event["phase"], event["time_s"])
-        elif event["event"] == "phase_end" and running is not None:
-            spans.append(PhaseSpan(stage, *running, event["time_s"]))
+        if isinstance(event, PhaseStart):
+            running = (event.phase, event.time_s)
+        elif isinstance(event, PhaseEnd) and running is not None:
+            spans.append(PhaseSpan(stage, *running, event.time_s))
             running = None
     if running is not None:
-        spans.append(PhaseSpan(stage, *running, events[-1]["time_s"]))
+        spans.append(PhaseSpan(stage, *running, events[-1].time_s))
     return spans
 
 

@@ -63,6 +63,11 @@ def select_dtype(name: str, device: torch.device) -> torch.dtype:
     """The dtype for a manifest's `dtype`: `auto` is bfloat16 on accelerators and float32 on the CPU."""
     if name == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
+    return dtype_named(name)
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """`bfloat16` or `float32` as torch has it."""
     return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
 
 

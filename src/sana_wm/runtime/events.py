@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from sana_wm.runtime.device import device_memory
+from sana_wm.handoff.events import DeviceUse, Event, now_s, to_line
+from sana_wm.runtime.memory import EngineMemory
 
 DEVICE_SAMPLE_EVERY_S = 0.5
 
@@ -24,27 +22,36 @@ class EventWriter:
         self._file = path.open("w", encoding="utf-8", buffering=1)
         self._lock = threading.Lock()
 
-    def emit(self, event: str, **fields: Any) -> None:
-        """Write one event with its wall-clock time.
+    def emit(self, event: Event) -> None:
+        """Write one event.
 
         Raises:
             OSError: It cannot be written.
         """
-        line = json.dumps({"time_s": round(time.time(), 3), "event": event, **fields}) + "\n"
+        line = to_line(event)
         with self._lock:
             self._file.write(line)
 
-    def report_device_memory(self, device: torch.device) -> None:
+    def report_device_memory(self, *memories: EngineMemory) -> None:
         """Report the device's memory twice a second from now on; a CPU has none of its own.
 
         The parent cannot see it otherwise: the system's figures do not show Metal or CUDA memory of another process.
-        """
-        if device.type != "cpu":
-            threading.Thread(target=self._sample_device, args=(device,), daemon=True).start()
 
-    def _sample_device(self, device: torch.device) -> None:
+        Args:
+            memories: Every allocator of this process; those of one kind are one.
+        """
+        own = list({type(memory): memory for memory in memories if memory.read().driver_bytes is not None}.values())
+        if own:
+            threading.Thread(target=self._sample_device, args=(own,), daemon=True).start()
+
+    def _sample_device(self, memories: Sequence[EngineMemory]) -> None:
         while True:
-            memory = device_memory(device)
+            readings = [memory.read() for memory in memories]
+            use = DeviceUse(
+                time_s=now_s(),
+                device_bytes=sum(reading.driver_bytes or 0 for reading in readings),
+                current_bytes=sum(reading.current_bytes or 0 for reading in readings),
+            )
             with contextlib.suppress(OSError):  # the disk may be full: the stage itself says so
-                self.emit("memory", device_bytes=memory.driver_bytes, current_bytes=memory.current_bytes)
+                self.emit(use)
             time.sleep(DEVICE_SAMPLE_EVERY_S)

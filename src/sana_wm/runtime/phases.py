@@ -9,14 +9,14 @@ import weakref
 from collections.abc import Generator
 from typing import TypeVar
 
-import torch
 from torch import nn
 
 from sana_wm.errors import MemoryNotReleasedError
+from sana_wm.handoff.events import PhaseEnd, PhaseStart, now_s
 from sana_wm.handoff.receipts import WORKSPACE_BYTES, PhaseRecord
-from sana_wm.runtime.device import device_memory, empty_cache, reset_peak, synchronize
 from sana_wm.runtime.device_faults import FaultWatch
 from sana_wm.runtime.events import EventWriter
+from sana_wm.runtime.memory import EngineMemory, holders_of
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -40,31 +40,36 @@ class Phase:
 class PhaseLog:
     """Runs phases one after another and records what each took and left."""
 
-    def __init__(self, device: torch.device, events: EventWriter, faults: FaultWatch) -> None:
-        self.device = device
+    def __init__(self, memory: EngineMemory, events: EventWriter, faults: FaultWatch) -> None:
+        self.memory = memory
         self.events = events
         self.faults = faults
         self.records: list[PhaseRecord] = []
         self.running = "start"
 
     @contextlib.contextmanager
-    def phase(self, name: str) -> Generator[Phase]:
+    def phase(self, name: str, memory: EngineMemory | None = None) -> Generator[Phase]:
         """Run a phase; at its end networks and device memory must be released.
+
+        Args:
+            name: Of the phase.
+            memory: Of the engine that computes it, where that is not the stage's own.
 
         Raises:
             MemoryNotReleasedError: A network that the phase held, or device memory, is still alive.
             StageFailedError: The system aborted some of its work.
         """
         phase = Phase()
-        reset_peak(self.device)
+        memory = memory or self.memory
+        memory.reset_peak()
         start = time.perf_counter()
         self.running = name
-        self.events.emit("phase_start", phase=name)
+        self.events.emit(PhaseStart(time_s=now_s(), phase=name))
         yield phase
-        synchronize(self.device)
+        memory.synchronize()
         self.faults.check()
-        peak_bytes = device_memory(self.device).peak_bytes
-        after_bytes = self._release()
+        peak_bytes = memory.read().peak_bytes
+        after_bytes = _release(memory)
         record = PhaseRecord(
             name=name,
             seconds=round(time.perf_counter() - start, 3),
@@ -72,47 +77,25 @@ class PhaseLog:
             after_release_bytes=after_bytes,
         )
         self.records.append(record)
-        self.events.emit("phase_end", **record.model_dump())
+        self.events.emit(PhaseEnd(time_s=now_s(), **record.model_dump()))
         if networks := phase.held_networks():
             raise MemoryNotReleasedError(
                 f"phase {name} ended and {type(networks[0]).__name__} is still in memory",
-                got=_holders(networks[0]),
+                got=holders_of(networks[0]),
                 expected="no reference to it",
                 next_step="This is a bug in sana-wm: please report it with the stage's log.",
             )
-        if after_bytes and (after_bytes > WORKSPACE_BYTES or has_tensors(self.device)):
+        if after_bytes and (after_bytes > WORKSPACE_BYTES or memory.describe_live() is not None):
             raise MemoryNotReleasedError(
                 f"phase {name} left device memory allocated",
-                got=f"{after_bytes} bytes: {largest_tensors(self.device)}",
+                got=f"{after_bytes} bytes: {memory.describe_live()}",
                 expected="0 bytes",
                 next_step="This is a bug in sana-wm: please report it with the stage's log.",
             )
 
-    def _release(self) -> int | None:
-        gc.collect()
-        synchronize(self.device)
-        empty_cache(self.device)
-        return device_memory(self.device).current_bytes
 
-
-def has_tensors(device: torch.device) -> bool:
-    """Whether any tensor that Python knows lives on the device."""
-    return any(isinstance(item, torch.Tensor) and item.device.type == device.type for item in gc.get_objects())
-
-
-def largest_tensors(device: torch.device, count: int = 5) -> str:
-    """The largest live tensors on a device, in words: shape, dtype, bytes, who holds them."""
-    alive = [item for item in gc.get_objects() if isinstance(item, torch.Tensor) and item.device.type == device.type]
-    alive.sort(key=lambda tensor: tensor.untyped_storage().nbytes(), reverse=True)
-    return "; ".join(
-        f"{tuple(tensor.shape)} {tensor.dtype} {tensor.untyped_storage().nbytes()} bytes, held by "
-        f"{_holders(tensor, besides=alive)}"
-        for tensor in alive[:count]
-    )
-
-
-def _holders(item: object, besides: object = None) -> str:
-    """The types of what refers to an object, leaving out our own list and the frames and generators that look."""
-    holders = [holder for holder in gc.get_referrers(item) if holder is not besides]
-    kinds = {type(holder).__name__ for holder in holders} - {"frame", "generator"}
-    return ", ".join(sorted(kinds)) or "nobody that Python knows"
+def _release(memory: EngineMemory) -> int | None:
+    gc.collect()
+    memory.synchronize()
+    memory.empty_cache()
+    return memory.read().current_bytes

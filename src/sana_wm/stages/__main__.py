@@ -14,27 +14,27 @@ from typing import TextIO, cast
 import torch
 
 from sana_wm.errors import MemoryCapError, SanaWMError, as_refusal
+from sana_wm.handoff.events import DeviceFacts, StageFailed, StageStart, now_s
+from sana_wm.handoff.records import as_unicode
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.names import STAGES, Stage
 from sana_wm.planning.forecast import RunForecaster
+from sana_wm.planning.shares import AFTER_OUT_OF_MEMORY_SHARE
 from sana_wm.runtime.device import (
     describe_device,
     is_out_of_memory,
-    limit_memory,
     select_device,
     select_dtype,
 )
 from sana_wm.runtime.device_faults import FaultWatch
 from sana_wm.runtime.events import EventWriter
 from sana_wm.runtime.log import PrintableStream
+from sana_wm.runtime.memory import TorchMemory
 from sana_wm.runtime.phases import PhaseLog
 from sana_wm.runtime.stopping import StopFlag
 from sana_wm.sizes import GIB
 from sana_wm.stages.context import StageContext
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
-
-#: The share of its budget that a stage which ran out of memory should plan with when it goes on.
-LESS = 0.8
 
 
 def main() -> int:
@@ -66,8 +66,8 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
     """Set up what a stage needs and run it."""
     manifest = run.read_manifest()
     device = select_device(manifest.device)
-    cap_bytes = manifest.memory.cap_bytes
-    device_limit_bytes = limit_memory(device, cap_bytes)
+    memory = TorchMemory(device.type)
+    device_limit_bytes = memory.limit(manifest.memory.cap_bytes)
     # Bit-identical resume needs kernels that add in the same order every time.
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
     # Left on, it would write every new buffer twice. (A property that the module adds to itself.)
@@ -82,20 +82,23 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
         dtype=select_dtype(manifest.dtype, device),
         events=events,
         stop=stop,
-        phases=PhaseLog(device, events, FaultWatch(run.log_file(stage))),
+        phases=PhaseLog(memory, events, FaultWatch(run.log_file(stage))),
         layout=layout,
         weights=identify_weights(layout, stage),
         forecaster=forecaster,
     )
     events.emit(
-        "stage_start",
-        stage=stage,
-        device=str(device),
-        dtype=str(context.dtype),
-        device_facts=asdict(forecaster.device),
-        device_limit_bytes=device_limit_bytes,
+        StageStart(
+            time_s=now_s(),
+            stage=stage,
+            device=str(device),
+            dtype=str(context.dtype),
+            device_facts=DeviceFacts(**asdict(forecaster.device)),
+            device_limit_bytes=device_limit_bytes,
+        )
     )
-    events.report_device_memory(device)
+    context.engine_memory.limit(manifest.memory.cap_bytes)
+    events.report_device_memory(memory, context.engine_memory)
     run_phases = cast("Callable[[StageContext], None]", import_module(f"sana_wm.stages.{stage}").run)
     try:
         with torch.inference_mode():
@@ -103,7 +106,7 @@ def run_stage(stage: Stage, run: RunDirectory, events: EventWriter, stop: StopFl
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        less_gib = LESS * forecaster.budget_bytes / GIB
+        less_gib = AFTER_OUT_OF_MEMORY_SHARE * forecaster.budget_bytes / GIB
         raise MemoryCapError(
             f"stage {stage} ran out of memory in phase {context.phases.running}",
             got=(str(error).splitlines() or ["MemoryError"])[0],
@@ -117,7 +120,10 @@ def report(events: EventWriter | None, error: SanaWMError) -> int:
     """Leave an error in the events, for the parent, and in the log, for people."""
     with contextlib.suppress(OSError):  # the disk may be what failed
         if events is not None:
-            events.emit("error", kind=type(error).__name__, message=str(error), exit_code=error.exit_code)
+            kind = type(error).__name__
+            events.emit(
+                StageFailed(time_s=now_s(), kind=kind, message=as_unicode(str(error)), exit_code=error.exit_code)
+            )
     sys.stderr.write(f"{type(error).__name__}: {error}\n")
     return error.exit_code
 

@@ -7,17 +7,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sana_wm import __version__
+from sana_wm.backends import Backend, backend_of, load_part
 from sana_wm.durable import remove_tree, sha256_of
 from sana_wm.errors import HandoffError
 from sana_wm.handoff import half_done
+from sana_wm.handoff.events import StageDone, StepDone, now_s
 from sana_wm.handoff.receipts import (
-    RESULTS_VERSION,
     Receipt,
     WeightFile,
     current_versions,
@@ -29,17 +31,34 @@ from sana_wm.handoff.receipts import (
 )
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.machine import name_chip
-from sana_wm.manifest.model import RunManifest
+from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.models.engine import EngineSetup
 from sana_wm.names import Stage
-from sana_wm.patches.checkout import inspect_checkout
+from sana_wm.pipeline import PIPELINE, source_of
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.runtime.checkpoints import Checkpoints
 from sana_wm.runtime.device import empty_cache
 from sana_wm.runtime.events import EventWriter
 from sana_wm.runtime.latents import load_latents, save_tensors
-from sana_wm.runtime.phases import PhaseLog
+from sana_wm.runtime.memory import EngineMemory
+from sana_wm.runtime.phases import Phase, PhaseLog
 from sana_wm.runtime.stopping import StopFlag
 from sana_wm.weights.layout import WeightLayout
+
+
+@dataclass(frozen=True)
+class Source:
+    """The latents of an earlier stage.
+
+    Attributes:
+        stage: The stage that left them.
+        path: Their file.
+        sha256: Of it.
+    """
+
+    stage: Stage
+    path: Path
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -72,81 +91,112 @@ class StageContext:
         """(1, 128, F, h, w) of this run's latents."""
         return self.forecaster.latent_shape
 
+    @cached_property
+    def backend(self) -> Backend:
+        """The engine that the manifest asks for."""
+        return backend_of(self.manifest)
+
+    @cached_property
+    def engine_memory(self) -> EngineMemory:
+        """Who answers for the device's memory while that engine computes."""
+        return load_part(self.backend.memory)(self.device.type)
+
+    def engine_setup(self, phase: Phase) -> EngineSetup:
+        """What that engine is opened with in a phase."""
+        return EngineSetup(
+            layout=self.layout,
+            device=self.device.type,
+            dtype=str(self.dtype).removeprefix("torch."),
+            budget_bytes=self.budget_bytes,
+            model=self.manifest.model,
+            stage1=self.manifest.stage1,
+            refiner=self.manifest.refiner,
+            fps=self.manifest.video.fps,
+            hold=phase.hold,
+        )
+
     def save_latents(self, latents: torch.Tensor) -> None:
         """Leave this stage's latents for the next, durably."""
         save_tensors(self.run.latents_file(self.stage), {"latents": latents}, {"stage": self.stage})
 
-    def load_latents(self, source: Stage) -> torch.Tensor:
-        """The latents that an earlier stage left, (1, 128, F, h, w) float32 on the CPU.
+    @cached_property
+    def source(self) -> Source | None:
+        """The latents that this stage begins with, hashed once; `None` for a stage that begins with the inputs."""
+        stage = source_of(self.manifest, self.stage)
+        if stage is None:
+            return None
+        path = self.run.latents_file(stage)
+        return Source(stage, path, sha256_of(path))
+
+    def load_latents(self) -> torch.Tensor:
+        """The latents that this stage begins with, (1, 128, F, h, w) float32 on the CPU.
 
         Raises:
             HandoffError: They are missing, damaged, of another shape, or not those of the stage's receipt.
         """
-        path = self.run.latents_file(source)
-        receipt = read_receipt(self.run, source)
-        named = receipt and receipt.outputs.get(self.run.name_of(path))
-        if named is None or named.sha256 != sha256_of(path):
+        source = self.source
+        if source is None:
+            raise LookupError(f"stage {self.stage} begins with no latents")
+        receipt = read_receipt(self.run, source.stage)
+        named = receipt and receipt.outputs.get(self.run.name_of(source.path))
+        if named is None or named.sha256 != source.sha256:
             raise HandoffError(
-                f"{path} is not what the receipt of {source} names",
+                f"{source.path} is not what the receipt of {source.stage} names",
                 got="no such entry" if named is None else "another SHA-256",
                 expected="the latents that the stage left",
-                next_step=f"Run {source} again: {self.run.resume_command} --from {source}",
+                next_step=f"Run {source.stage} again: {self.run.resume_command} --from {source.stage}",
             )
-        return load_latents(path, {"stage": source}, self.latents_shape)
+        return load_latents(source.path, {"stage": source.stage}, self.latents_shape)
 
-    def reusable(self, part: str, prefixes: tuple[str, ...] = ("",), source: Path | None = None) -> dict[str, str]:
-        """Metadata of what this stage keeps for its next start: valid for the same work in the same place only.
+    def kept(self, part: str) -> dict[str, str]:
+        """Metadata of a part that this stage keeps for its next start, whatever latents that begins with."""
+        return self._owner(part, f"{self.stage}/{part}", "")
 
-        Args:
-            part: What it is.
-            prefixes: The settings that it depends on, by prefix; all when left out.
-            source: The file of an earlier stage that it was made from.
-        """
-        settings = stage_settings(self.manifest, self.stage)
-        chosen = {
-            name: value for name, value in settings.items() if name.removeprefix("sha256 of ").startswith(prefixes)
-        }
+    def resumable(self, part: str) -> dict[str, str]:
+        """Metadata of half-done work: valid for the same stage from the same latents only."""
+        return self._owner(part, self.stage, self._source_sha256)
+
+    def _owner(self, part: str, target: str, source_sha256: str) -> dict[str, str]:
         return {
             "stage": self.stage,
             "part": part,
-            "settings_sha256": settings_digest(chosen),
+            "settings_sha256": settings_digest(stage_settings(self.manifest, target)),
             "weights_sha256": _digest([file.model_dump() for file in self.weights]),
-            "source_sha256": sha256_of(source) if source is not None else "",
+            "source_sha256": source_sha256,
             "computed_by": _digest(self._computed_by()),
         }
 
-    def begin(self, source: Path | None = None) -> None:
-        """Begin the stage, or go on with what is half done.
+    @property
+    def _source_sha256(self) -> str:
+        return self.source.sha256 if self.source is not None else ""
 
-        Args:
-            source: The file of an earlier stage that it reads.
+    def begin(self) -> None:
+        """Begin the stage, or go on with what is half done.
 
         Raises:
             HandoffError: It is half done with other settings, weights or libraries, or on another chip.
         """
         here = half_done.Beginning(
             stage=self.stage,
-            source_sha256=sha256_of(source) if source is not None else "",
+            source_sha256=self._source_sha256,
             settings=stage_settings(self.manifest, self.stage),
             weights=self.weights,
             computed_by=self._computed_by(),
         )
         half_done.begin(self.run, self.manifest, here)
 
-    def checkpoints(self, source: Path | None = None) -> Checkpoints:
-        """This stage's checkpoints, of a work that begins from the file `source`."""
-        return Checkpoints(self.run.checkpoint_folder(self.stage), self.reusable("checkpoint", source=source))
+    def checkpoints(self) -> Checkpoints:
+        """This stage's checkpoints."""
+        return Checkpoints(self.run.checkpoint_folder(self.stage), self.resumable("checkpoint"))
 
     def versions(self) -> dict[str, str]:
         """Versions of what computes."""
-        return {**current_versions(), **self._upstream()}
+        return {**current_versions(), **self._engine_code()}
 
-    def _upstream(self) -> dict[str, str]:
-        """With backend pr379 the commit of NVIDIA's code, and whether it was changed."""
-        if (root := self.manifest.model.pr_root) is None or self.manifest.model.backend != "pr379":
-            return {}
-        checkout = inspect_checkout(Path(root))
-        return {"nvlabs_sana": checkout.commit + ("+changes" if checkout.changed else "")}
+    def _engine_code(self) -> dict[str, str]:
+        """Versions of code of the engine's that is no installed package."""
+        describe = self.backend.describe_code
+        return load_part(describe)(self.manifest) if describe is not None else {}
 
     def _computed_by(self) -> dict[str, str]:
         """What has to stay the same for the same bits."""
@@ -156,13 +206,13 @@ class StageContext:
             "device": self.device.type,
             "chip": chip or self.forecaster.device.name,
             "dtype": str(self.dtype).removeprefix("torch."),
-            **half_done.versions_that_count(self.stage),
-            **self._upstream(),
+            **half_done.versions_that_count(self.backend, self.stage),
+            **self._engine_code(),
         }
 
-    def report_step(self, step: int, total: int, **fields: Any) -> None:
-        """Tell the parent that `step` of `total` is done."""
-        self.events.emit("step", step=step, total=total, **fields)
+    def report_step(self, step: int, total: int, preview: str | None = None) -> None:
+        """Tell the parent that `step` of `total` is done, and where a picture of it lies."""
+        self.events.emit(StepDone(time_s=now_s(), step=step, total=total, preview=preview))
 
     def take_less(self) -> bool:
         """Whether the parent asked for less memory since the last call; if so, the device's caches are emptied.
@@ -177,14 +227,12 @@ class StageContext:
     def finish(
         self,
         *,
-        inputs: Mapping[str, str],
         outputs: tuple[Path, ...],
         plan: Mapping[str, Any],
     ) -> None:
         """Write the receipt: the last thing a stage does.
 
         Args:
-            inputs: SHA-256 of what earlier stages left, by path within the run directory.
             outputs: Files of this stage, already durable.
             plan: What the engine chose, as JSON.
         """
@@ -194,13 +242,13 @@ class StageContext:
             Receipt(
                 stage=self.stage,
                 package_version=__version__,
-                results_version=RESULTS_VERSION[self.stage],
+                results_version=PIPELINE[self.stage].results_version,
                 versions=self.versions(),
                 device=str(self.device),
                 dtype=str(self.dtype).removeprefix("torch."),
                 settings=stage_settings(self.manifest, self.stage),
                 weights=self.weights,
-                inputs=dict(inputs),
+                inputs={self.run.name_of(self.source.path): self.source.sha256} if self.source is not None else {},
                 outputs=describe_outputs(self.run, outputs),
                 plan=dict(plan),
                 phases=tuple(self.phases.records),
@@ -211,7 +259,7 @@ class StageContext:
         )
         # What was saved on the way has no use any more, and would be gigabytes for a long run.
         remove_tree(self.run.checkpoint_folder(self.stage))
-        self.events.emit("done")
+        self.events.emit(StageDone(time_s=now_s()))
 
 
 def _digest(value: object) -> str:

@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
-from sana_wm.durable import sha256_of
+from sana_wm.backends import load_part
+from sana_wm.handoff.events import PlanShrunk, now_s
+from sana_wm.models.engine import Refiner
 from sana_wm.models.loading import load_connectors, load_gemma3, load_tokenizer
 from sana_wm.models.refiner.loading import stream_gemma3
-from sana_wm.models.refiner.refine import refine_autoregressive, refine_single_shot
 from sana_wm.models.refiner.state import RefinerState
 from sana_wm.models.refiner.text import PromptEncoding, connect, encode_levels, tokenize_prompt
 from sana_wm.planning.forecasts.refiner import ask_refinement
 from sana_wm.planning.refiner import SIGMAS
 from sana_wm.runtime.checkpoints import Checkpoints
-from sana_wm.runtime.device import synchronize
 from sana_wm.runtime.latents import load_if_ours, save_tensors
 from sana_wm.runtime.phases import Phase
 from sana_wm.runtime.sentinels import check_latents
-from sana_wm.stages.backends import open_refiner
 from sana_wm.stages.context import StageContext
 
 
 def run(context: StageContext) -> None:
     """Refine the Stage 1 latents and leave `latents/refined.safetensors` with its receipt."""
-    latents = context.load_latents("stage1")
-    context.begin(context.run.stage1_file)
+    latents = context.load_latents()
+    context.begin()
     encoding = _encode_prompt(context)
-    with context.phases.phase("transformer") as phase:
+    with context.phases.phase("transformer", context.engine_memory) as phase:
         refined, plan = _refine(context, phase, latents, encoding)
     context.save_latents(refined)
     context.finish(
-        inputs={context.run.name_of(context.run.stage1_file): sha256_of(context.run.stage1_file)},
         outputs=(context.run.refiner_text_file, context.run.refined_file),
         plan=plan,
     )
@@ -41,7 +40,7 @@ def run(context: StageContext) -> None:
 
 def _encode_prompt(context: StageContext) -> PromptEncoding:
     """The prompt as the transformer reads it; from the run directory when it is there."""
-    owner = context.reusable("text", ("input.prompt", "device", "dtype"))
+    owner = context.kept("text")
     if tensors := load_if_ours(context.run.refiner_text_file, owner):
         return PromptEncoding(tensors["prompt_embeds"], tensors["prompt_attention_mask"])
     with context.phases.phase("text_encoder") as phase:
@@ -60,9 +59,8 @@ def _encode_prompt(context: StageContext) -> PromptEncoding:
 def _encode_text(context: StageContext, phase: Phase) -> tuple[torch.Tensor, torch.Tensor]:
     """Gemma-3's packed hidden states and the attention mask, from resident or streamed weights: the same bits."""
     component = context.layout.refiner_text_encoder
-    prompt = context.manifest.input.prompt
-    assert prompt is not None  # a run's manifest always holds the prompt's text
-    input_ids, attention_mask = tokenize_prompt(load_tokenizer(context.layout.refiner_tokenizer), prompt)
+    tokenizer = load_tokenizer(context.layout.refiner_tokenizer)
+    input_ids, attention_mask = tokenize_prompt(tokenizer, context.manifest.input.prompt)
     plan = context.forecaster.planner("refiner", "text_encoder")(context.budget_bytes).plan
     with contextlib.ExitStack() as stack:
         if plan["mode"] == "resident":
@@ -83,17 +81,16 @@ def _refine(
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """Refine; when less memory is asked for, go on from the last block with fewer blocks of weights on the device."""
     plan = dict(context.forecaster.planner("refiner", "transformer")(context.budget_bytes).plan)
-    progress = _Progress(context, context.checkpoints(context.run.stage1_file))
+    progress = _Progress(context, context.checkpoints())
     while True:
-        # Upstream's code keeps all blocks or does not run.
-        progress.can_shrink = plan["resident_blocks"] > 0 and context.manifest.model.backend == "diffusers"
+        progress.can_shrink = plan["resident_blocks"] > 0 and context.backend.can_shrink
         try:
             refined = _refine_with(context, phase, latents, encoding, plan["resident_blocks"], progress)
         except _ShrinkAskedError:
             # Half of what stays, so that a few requests suffice; the results do not depend on it.
             plan |= {"mode": "streamed", "resident_blocks": plan["resident_blocks"] // 2}
             plan["reason"] = "less memory was asked for while it ran"
-            context.events.emit("shrunk", plan=plan)
+            context.events.emit(PlanShrunk(time_s=now_s(), plan=dict(plan)))
             continue
         progress.checkpoints.wait()
         return refined, {"refiner_mode": context.manifest.refiner.mode, **plan}
@@ -107,27 +104,12 @@ def _refine_with(
     resident_blocks: int,
     progress: _Progress,
 ) -> torch.Tensor:
-    settings = context.manifest.refiner
-    common: dict[str, Any] = {
-        "fps": context.manifest.video.fps,
-        "sink_size": settings.sink_size,
-        "generator": torch.Generator("cpu").manual_seed(settings.seed),
-        "resume_from": progress.resume_state(),
-    }
+    opening: AbstractContextManager[Refiner] = load_part(context.backend.open_refiner)(
+        context.engine_setup(phase), resident_blocks
+    )
     prompt = (encoding.prompt_embeds, encoding.prompt_attention_mask)
-    with open_refiner(context, resident_blocks) as engine:
-        phase.hold(engine.transformer)
-        if settings.mode == "single_shot":
-            return refine_single_shot(engine, latents, *prompt, on_step=progress.save, **common)
-        return refine_autoregressive(
-            engine,
-            latents,
-            *prompt,
-            block_size=settings.block_size,
-            kv_max_frames=settings.kv_max_frames,
-            on_block=progress.save,
-            **common,
-        )
+    with opening as refiner:
+        return torch.from_numpy(refiner.refine(latents.numpy(), prompt, progress.save, progress.resume_state()))
 
 
 class _ShrinkAskedError(Exception):
@@ -151,7 +133,7 @@ class _Progress:
     def save(self, state: RefinerState) -> None:
         """Check, save, report; then leave if asked to."""
         context = self.context
-        synchronize(context.device)
+        context.engine_memory.synchronize()
         context.phases.faults.check()
         where = f"refiner step {state.next_block} of {self.total}"
         check_latents(

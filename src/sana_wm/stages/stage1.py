@@ -10,27 +10,26 @@ import numpy as np
 import torch
 from PIL import Image
 
+from sana_wm.backends import load_part
 from sana_wm.camera.conditioning import condition_camera
 from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, read_intrinsics, resize_and_center_crop
 from sana_wm.durable import durable_file
 from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
 from sana_wm.handoff.chain import require_inputs
+from sana_wm.handoff.events import PlanShrunk, now_s
+from sana_wm.models.engine import Stage1, Stage1Inputs
 from sana_wm.models.loading import load_gemma2, load_vae
 from sana_wm.models.stage1.preview import LatentPreview
 from sana_wm.models.stage1.sampler import Schedule, build_schedule, euler_step
 from sana_wm.models.stage1.text import encode_prompts
 from sana_wm.models.vae.first_frame import encode_first_frame
-from sana_wm.patches.catalogue import load_catalogue, require
-from sana_wm.runtime.device import synchronize
+from sana_wm.replacements.catalogue import load_catalogue, require
 from sana_wm.runtime.latents import load_if_ours, save_tensors
 from sana_wm.runtime.phases import Phase
 from sana_wm.runtime.sentinels import check_latents
-from sana_wm.stages.backends import open_stage1_engine
 from sana_wm.stages.context import StageContext
 from sana_wm.video.picture import open_picture
 
-#: What the prompt embeddings, first-frame latents and camera tensors depend on; not the seed, not the steps.
-CONDITIONING_FIELDS = ("input.", "camera.", "video.", "device", "dtype")
 CAMERA_TENSORS = ("raymap", "chunk_plucker", "P", "P_inv")
 
 
@@ -40,15 +39,15 @@ def run(context: StageContext) -> None:
     require_inputs(context.manifest, "stage1")
     context.begin()
     conditioning = _make_conditioning(context)
-    with context.phases.phase("transformer") as phase:
+    with context.phases.phase("transformer", context.engine_memory) as phase:
         latents, plan = _denoise(context, phase, conditioning)
     context.save_latents(latents)
-    context.finish(inputs={}, outputs=(context.run.conditioning_file, context.run.stage1_file), plan=plan)
+    context.finish(outputs=(context.run.conditioning_file, context.run.stage1_file), plan=plan)
 
 
 def _make_conditioning(context: StageContext) -> dict[str, torch.Tensor]:
     """Everything Stage 1 is given besides noise; from the run directory when it is there."""
-    owner = context.reusable("conditioning", CONDITIONING_FIELDS)
+    owner = context.kept("conditioning")
     if (kept := load_if_ours(context.run.conditioning_file, owner)) is not None:
         return kept
     with context.phases.phase("text_encoder") as phase:
@@ -64,9 +63,8 @@ def _make_conditioning(context: StageContext) -> dict[str, torch.Tensor]:
 def _encode_text(context: StageContext, phase: Phase) -> dict[str, torch.Tensor]:
     tokenizer, text_encoder = load_gemma2(context.layout, context.device, context.dtype)
     phase.hold(text_encoder)
-    prompt = context.manifest.input.prompt
-    assert prompt is not None  # a run's manifest always holds the prompt's text
-    embeds, mask = encode_prompts(tokenizer, text_encoder, prompt, context.manifest.input.negative_prompt)
+    asked = context.manifest.input
+    embeds, mask = encode_prompts(tokenizer, text_encoder, asked.prompt, asked.negative_prompt)
     return {"prompt_embeds": embeds.to("cpu"), "prompt_attention_mask": mask.to("cpu")}
 
 
@@ -100,16 +98,9 @@ def _denoise(
     context: StageContext, phase: Phase, conditioning: dict[str, torch.Tensor]
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     settings = context.manifest.stage1
-    engine = open_stage1_engine(context, phase)
-    weights_bytes = sum(parameter.nbytes for parameter in engine.transformer.parameters())
-    prompts = slice(None) if settings.guidance_scale > 1 else slice(1, None)  # the negative prompt stands first
-    prepare = partial(
-        engine.prepare,
-        conditioning["prompt_embeds"][prompts],
-        conditioning["prompt_attention_mask"][prompts],
-        {name: conditioning[name] for name in CAMERA_TENSORS},
-    )
-    prepared = prepare()
+    engine: Stage1 = load_part(context.backend.open_stage1)(context.engine_setup(phase))
+    inputs = _engine_inputs(conditioning, guided=settings.guidance_scale > 1)
+    plan = engine.prepare(inputs)
     shrunk_after: list[int] = []
     schedule = build_schedule(settings.num_inference_steps, settings.flow_shift)
     checkpoints = context.checkpoints()
@@ -118,10 +109,11 @@ def _denoise(
     for step in range(done, schedule.num_inference_steps):
         verify = partial(_check, context, latents, step, schedule)
         with checkpoints.kept_when_out_of_memory(step, {"latents": latents}, verify):
-            velocity = engine.velocity(latents, schedule.timesteps[step], prepared, settings.guidance_scale)
+            velocity = torch.from_numpy(
+                engine.velocity(latents.numpy(), schedule.timesteps[step], settings.guidance_scale)
+            )
         shown = preview.save(step + 1, latents, velocity, schedule.sigmas[step])
         latents = euler_step(latents, velocity, schedule, step)
-        synchronize(context.device)
         context.report_step(step + 1, schedule.num_inference_steps, preview=shown)
         stopping, shrinking = context.stop.reason is not None, context.take_less()
         is_last = step + 1 == schedule.num_inference_steps
@@ -132,13 +124,20 @@ def _denoise(
             checkpoints.wait()
             context.stop.check()
         if shrinking and not is_last and engine.shrink():
-            del prepared  # not beside its successor
-            prepared = prepare()
+            plan = engine.prepare(inputs)
             shrunk_after.append(step + 1)
-            context.events.emit("shrunk", step=step + 1, plan=prepared.plan.as_json())
+            context.events.emit(PlanShrunk(time_s=now_s(), step=step + 1, plan=dict(plan)))
     checkpoints.wait()
-    plan = {"weights_bytes": weights_bytes, **prepared.plan.as_json(), "shrunk_after_steps": shrunk_after}
-    return latents.to("cpu"), plan
+    return latents, {"weights_bytes": engine.weights_bytes, **plan, "shrunk_after_steps": shrunk_after}
+
+
+def _engine_inputs(conditioning: dict[str, torch.Tensor], *, guided: bool) -> Stage1Inputs:
+    prompts = slice(None) if guided else slice(1, None)  # the negative prompt stands first
+    return Stage1Inputs(
+        prompt_embeds=conditioning["prompt_embeds"][prompts].float().numpy(),
+        prompt_attention_mask=conditioning["prompt_attention_mask"][prompts].numpy(),
+        camera={name: conditioning[name].numpy() for name in CAMERA_TENSORS},
+    )
 
 
 class _Preview:
@@ -164,21 +163,22 @@ class _Preview:
 def _start(
     context: StageContext, checkpoint: tuple[int, dict[str, torch.Tensor]] | None, first_latent: torch.Tensor
 ) -> tuple[int, torch.Tensor]:
-    """Steps done and latents (1, 128, F, h, w) float32 on the device: from a checkpoint, or noise behind the picture.
+    """Steps done and latents (1, 128, F, h, w) float32: from a checkpoint, or noise behind the picture.
 
-    The noise is drawn on the CPU, in float32, in one draw: a seed means the same video on every device.
+    They stay on the CPU, where they are a megabyte a frame and a step is seconds of work; the noise is
+    drawn there, in float32, in one draw: a seed means the same video on every device.
     """
     if checkpoint is not None:
         done, tensors = checkpoint
-        return done, tensors["latents"].to(context.device)
+        return done, tensors["latents"]
     generator = torch.Generator("cpu").manual_seed(context.manifest.stage1.seed)
     latents = torch.randn(context.latents_shape, generator=generator, dtype=torch.float32)
     latents[:, :, :1] = first_latent
-    return 0, latents.to(context.device)
+    return 0, latents
 
 
 def _check(context: StageContext, latents: torch.Tensor, step: int, schedule: Schedule) -> None:
-    synchronize(context.device)
+    context.engine_memory.synchronize()
     context.phases.faults.check()
     where = f"step {step} of {schedule.num_inference_steps}"
     check_latents(latents, context.manifest.sanity, where=where, evidence=context.run.evidence_file("stage1"))

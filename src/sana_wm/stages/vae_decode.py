@@ -17,7 +17,7 @@ from sana_wm.camera.motion import read_motion
 from sana_wm.durable import remove_tree, sha256_of
 from sana_wm.errors import SanityError, StageFailedError
 from sana_wm.handoff.camera_path import load_trajectory
-from sana_wm.handoff.chain import require_inputs, source_stage
+from sana_wm.handoff.chain import require_inputs
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.portable import portable_json
 from sana_wm.models.loading import load_vae
@@ -46,20 +46,16 @@ class ShownFrames:
 
 def run(context: StageContext) -> None:
     """Decode the latents of the stage before and leave `video.mp4` and `contact_sheet.png` with their receipt."""
-    source = source_stage(context.manifest, "vae_decode")
-    assert source is not None  # it is what a decode begins from
-    path = context.run.latents_file(source)
     require_inputs(context.manifest, "vae_decode")
-    latents = context.load_latents(source)
-    context.begin(path)
+    latents = context.load_latents()
+    context.begin()
     shown = shown_frames(context.manifest)
     with context.phases.phase("vae_decoder") as phase:
-        plan = _decode(context, phase, latents, shown, context.reusable("segment", source=path))
+        plan = _decode(context, phase, latents, shown, context.resumable("segment"))
     segments = sorted(context.run.checkpoint_folder("vae_decode").glob("[0-9]*.mp4"))
     concatenate(segments, context.run.video_file, metadata=_video_metadata(context))
     _read_back(context, shown)
     context.finish(
-        inputs={context.run.name_of(path): sha256_of(path)},
         outputs=(context.run.video_file, context.run.contact_sheet_file),
         plan=plan,
     )

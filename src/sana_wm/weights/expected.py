@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from sana_wm.shipped import CONFIGS
 from sana_wm.weights.expected_networks import NETWORKS, Config, Network
 from sana_wm.weights.tables import TABLES, Shape, Size
 
@@ -112,4 +113,4 @@ def write_tables(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_tables(Path(__file__).parents[1] / "configs" / "expected_tensors")
+    write_tables(CONFIGS / "expected_tensors")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import cache
-from importlib.resources import files
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from sana_wm.names import LayoutName, Stage
+from sana_wm.shipped import CONFIGS
 
 
 class _Fact(BaseModel):
@@ -60,5 +60,5 @@ class ModelFacts(_Fact):
 @cache
 def model_facts() -> ModelFacts:
     """The facts, parsed once."""
-    text = files("sana_wm").joinpath("configs", "model_facts.json").read_text(encoding="utf-8")
+    text = (CONFIGS / "model_facts.json").read_text(encoding="utf-8")
     return ModelFacts.model_validate_json(text)

@@ -14,12 +14,7 @@ from typing import cast
 
 from sana_wm.errors import WeightsError
 from sana_wm.names import LayoutName, Stage
-
-STAGE_COMPONENTS: dict[Stage, tuple[str, ...]] = {
-    "stage1": ("stage1_tokenizer", "stage1_text_encoder", "vae", "transformer"),
-    "refiner": ("refiner_tokenizer", "refiner_text_encoder", "connectors", "refiner_transformer"),
-    "vae_decode": ("vae",),
-}
+from sana_wm.pipeline import PIPELINE
 
 DIFFUSERS_STEM = "diffusion_pytorch_model"
 TRANSFORMERS_STEM = "model"
@@ -130,7 +125,7 @@ class WeightLayout:
 
     def of_stage(self, stage: Stage) -> tuple[Component, ...]:
         """The components that a stage reads, in the order in which it reads them."""
-        return tuple(cast("Component", getattr(self, name)) for name in STAGE_COMPONENTS[stage])
+        return tuple(cast("Component", getattr(self, name)) for name in PIPELINE[stage].components)
 
 
 def resolve_layout(

@@ -12,6 +12,9 @@ from sana_wm.names import LayoutName, Stage
 from sana_wm.weights.facts import Repository, model_facts
 from sana_wm.weights.layout import WeightLayout, resolve_layout
 
+#: Of the refiner in the original repository.
+REFINER_FOLDER = "refiner"
+
 
 @dataclass(frozen=True)
 class WeightPlaces:
@@ -42,13 +45,13 @@ class WeightPlaces:
         if repository.manifest_field == "gemma_root" and self.gemma_root is not None:
             return self.gemma_root
         if repository.manifest_field == "refiner_root":
-            return self.refiner_root or self.root / "refiner"
+            return self.refiner_root or self.root / REFINER_FOLDER
         return self.root
 
     def path_of(self, repository: Repository, name: str) -> Path:
         """Where one file of a repository lies; the original repository holds the refiner, which may lie elsewhere."""
         path = PurePosixPath(name)
-        if repository.manifest_field == "root" and self.refiner_root is not None and path.parts[0] == "refiner":
+        if repository.manifest_field == "root" and self.refiner_root is not None and path.parts[0] == REFINER_FOLDER:
             return self.refiner_root.joinpath(*path.parts[1:])
         return self.folder_of(repository).joinpath(*path.parts)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from importlib.resources import files
 from itertools import pairwise
 from typing import Any, cast
+
+from sana_wm.shipped import CONFIGS
 
 Size = int | str
 Shape = tuple[int, ...]
@@ -68,7 +69,7 @@ def network_sizes(name: str, config: dict[str, Any]) -> dict[str, int]:
 
 def read_table(name: str) -> dict[str, Any]:
     """One table as it is stored: `defaults`, `derived`, `structure`, `doubling` widths and `groups` of tensors."""
-    text = files("sana_wm").joinpath("configs", "expected_tensors", f"{name}.json").read_text(encoding="utf-8")
+    text = (CONFIGS / "expected_tensors" / f"{name}.json").read_text(encoding="utf-8")
     return cast("dict[str, Any]", json.loads(text))
 
 

@@ -7,12 +7,12 @@ import time
 
 import harness
 
-from sana_wm.handoff.events import read_events
+from sana_wm.handoff.events import StepDone, read_events
 from sana_wm.stages.__main__ import main
 
 
 def complain_after_the_first_step() -> None:
-    while not any(event["event"] == "step" for event in read_events(harness.RUN.events_file(harness.STAGE))):
+    while not any(isinstance(event, StepDone) for event in read_events(harness.RUN.events_file(harness.STAGE))):
         time.sleep(0.001)
     while True:
         os.write(2, b"Error: command buffer exited with error status.\n\tInternal Error (0000000e:Internal Error)\n")

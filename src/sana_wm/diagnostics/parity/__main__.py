@@ -17,11 +17,11 @@ import torch
 from sana_wm.diagnostics.parity.trial import build_trial, run_backend
 from sana_wm.diagnostics.parity.verdict import HEADER, Row, compare
 from sana_wm.errors import SanaWMError, StageFailedError
-from sana_wm.models.pr379.checkout import open_checkout, without_chatter
-from sana_wm.patches.checkout import require_patched
+from sana_wm.models.pr379.checkout import without_chatter
+from sana_wm.replacements.checkout import require_patched
 from sana_wm.runtime.device import select_device
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = ("float32", "bfloat16")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,11 +45,10 @@ def _run(options: argparse.Namespace) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         trial = build_trial(Path(folder))
         # Ours first: the patch replaces functions of diffusers in this process, too.
-        ours = {name: run_backend(trial, "diffusers", device, dtype) for name, dtype in DTYPES.items()}
-        for name, dtype in DTYPES.items():
+        ours = {dtype: run_backend(trial, "diffusers", device.type, dtype, None) for dtype in DTYPES}
+        for name in DTYPES:
             with without_chatter():
-                open_checkout(options.pr_root, attention_dtype=dtype)
-                nvidia = run_backend(trial, "pr379", device, dtype, checkout.commit)
+                nvidia = run_backend(trial, "pr379", device.type, name, options.pr_root)
             for row in compare(name, ours[name], nvidia, ours["float32"]):
                 sys.stdout.write(f"{row.as_text()}\n")
                 rows.append(row)

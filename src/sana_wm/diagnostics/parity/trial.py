@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sana_wm.backends import find_backend, load_part
 from sana_wm.camera.conditioning import condition_camera
 from sana_wm.camera.dialects import action_trajectory
-from sana_wm.models.loading import load_stage1_transformer
-from sana_wm.models.pr379.refiner import open_upstream_refiner
-from sana_wm.models.pr379.stage1 import UpstreamStage1, load_upstream_stage1
-from sana_wm.models.refiner.loading import open_refiner_engine
-from sana_wm.models.refiner.refine import refine_single_shot
-from sana_wm.models.stage1.engine import Stage1Engine
+from sana_wm.manifest.model import ModelSection, RefinerSection, Stage1Section
+from sana_wm.models.engine import EngineSetup, Refiner, Stage1, Stage1Inputs
 from sana_wm.models.stage1.sampler import build_schedule, euler_step
 from sana_wm.sizes import FRAMES_PER_LATENT, LATENT_CHANNELS, PIXELS_PER_LATENT
 from sana_wm.weights.layout import WeightLayout
@@ -76,44 +73,51 @@ def build_trial(folder: Path) -> Trial:
     )
 
 
-def run_backend(
-    trial: Trial, backend: str, device: torch.device, dtype: torch.dtype, commit: str = ""
-) -> dict[str, Tensor]:
+def run_backend(trial: Trial, name: str, device: str, dtype: str, pr_root: Path | None) -> dict[str, Tensor]:
     """Every stage that the backends differ in, each from the same inputs.
 
     Args:
         trial: The inputs.
-        backend: `diffusers` or `pr379`; for the latter the checkout must be open.
-        device: Where to compute.
-        dtype: Of the networks.
-        commit: The checkout's, for the plan.
+        name: `diffusers` or `pr379`.
+        device: Where to compute: `mps`, `cuda` or `cpu`.
+        dtype: Of the networks: `float32` or `bfloat16`.
+        pr_root: The checkout, for a backend that needs one.
 
     Returns:
-        By stage, float32 on the CPU: one guided velocity, the latents after all steps, the refined latents.
+        By stage, float32: one guided velocity, the latents after all steps, the refined latents.
     """
-    engine: Any
-    if backend == "pr379":
-        engine = UpstreamStage1(load_upstream_stage1(trial.layout.transformer, device, dtype), commit)
-    else:
-        transformer = load_stage1_transformer(trial.layout, device, dtype)
-        engine = Stage1Engine(transformer, camera_rescale="pr379", attention_dtype=dtype)
-    prepared = engine.prepare(trial.prompt_embeds, trial.prompt_attention_mask, trial.camera)
-    latents = trial.noise.to(device)
-    velocity = engine.velocity(latents, 500.0, prepared, GUIDANCE_SCALE)
+    backend = find_backend(name, "bidirectional")
+    if backend is None:
+        raise LookupError(f"no backend {name}")
+    setup = EngineSetup(
+        layout=trial.layout,
+        device=device,
+        dtype=dtype,
+        budget_bytes=None,
+        model=ModelSection(root=str(trial.layout.vae.folder.parent), pr_root=pr_root and str(pr_root)),
+        stage1=Stage1Section(camera_rescale="pr379"),
+        refiner=RefinerSection(mode="single_shot"),
+        fps=FPS,
+    )
+    engine: Stage1 = load_part(backend.open_stage1)(setup)
+    engine.prepare(
+        Stage1Inputs(
+            trial.prompt_embeds.numpy(),
+            trial.prompt_attention_mask.numpy(),
+            {name: tensor.numpy() for name, tensor in trial.camera.items()},
+        )
+    )
+    velocity = engine.velocity(trial.noise.numpy(), 500.0, GUIDANCE_SCALE)
     schedule = build_schedule(STEPS, FLOW_SHIFT)
+    latents = trial.noise
     for step in range(STEPS):
-        step_velocity = engine.velocity(latents, schedule.timesteps[step], prepared, GUIDANCE_SCALE)
-        latents = euler_step(latents, step_velocity, schedule, step)
+        step_velocity = engine.velocity(latents.numpy(), schedule.timesteps[step], GUIDANCE_SCALE)
+        latents = euler_step(latents, torch.from_numpy(step_velocity), schedule, step)
+    opening: AbstractContextManager[Refiner] = load_part(backend.open_refiner)(setup, ALL_BLOCKS)
+    with opening as refiner:
+        refined = refiner.refine(trial.noise.numpy(), trial.refiner_prompt, lambda _: None, None)
     return {
-        "stage1: one guided step": velocity.float().cpu(),
-        f"stage1: {STEPS} steps": latents.float().cpu(),
-        "refiner: single shot": _refine(trial, backend, device, dtype),
+        "stage1: one guided step": torch.from_numpy(velocity),
+        f"stage1: {STEPS} steps": latents,
+        "refiner: single shot": torch.from_numpy(refined),
     }
-
-
-def _refine(trial: Trial, backend: str, device: torch.device, dtype: torch.dtype) -> Tensor:
-    open_engine: Any = open_upstream_refiner if backend == "pr379" else open_refiner_engine
-    component = trial.layout.refiner_transformer
-    with open_engine(component, device=device, dtype=dtype, resident_blocks=ALL_BLOCKS) as engine:
-        generator = torch.Generator("cpu").manual_seed(42)
-        return refine_single_shot(engine, trial.noise, *trial.refiner_prompt, fps=FPS, generator=generator).float()

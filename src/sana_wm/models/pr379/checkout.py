@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from sana_wm.errors import LibraryMismatchError
-from sana_wm.patches.checkout import PACKAGE, TESTED_COMMITS, CheckoutReport, require_patched
+from sana_wm.errors import LibraryMismatchError, UsageError
+from sana_wm.models.engine import EngineSetup
+from sana_wm.replacements.checkout import PACKAGE, TESTED_COMMITS, CheckoutReport, require_patched
 
 
 def open_checkout(root: Path, attention_dtype: torch.dtype) -> CheckoutReport:
@@ -43,6 +44,19 @@ def open_checkout(root: Path, attention_dtype: torch.dtype) -> CheckoutReport:
         ) from error
     package.SETTINGS.attention_dtype = attention_dtype
     return report
+
+
+def checkout_root(setup: EngineSetup) -> Path:
+    """Where the manifest says that the checkout lies.
+
+    Raises:
+        UsageError: It does not.
+    """
+    if setup.model.pr_root is None:
+        raise UsageError(
+            "no checkout of NVlabs/Sana is named", expected="model.pr_root", next_step="See docs/pr379.md."
+        )
+    return Path(setup.model.pr_root)
 
 
 @contextlib.contextmanager

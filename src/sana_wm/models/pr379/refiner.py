@@ -7,17 +7,57 @@ checkpoints are `refine_single_shot`'s.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sana_wm.errors import MemoryCapError
+from sana_wm.models.engine import EngineSetup, Latents
 from sana_wm.models.loading import build_empty, load_weights, remove_parts
-from sana_wm.models.pr379.checkout import upstream
+from sana_wm.models.pr379.checkout import checkout_root, open_checkout, upstream
+from sana_wm.models.refiner.opening import refinement_options
+from sana_wm.models.refiner.refine import refine_single_shot
+from sana_wm.models.refiner.state import RefinerState
+from sana_wm.runtime.device import dtype_named
 from sana_wm.weights.component_config import read_config
 from sana_wm.weights.layout import REFINER_RULES, Component
+
+
+@contextlib.contextmanager
+def open_refiner(setup: EngineSetup, resident_blocks: int) -> Generator[SingleShotRefiner]:
+    """Upstream's refiner from the checkout that the manifest names."""
+    dtype = dtype_named(setup.dtype)
+    open_checkout(checkout_root(setup), dtype)
+    component = setup.layout.refiner_transformer
+    device = torch.device(setup.device)
+    with open_upstream_refiner(component, device=device, dtype=dtype, resident_blocks=resident_blocks) as engine:
+        setup.hold(engine.transformer)
+        yield SingleShotRefiner(engine, setup)
+
+
+class SingleShotRefiner:
+    """`sana_wm.models.engine.Refiner` by upstream's forward.
+
+    Args:
+        engine: With its weights.
+        setup: What it was opened with.
+    """
+
+    def __init__(self, engine: UpstreamRefiner, setup: EngineSetup) -> None:
+        self._engine, self._setup = engine, setup
+
+    def refine(
+        self,
+        latents: Latents,
+        prompt: tuple[Tensor, Tensor],
+        on_state: Callable[[RefinerState], None],
+        resume_from: RefinerState | None,
+    ) -> Latents:
+        """As `sana_wm.models.engine.Refiner`."""
+        options = refinement_options(self._setup, resume_from)
+        return refine_single_shot(self._engine, torch.from_numpy(latents), *prompt, on_step=on_state, **options).numpy()
 
 
 @contextlib.contextmanager
@@ -75,25 +115,28 @@ class UpstreamRefiner:
         refiner = self._refiner
         self._prompt = (prompt_embeds.to(refiner.device, refiner.dtype), prompt_attention_mask.to(refiner.device))
 
-    def new_window(self, *_: Any) -> None:
+    def new_window(self, latent_shape: tuple[int, ...], sink: int, history: int, current: int) -> None:
         """Upstream keeps no keys and values."""
+        del latent_shape, sink, history, current
 
-    def rotary_table(self, frame_positions: range, latents_shape: tuple[int, ...], fps: float) -> None:
+    def rotary_table(self, frame_positions: range, latent_shape: tuple[int, ...], fps: float) -> None:
         """Upstream makes its own table; it only needs the frame rate."""
-        del frame_positions, latents_shape
+        del frame_positions, latent_shape
         self._fps = fps
 
-    def capture_sink(self, sink: Tensor, *_: Any) -> None:
+    def capture_sink(self, latents: Tensor, table: Any, window: Any) -> None:
         """Keep the sink, (B, C, s, h, w): upstream's forward takes it along in every pass."""
-        self._sink = sink.to(self._refiner.device, self._refiner.dtype)
+        del table, window
+        self._sink = latents.to(self._refiner.device, self._refiner.dtype)
 
     @torch.no_grad()
-    def predict_velocity(self, current: Tensor, sigma: float, *_: Any) -> Tensor:
+    def predict_velocity(self, latents: Tensor, sigma: float, table: Any, sink: Any, window: Any) -> Tensor:
         """The velocity of all frames after the sink, (B, C, f, h, w) float32."""
+        del table, sink, window
         refiner, config = self._refiner, self.transformer.config
         if self._prompt is None or self._sink is None:
             raise RuntimeError("the prompt and the sink come first")
-        noisy = current.to(refiner.device, refiner.dtype)
+        noisy = latents.to(refiner.device, refiner.dtype)
         level = torch.tensor(sigma, dtype=torch.float32, device=refiner.device)
         clean_tokens = refiner._predict_current_x0(
             sink=self._sink,

@@ -14,8 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from sana_wm.errors import WeightsError
+from sana_wm.models.engine import EngineSetup
 from sana_wm.models.loading import build_empty, load_weights
-from sana_wm.models.pr379.checkout import upstream
+from sana_wm.models.pr379.checkout import checkout_root, open_checkout, upstream
+from sana_wm.models.torch_stage1 import TorchStage1
+from sana_wm.runtime.device import dtype_named
 from sana_wm.weights.component_config import read_config
 from sana_wm.weights.layout import Component, KeyRules
 
@@ -87,6 +90,14 @@ def load_upstream_stage1(component: Component, device: torch.device, dtype: torc
         raise WeightsError(f"upstream's network cannot have the sizes of {component.shards[0]}", got=error) from error
     load_weights(network, component.shards, device=device, dtype=dtype, rename=RULES)
     return network
+
+
+def open_stage1(setup: EngineSetup) -> TorchStage1:
+    """Upstream's network from the checkout that the manifest names."""
+    dtype = dtype_named(setup.dtype)
+    checkout = open_checkout(checkout_root(setup), dtype)
+    network = setup.hold(load_upstream_stage1(setup.layout.transformer, torch.device(setup.device), dtype))
+    return TorchStage1(UpstreamStage1(network, checkout.commit), dtype)
 
 
 class UpstreamStage1:

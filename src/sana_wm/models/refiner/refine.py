@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,6 +24,30 @@ from sana_wm.models.refiner.transformer import RefinerEngine
 from sana_wm.planning.refiner import SIGMAS, Refinement
 
 OnState = Callable[[RefinerState], None]
+
+
+class SingleShotEngine(Protocol):
+    """What the single shot asks of a transformer; our `RefinerEngine` has it, and NVIDIA's in `models.pr379`."""
+
+    def set_prompt(self, prompt_embeds: Tensor, prompt_attention_mask: Tensor) -> None:
+        """(B, L, C) and (B, L) from the connectors."""
+        ...
+
+    def new_window(self, latent_shape: tuple[int, ...], sink: int, history: int, current: int) -> Any:
+        """Room for keys and values; frames are latent frames."""
+        ...
+
+    def rotary_table(self, frame_positions: range, latent_shape: tuple[int, ...], fps: float) -> Any:
+        """The table of some frames."""
+        ...
+
+    def capture_sink(self, latents: Tensor, table: Any, window: Any) -> None:
+        """Keep what later passes need of the sink's latents, (B, C, s, h, w)."""
+        ...
+
+    def predict_velocity(self, latents: Tensor, sigma: float, table: Any, sink: Any, window: Any) -> Tensor:
+        """The velocity of all frames after the sink, (B, C, f, h, w) float32."""
+        ...
 
 
 def refine_autoregressive(
@@ -102,7 +127,7 @@ def refine_autoregressive(
 
 
 def refine_single_shot(
-    engine: RefinerEngine,
+    engine: SingleShotEngine,
     latents: Tensor,
     prompt_embeds: Tensor,
     prompt_attention_mask: Tensor,
@@ -174,7 +199,7 @@ def _add_noise(clean: Tensor, sigma: float, generator: torch.Generator) -> Tenso
 
 
 def _euler_step(
-    engine: RefinerEngine,
+    engine: SingleShotEngine,
     current: Tensor,
     sigma: float,
     next_sigma: float,
@@ -186,5 +211,5 @@ def _euler_step(
     return current + (next_sigma - sigma) * velocity.to("cpu")
 
 
-def _table(engine: RefinerEngine, latents: Tensor, frame_positions: range, fps: float) -> RotaryTable:
+def _table(engine: SingleShotEngine, latents: Tensor, frame_positions: range, fps: float) -> RotaryTable:
     return engine.rotary_table(frame_positions, tuple(latents.shape), fps)

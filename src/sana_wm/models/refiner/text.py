@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from sana_wm.models.loading import UnusedAudioConnector
 from sana_wm.models.pacing import paced
-from sana_wm.patches.catalogue import require
+from sana_wm.replacements.catalogue import require
 from sana_wm.sizes import REFINER_PROMPT_TOKENS
 
 # A linear over 32767 or more inputs reads past its operands on M1 and M2 before torch 2.14 (pytorch #177116).

@@ -26,8 +26,8 @@ from sana_wm.models.refiner import pointwise
 from sana_wm.models.refiner.kv_window import KVWindow
 from sana_wm.models.refiner.pointwise import Norm
 from sana_wm.models.refiner.rope import RotaryTable, build_rotary_table
-from sana_wm.patches.catalogue import require
 from sana_wm.planning.refiner import FEED_FORWARD_TOKENS, window_shape
+from sana_wm.replacements.catalogue import require
 from sana_wm.runtime.device import synchronize
 
 

@@ -29,9 +29,9 @@ from sana_wm.models.stage1.conditioning import (
 )
 from sana_wm.models.stage1.modulation import modulate
 from sana_wm.names import CameraRescale
-from sana_wm.patches.catalogue import require
 from sana_wm.planning.kernels import kernel_rules
 from sana_wm.planning.stage1 import Stage1Plan, StepShape, choose_plan, leaner_plan, step_shape
+from sana_wm.replacements.catalogue import require
 
 # What the engine's arithmetic is written for: all of it true of the released checkpoint.
 SUPPORTED_CONFIG = {
@@ -48,7 +48,7 @@ SUPPORTED_CONFIG = {
     "pred_sigma": False,
 }
 
-# What of diffusers the engine stands for (src/sana_wm/patches/entries).
+# What of diffusers the engine stands for (patches/catalogue/diffusers).
 PATCHES = (
     "stage1-camera-branch",
     "stage1-camera-geometry",

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from sana_wm.patches.catalogue import require
+from sana_wm.replacements.catalogue import require
 
 
 @torch.no_grad()

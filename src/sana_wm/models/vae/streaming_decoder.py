@@ -14,8 +14,8 @@ import torch
 
 from sana_wm.errors import HandoffError, UsageError, WeightsError
 from sana_wm.models.vae.streaming_layers import StreamingConv, StreamingResnet, StreamingUpsampler
-from sana_wm.patches.catalogue import require
 from sana_wm.planning.decode import DecodePlan
+from sana_wm.replacements.catalogue import require
 from sana_wm.runtime.device import synchronize
 
 StreamingLayer = StreamingConv | StreamingResnet | StreamingUpsampler

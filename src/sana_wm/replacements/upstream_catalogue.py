@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from sana_wm.patches.catalogue import Patch, read_entries
+from sana_wm.replacements.catalogue import Patch, read_entries
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class UpstreamPatch(Patch):
 @cache
 def load_upstream_catalogue() -> dict[str, UpstreamPatch]:
     """All entries by id."""
-    return read_entries("upstream_entries", UpstreamPatch)
+    return read_entries("pr379", UpstreamPatch)
 
 
 def changed_symbols(root: Path) -> tuple[str, ...]:

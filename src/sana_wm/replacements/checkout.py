@@ -8,13 +8,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import asdict, dataclass
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from sana_wm.errors import UsageError
-from sana_wm.patches.patch_format import read_patch
-from sana_wm.patches.upstream_catalogue import changed_symbols
+from sana_wm.errors import Problem, UsageError
+from sana_wm.manifest.model import Manifest
+from sana_wm.replacements.patch_format import read_patch
+from sana_wm.replacements.upstream_catalogue import changed_symbols
+from sana_wm.shipped import PATCHES
 
 PACKAGE = "sana_wm_mps"
 PATCH_NAME = "sana-wm-pr379-mps.patch"
@@ -64,17 +66,44 @@ class CheckoutReport:
 
 
 def load_patch() -> str:
-    """The patch, from the installed package or from the source tree beside it.
+    """The patch as it is shipped."""
+    return (PATCHES / PATCH_NAME).read_text("utf-8")
 
-    Raises:
-        UsageError: It is in neither.
-    """
-    packaged = files("sana_wm.patches") / PATCH_NAME
-    in_tree = Path(__file__).resolve().parents[3] / "patches" / PATCH_NAME
-    for place in (packaged, in_tree):
-        if place.is_file():
-            return place.read_text("utf-8")
-    raise UsageError(f"{PATCH_NAME} is not installed", expected=str(packaged), next_step="Install sana-wm again.")
+
+def find_problems(manifest: Manifest) -> list[Problem]:
+    """What keeps backend pr379 from running here: no checkout, not patched, a package missing."""
+    problems: list[Problem] = []
+    try:
+        require_patched(Path(manifest.model.pr_root or ""))
+    except UsageError as error:
+        problems.append(Problem.of("model.pr_root", error))
+    if find_spec("einops") is None:
+        problems.append(
+            Problem(
+                "model.backend",
+                "upstream's code needs the package einops",
+                got="not installed",
+                next_step="pip install 'sana-wm[pr379]'",
+            )
+        )
+    return problems
+
+
+def list_warnings(manifest: Manifest) -> list[str]:
+    """What a user should know of a checkout that can be used."""
+    report = inspect_checkout(Path(manifest.model.pr_root or ""))
+    warnings: list[str] = []
+    if report.tested_as is None:
+        warnings.append(f"model.pr_root: this release was not tested with commit {report.commit[:12]}")
+    if report.changed:
+        warnings.append(f"model.pr_root: {', '.join(report.changed)} differ from the commit")
+    return warnings
+
+
+def describe_code(manifest: Manifest) -> dict[str, str]:
+    """The commit of NVIDIA's code, and whether it was changed."""
+    checkout = inspect_checkout(Path(manifest.model.pr_root or ""))
+    return {"nvlabs_sana": checkout.commit + ("+changes" if checkout.changed else "")}
 
 
 def inspect_checkout(root: Path) -> CheckoutReport:

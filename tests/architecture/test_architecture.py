@@ -9,30 +9,30 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.architecture.measure import engine_comparisons, import_rings, outside_type_checking, stage_comparisons
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "src" / "sana_wm"
 MODULES = sorted(SOURCES.rglob("*.py"))
 
-#: What each package may import of its siblings, besides the leaves `names`, `machine` and `sizes`; downwards only.
+#: What stands on the ground: every package may ask it.
+GROUND = {"names", "sizes", "machine", "shipped", "pipeline", "backends"}
+#: What each package may import of its siblings besides; downwards only.
 ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
-    "names": set(),
-    "machine": set(),
-    "sizes": set(),
+    **{name: {"errors"} for name in GROUND},
     "errors": set(),
     "durable": {"errors"},
-    "manifest": {"errors"},
+    "manifest": {"errors", "durable"},
     "camera": {"errors"},
     "video": {"errors", "durable"},
-    "templates": set(),
-    "configs": set(),
+    "shipped": set(),
     "handoff": {"errors", "durable", "manifest", "camera"},
-    "weights": {"errors", "durable", "manifest", "handoff", "configs"},
+    "weights": {"errors", "durable", "manifest", "handoff"},
     "planning": {"errors", "manifest", "weights"},
     "runtime": {"errors", "durable", "manifest", "handoff", "planning"},
-    "models": {"errors", "patches", "planning", "runtime", "weights"},
-    "patches": {"errors"},
+    "models": {"errors", "manifest", "replacements", "planning", "runtime", "weights"},
+    "replacements": {"errors", "manifest"},
     "stages": {
         "errors",
         "durable",
@@ -42,14 +42,14 @@ ALLOWED: dict[str, set[str]] = {
         "handoff",
         "weights",
         "runtime",
-        "patches",
+        "replacements",
         "planning",
         "models",
     },
-    "diagnostics": {"errors", "camera", "runtime", "weights", "models", "patches", "planning"},
+    "diagnostics": {"errors", "camera", "manifest", "runtime", "weights", "models", "replacements", "planning"},
     "bench": {"errors", "manifest", "handoff", "runtime", "weights", "models", "planning", "launcher", "report"},
     "report": {"errors", "durable", "manifest", "camera", "handoff"},
-    "launcher": {"errors", "durable", "manifest", "camera", "video", "handoff", "weights", "planning", "patches"},
+    "launcher": {"errors", "durable", "manifest", "camera", "video", "handoff", "weights", "planning", "replacements"},
     "cli": {
         "errors",
         "manifest",
@@ -60,18 +60,15 @@ ALLOWED: dict[str, set[str]] = {
         "planning",
         "launcher",
         "report",
-        "patches",
-        "configs",
+        "replacements",
     },
 }
 #: Packages that must work where torch is not even installed.
 WITHOUT_TORCH = (
-    "names",
-    "machine",
-    "sizes",
+    *GROUND,
     "errors",
     "durable",
-    "patches",
+    "replacements",
     "manifest",
     "camera",
     "video",
@@ -90,8 +87,9 @@ def package_of(path: Path) -> str:
 
 
 def imports_of(path: Path) -> set[str]:
+    """What a module imports; an import for annotations alone, under TYPE_CHECKING, is none."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in outside_type_checking(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -105,7 +103,7 @@ def test_imports_point_one_way(path: Path) -> None:
     if package == "__init__":
         return
     siblings = {name.split(".")[1] for name in imports_of(path) if name.startswith("sana_wm.")} - {"__version__"}
-    assert siblings <= ALLOWED[package] | {package, "names", "machine", "sizes"}
+    assert siblings <= ALLOWED[package] | {package} | GROUND
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCES)))
@@ -120,7 +118,7 @@ def test_each_power_has_one_place(path: Path) -> None:
             "launcher/power",
             "launcher/system",
             "video/",
-            "patches/checkout",
+            "replacements/checkout",
         )
         assert name.startswith(places)
     if re.search(r"\bos\.(environ|getenv)\b", text):
@@ -176,3 +174,25 @@ def test_every_dependency_is_explained() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     assert listed
     assert [name for name in dict.fromkeys(listed) if f"`{name}`" not in text] == []
+
+
+#: The modules whose matter a stage's and an engine's name are; all others ask their records.
+TABLES_OF_STAGES, TABLES_OF_ENGINES = ("pipeline.py", "names.py"), ("backends.py",)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCES)))
+def test_what_a_stage_and_an_engine_are_stands_in_one_place(path: Path) -> None:
+    name = path.relative_to(SOURCES).as_posix()
+    if name not in TABLES_OF_STAGES:
+        assert stage_comparisons(path) == []
+    if name not in TABLES_OF_ENGINES:
+        assert engine_comparisons(path) == []
+
+
+def test_no_modules_import_each_other_in_a_ring() -> None:
+    assert import_rings() == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCES)))
+def test_a_source_file_can_be_read_in_one_go(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300

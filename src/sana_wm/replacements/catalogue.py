@@ -15,10 +15,10 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from importlib.resources import files
 from typing import Any, TypeVar
 
 from sana_wm.errors import LibraryMismatchError
+from sana_wm.shipped import PATCHES
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,12 @@ Entry = TypeVar("Entry", bound=Patch)
 @cache
 def load_catalogue() -> dict[str, Patch]:
     """All entries by id."""
-    return read_entries("entries", Patch)
+    return read_entries("diffusers", Patch)
 
 
 def read_entries(folder: str, kind: type[Entry]) -> dict[str, Entry]:
-    """The TOML files of a folder of this package, by the id that each gives itself, sorted."""
-    entries = (files("sana_wm.patches") / folder).iterdir()
-    patches = [kind(**tomllib.loads(entry.read_text("utf-8"))) for entry in entries]
+    """The TOML files of a folder of `patches/catalogue`, by the id that each gives itself, sorted."""
+    patches = [kind(**tomllib.loads(entry.read_text("utf-8"))) for entry in (PATCHES / "catalogue" / folder).iterdir()]
     return {patch.id: patch for patch in sorted(patches, key=lambda patch: patch.id)}
 
 

@@ -1,0 +1,60 @@
+"""A manifest as a run directory keeps it: settled, with what its inputs were."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from sana_wm.manifest.fields import facts
+from sana_wm.manifest.model import ESTIMATE, CameraSection, InputSection, Manifest, PixelIntrinsics, Section
+
+
+class InputFile(Section, frozen=True):
+    """An input as it was when the run began."""
+
+    path: str
+    sha256: str
+
+
+class IntrinsicsEstimate(Section, frozen=True):
+    """Intrinsics that nobody gave."""
+
+    intrinsics: PixelIntrinsics
+    field_of_view_deg: float = Field(description="Horizontal, of the video's part of the picture.")
+    source: str
+    uncertainty_share: float = Field(description="How far the focal length may be off, as a share of it.")
+    basis: str = Field(description="Where that share comes from.")
+
+
+class RunInputSection(InputSection, frozen=True):
+    """What the video starts from, with the prompt's text in place."""
+
+    prompt: Annotated[str, facts("stage1/conditioning", "refiner/text")] = Field(
+        default=..., description="The prompt's text, wherever it was read."
+    )
+    prompt_file: Annotated[None, facts("stage1/conditioning", path="input")] = None
+
+
+class RunCameraSection(CameraSection, frozen=True):
+    """The camera path, with intrinsics that are known."""
+
+    @field_validator("intrinsics")
+    @classmethod
+    def _are_known(cls, intrinsics: str | PixelIntrinsics) -> str | PixelIntrinsics:
+        if intrinsics == ESTIMATE:
+            raise ValueError("the intrinsics of a run are numbers, or a file")
+        return intrinsics
+
+
+class RunManifest(Manifest, frozen=True):
+    """What a run directory's `manifest.json` holds.
+
+    The manifest with every default, absolute paths and the prompt's text, the hashes of its input files, and where
+    `camera.intrinsics` came from if they were estimated.
+    """
+
+    input: RunInputSection
+    camera: RunCameraSection
+    inputs: dict[str, InputFile]
+    intrinsics_estimate: IntrinsicsEstimate | None = None

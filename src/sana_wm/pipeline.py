@@ -1,0 +1,119 @@
+"""What a stage is: one record each, in the order in which they run.
+
+A new stage is its word in `sana_wm.names.Stage`, its record here, and its module in `sana_wm.stages`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sana_wm.names import STAGES, STARTING, Stage
+from sana_wm.sizes import LATENT_CHANNELS
+
+if TYPE_CHECKING:
+    from sana_wm.manifest.model import Manifest
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One stage.
+
+    Attributes:
+        name: Everywhere: manifest key, module, process argument, log, receipt.
+        phases: What it does, one network after another.
+        components: What it reads of the weights, in that order.
+        outputs: What it is run for, below the run directory; its receipt vouches for it.
+        run_bytes: What it takes at most in the run directory, besides small files.
+        latents: The output that a later stage reads, if there is one.
+        sources: Whose latents it reads: those of the first that the manifest runs.
+        kept: What it makes on the way and uses again in its next start.
+        results_version: Raised when a release makes other numbers than the one before from the same settings, weights
+            and libraries, on purpose: what was made under a lower one is made again.
+        off: Why a manifest does not run it; `None` when it does.
+        input_files: The fields of a manifest whose files it reads.
+        frames_bytes: What it takes at most in the folder for frames, where there is one.
+        encodes_video: Whether it needs ffmpeg.
+    """
+
+    name: Stage
+    phases: tuple[str, ...]
+    components: tuple[str, ...]
+    outputs: tuple[str, ...]
+    run_bytes: Callable[[Manifest], int]
+    latents: str | None = None
+    sources: tuple[Stage, ...] = ()
+    kept: tuple[str, ...] = ()
+    results_version: int = 1
+    off: Callable[[Manifest], str | None] = lambda _: None
+    input_files: Callable[[Manifest], tuple[str, ...]] = lambda _: ()
+    frames_bytes: Callable[[Manifest], int] = lambda _: 0
+    encodes_video: bool = False
+
+
+def _latents_bytes(manifest: Manifest) -> int:
+    """Of one set of latents, float32."""
+    return manifest.latent_num_frames * manifest.latent_height * manifest.latent_width * LATENT_CHANNELS * 4
+
+
+def _pixels(manifest: Manifest) -> int:
+    """Of the whole video."""
+    return manifest.video.num_frames * manifest.video.height * manifest.video.width
+
+
+STAGE1 = StageSpec(
+    name="stage1",
+    phases=("text_encoder", "vae_encoder", "transformer"),
+    components=("stage1_tokenizer", "stage1_text_encoder", "vae", "transformer"),
+    outputs=("latents/stage1.safetensors",),
+    # Its latents, the conditioning, which is less than two, two checkpoints and the one that is being written.
+    run_bytes=lambda manifest: 6 * _latents_bytes(manifest),
+    latents="latents/stage1.safetensors",
+    kept=("latents/conditioning.safetensors",),
+    input_files=lambda _: ("input.image", "input.prompt_file", "camera.poses", "camera.intrinsics"),
+)
+REFINER = StageSpec(
+    name="refiner",
+    phases=("text_encoder", "connectors", "transformer"),
+    components=("refiner_tokenizer", "refiner_text_encoder", "connectors", "refiner_transformer"),
+    outputs=("latents/refined.safetensors",),
+    run_bytes=lambda manifest: 4 * _latents_bytes(manifest),  # as Stage 1's, without the conditioning
+    latents="latents/refined.safetensors",
+    sources=("stage1",),
+    kept=("latents/refiner_text.safetensors",),
+    off=lambda manifest: None if manifest.refiner.enabled else "refiner.enabled is false",
+)
+VAE_DECODE = StageSpec(
+    name="vae_decode",
+    phases=("vae_decoder",),
+    components=("vae",),
+    outputs=("video.mp4", "contact_sheet.png"),
+    # 0.5 bits a pixel, three times what libx264 at crf 18 makes of noise-free footage; as segments, and joined.
+    run_bytes=lambda manifest: 2 * _pixels(manifest) // 16,
+    sources=("refiner", "stage1"),
+    input_files=lambda manifest: ("camera.poses",) if manifest.video.overlay else (),
+    frames_bytes=lambda manifest: 3 * _pixels(manifest),  # a PNG is at most its pixels
+    encodes_video=True,
+)
+PIPELINE: dict[Stage, StageSpec] = {spec.name: spec for spec in (STAGE1, REFINER, VAE_DECODE)}
+
+
+def active_stages(manifest: Manifest) -> tuple[Stage, ...]:
+    """The stages that a manifest runs."""
+    return tuple(stage for stage in STAGES if PIPELINE[stage].off(manifest) is None)
+
+
+def source_of(manifest: Manifest, stage: Stage) -> Stage | None:
+    """The stage whose latents a stage reads; `None` for one that begins with the inputs."""
+    return next((source for source in PIPELINE[stage].sources if PIPELINE[source].off(manifest) is None), None)
+
+
+def phases_of(stage: Stage) -> tuple[str, ...]:
+    """What a stage does in order, its start included; a start that goes on skips those that are done."""
+    return (STARTING, *PIPELINE[stage].phases)
+
+
+def stages_from(first: Stage) -> tuple[Stage, ...]:
+    """A stage and all after it."""
+    return STAGES[STAGES.index(first) :]
