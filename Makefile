@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-long check format clean schema docs structure
+.PHONY: install demo test test-long mps-check check format clean schema docs structure
 
 install: $(STAMP)
 
@@ -29,6 +29,11 @@ test: check
 
 test-long: install
 	$(BIN)/pytest -m long -s
+
+# Every operation of our networks at full size, held against the limits of MPS: minutes, on any machine (docs/mps.md).
+# Options: make mps-check ARGS="--frames 321 --json FILE".
+mps-check: install
+	PYTHONPATH=tests/mps $(BIN)/python -m mps_check $(ARGS)
 
 format: install
 	$(BIN)/ruff format src tests patches

@@ -85,3 +85,10 @@ def test_the_hash_is_that_of_the_content(tmp_path: Path) -> None:
     assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     with pytest.raises(HandoffError, match="cannot be read"):
         sha256_of(tmp_path / "b")
+
+
+def test_a_folder_that_is_named_like_half_a_file_is_nobodys_leftover(tmp_path: Path) -> None:
+    (tmp_path / "my.part.two").mkdir()
+    part_path(tmp_path / "video.mp4").touch()
+    remove_parts_under(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["my.part.two"]

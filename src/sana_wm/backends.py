@@ -34,7 +34,7 @@ class Backend:
         variant: As `model.variant` says it.
         open_stage1: Opens Stage 1: a `sana_wm.models.engine.Stage1` for an `EngineSetup`.
         open_refiner: Opens the refiner: a `sana_wm.models.engine.Refiner`, in a context that releases it.
-        plan_stage1: Forecasts Stage 1's transformer for a `RunForecaster`.
+        plan_stage1: Plans Stage 1's transformer: a `sana_wm.planning.phase.PhasePlanning`.
         plan_refiner: The same for the refiner's transformer.
         memory: Answers for the device's memory while it computes: a `sana_wm.runtime.memory.EngineMemory`.
         layouts: Weight layouts that it reads.
@@ -109,16 +109,16 @@ DIFFUSERS = Backend(
     variant="bidirectional",
     open_stage1="sana_wm.models.stage1.opening:open_stage1",
     open_refiner="sana_wm.models.refiner.opening:open_refiner",
-    plan_stage1="sana_wm.planning.stage1:plan_stage1",
-    plan_refiner="sana_wm.planning.refiner:plan_refiner_transformer",
+    plan_stage1="sana_wm.planning.forecasts.stage1:plan_transformer",
+    plan_refiner="sana_wm.planning.forecasts.refiner:plan_transformer",
 )
 PR379 = Backend(
     name="pr379",
     variant="bidirectional",
     open_stage1="sana_wm.models.pr379.stage1:open_stage1",
     open_refiner="sana_wm.models.pr379.refiner:open_refiner",
-    plan_stage1="sana_wm.planning.pr379:plan_stage1",
-    plan_refiner="sana_wm.planning.pr379:plan_refiner_transformer",
+    plan_stage1="sana_wm.planning.forecasts.pr379:plan_stage1_transformer",
+    plan_refiner="sana_wm.planning.forecasts.pr379:plan_refiner_transformer",
     layouts=("original",),
     refiner_modes=("single_shot",),
     camera_rescales=("pr379",),

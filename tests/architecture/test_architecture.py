@@ -118,7 +118,6 @@ def test_each_power_has_one_place(path: Path) -> None:
             "launcher/power",
             "launcher/system",
             "video/",
-            "diagnostics/mps_lint/",
             "replacements/checkout",
         )
         assert name.startswith(places)

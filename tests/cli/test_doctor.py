@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,17 +20,17 @@ class Diagnostics:
     """Stands for the processes of the diagnostics, which take a minute: what each reports, and what was asked."""
 
     def __init__(self) -> None:
-        self.codes = {"numerics": 0, "mps_lint": 0}
+        self.exit_code = 0
         self.device = "cpu"
         self.asked: list[tuple[str, bool]] = []
 
     def run_module(self, module: str, arguments: list[str], *, quiet: bool, environment: object) -> str:
         name = module.removeprefix("sana_wm.diagnostics.")
         self.asked.append((name, quiet))
-        report: Any = {"device": self.device, "failed": [], "checks": []} if name == "numerics" else []
+        report = {"device": self.device, "failed": [], "checks": []}
         Path(arguments[arguments.index("--json") + 1]).write_text(json.dumps(report))
-        if self.codes[name]:
-            raise ModuleEndedError(module, self.codes[name])
+        if self.exit_code:
+            raise ModuleEndedError(module, self.exit_code)
         return ""
 
 
@@ -58,7 +57,6 @@ def test_with_complete_weights_a_run_can_start(
         "disk",
         "complete",
         "--numerics",
-        "--mps-lint",
     ):
         assert word in out
     assert "PROBLEM" not in out
@@ -101,22 +99,20 @@ def test_a_missing_ffmpeg_is_a_problem(
     assert "PROBLEM  ffmpeg: missing" in out
 
 
-@pytest.mark.parametrize(("numerics", "mps_lint", "expected"), [(0, 0, 0), (7, 0, 7), (0, 7, 7), (7, 7, 7)], ids=str)
-def test_both_diagnostics_run_and_either_decides(
-    sana_wm: Cli, diagnostics: Diagnostics, numerics: int, mps_lint: int, expected: int
-) -> None:
-    diagnostics.codes = {"numerics": numerics, "mps_lint": mps_lint}
-    code, _, _ = sana_wm("doctor", "--numerics", "--mps-lint")
-    assert code == expected
-    assert diagnostics.asked == [("numerics", False), ("mps_lint", False)]
+@pytest.mark.parametrize("exit_code", [0, 7])
+def test_the_diagnostic_decides(sana_wm: Cli, diagnostics: Diagnostics, exit_code: int) -> None:
+    diagnostics.exit_code = exit_code
+    code, _, _ = sana_wm("doctor", "--numerics")
+    assert code == exit_code
+    assert diagnostics.asked == [("numerics", False)]
 
 
 def test_json_keeps_the_tables_off_standard_output(sana_wm: Cli, diagnostics: Diagnostics) -> None:
-    diagnostics.codes["mps_lint"] = 7
-    code, out, _ = sana_wm("doctor", "--mps-lint", "--json")
+    diagnostics.exit_code = 7
+    code, out, _ = sana_wm("doctor", "--numerics", "--json")
     assert code == 7
-    assert json.loads(out) == {"ok": False, "mps_lint": []}
-    assert diagnostics.asked == [("mps_lint", True)]
+    assert json.loads(out) == {"ok": False, "numerics": {"device": "cpu", "failed": [], "checks": []}}
+    assert diagnostics.asked == [("numerics", True)]
 
 
 def test_what_doctor_measured_is_what_the_next_run_goes_by(

@@ -1,18 +1,26 @@
-"""Recorded runs: the events of tiny runs, one on a quiet machine, one beside other work that made it half as fast."""
+"""Runs with fake stages; recorded runs: the events of tiny ones, on a quiet machine and beside other work."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fake_runs import CAP_GIB, beginning
 from sana_wm.handoff.events import Event, parse_event, to_line
+from sana_wm.handoff.half_done import begin
 from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.launcher.lock import owning
 from sana_wm.launcher.past_runs import PastMetrics, seconds_of_run
+from sana_wm.launcher.preflight import resolve_manifest
+from sana_wm.launcher.prepare import prepare
 from sana_wm.launcher.progress import StageProgress, replay
+from sana_wm.manifest.loading import load_manifest
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 
 FOLDER = Path(__file__).parent / "recorded_runs"
@@ -77,3 +85,25 @@ def _event(line: dict[str, Any]) -> Event:
     event = parse_event(json.dumps(line).encode())
     assert event is not None
     return event
+
+
+@pytest.fixture
+def resolved(write_manifest: Callable[..., Path]) -> RunManifest:
+    return resolve_manifest(load_manifest(write_manifest(memory__cap_gib=CAP_GIB), {}))
+
+
+@pytest.fixture
+def run(resolved: RunManifest) -> RunDirectory:
+    directory = RunDirectory(Path(resolved.output_dir))
+    with owning(directory):
+        prepare(directory, resolved, force=False)
+    return directory
+
+
+@pytest.fixture
+def half_done(run: RunDirectory, resolved: RunManifest) -> Path:
+    """What stage 1 saved before it was interrupted."""
+    begin(run, resolved, beginning(resolved))
+    saved = run.checkpoint_folder("stage1") / "00003.safetensors"
+    saved.write_text("three steps")
+    return saved

@@ -22,7 +22,7 @@ from sana_wm.launcher.times import GUESSED_STARTING_S, Times
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.names import SAVING, STAGES, STARTING, Stage
 from sana_wm.planning.device import Device
-from sana_wm.planning.forecast import PhaseForecast
+from sana_wm.planning.phase import PhaseForecast
 
 CPU = Device("cpu", platform.machine(), 2**35, "2.13.0")
 TRANSFORMER: tuple[Stage, str] = ("stage1", "transformer")

@@ -13,7 +13,7 @@ from sana_wm.manifest.loading import escape_variables, load_manifest, parse_mani
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.portable import MAX_CHARACTERS, parse_portable, portable_json, rerun_manifest
 from sana_wm.manifest.run_manifest import RunManifest
-from sana_wm.manifest.schema import SCHEMA_KEY, shipped_schema
+from sana_wm.manifest.schema import SCHEMA_KEY, render_schema
 from sana_wm.video.encoder import VideoEncoder
 from sana_wm.video.reader import probe
 
@@ -79,5 +79,5 @@ def test_escaped_text_is_read_back_as_it_was(text: str) -> None:
 
 def test_an_editors_schema_key_is_allowed_and_known_to_the_schema(tmp_path: Path) -> None:
     data = rerun_manifest(run_manifest())
-    assert Path(data[SCHEMA_KEY].removeprefix("file://")).read_text() == shipped_schema()
-    assert SCHEMA_KEY in json.loads(shipped_schema())["properties"]
+    assert Path(data[SCHEMA_KEY].removeprefix("file://")).read_text() == render_schema()
+    assert SCHEMA_KEY in json.loads(render_schema())["properties"]

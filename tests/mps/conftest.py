@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from sana_wm.diagnostics.mps_lint.fake_device import fake_mps_device
-from sana_wm.diagnostics.mps_lint.recorder import Recorder
-from sana_wm.diagnostics.mps_lint.report import LintReport
+from mps_check.fake_device import fake_mps_device
+from mps_check.recorder import Recorder
+from mps_check.report import LintReport
 
 Record = Callable[..., LintReport]
 

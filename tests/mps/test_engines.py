@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sana_wm.diagnostics.mps_lint.report import LintReport
-from sana_wm.diagnostics.mps_lint.targets import TARGETS, find_targets
-from sana_wm.diagnostics.mps_lint.targets.target import Size, lint
+from mps_check.report import LintReport
+from mps_check.targets import TARGETS, find_targets
+from mps_check.targets.target import Size, lint
 from sana_wm.sizes import GIB
 
 RELEASES = ("2.13.0", "2.14.1", "2.15.0")

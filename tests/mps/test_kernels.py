@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sana_wm.diagnostics.mps_lint.kernels import (
+from mps_check.kernels import (
     KernelKind,
     installed_version,
     kernel_table,

@@ -9,8 +9,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
-from sana_wm.diagnostics.mps_lint.fake_device import fake_mps_device, move_to_fake_device
-from sana_wm.diagnostics.mps_lint.recorder import Recorder
+from mps_check.fake_device import fake_mps_device, move_to_fake_device
+from mps_check.recorder import Recorder
 
 MIB = 1024**2
 

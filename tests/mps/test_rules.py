@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sana_wm.diagnostics.mps_lint.rule import Rule
-from sana_wm.diagnostics.mps_lint.rules import RULES, rules_for
+from mps_check.rule import Rule
+from mps_check.rules import RULES, rules_for
 
 HALF = torch.bfloat16
 FULL = torch.float32

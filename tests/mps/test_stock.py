@@ -7,10 +7,10 @@ from functools import cache
 
 import pytest
 
-from sana_wm.diagnostics.mps_lint.__main__ import main
-from sana_wm.diagnostics.mps_lint.report import LintReport
-from sana_wm.diagnostics.mps_lint.targets import find_targets
-from sana_wm.diagnostics.mps_lint.targets.target import Size, lint
+from mps_check.__main__ import main
+from mps_check.report import LintReport
+from mps_check.targets import find_targets
+from mps_check.targets.target import Size, lint
 
 GIB = 1024**3
 

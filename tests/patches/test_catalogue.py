@@ -66,8 +66,8 @@ def test_every_entry_is_applied_to_a_loaded_model(required: set[str], tiny_model
     layout = resolve_layout("original", Path(model["root"]), Path(model["gemma_root"]))
     cpu, dtype = torch.device("cpu"), torch.float32
     Stage1Engine(load_stage1_transformer(layout, cpu, dtype), camera_rescale="pr379")
-    vae = load_vae(layout, cpu, dtype)
-    encode_first_frame(vae, torch.zeros(1, 3, 64, 64))
+    encode_first_frame(load_vae(layout, cpu, dtype, "encoder"), torch.zeros(1, 3, 64, 64))
+    vae = load_vae(layout, cpu, dtype, "decoder")
     StreamingDecoder(vae, forecast(vae.config, 2, 2, dtype.itemsize, (1, 1, 1, 1)))
     connectors = load_connectors(layout, cpu, dtype)
     width = connectors.text_proj_in.in_features

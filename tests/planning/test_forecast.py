@@ -13,7 +13,8 @@ from sana_wm.errors import MemoryCapError
 from sana_wm.names import Stage
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import fits, forecast_phases, largest_num_frames, smallest_cap_gib
-from sana_wm.planning.forecast import PhaseForecast, RunForecaster
+from sana_wm.planning.forecast import RunForecaster
+from sana_wm.planning.phase import PhaseForecast
 
 GIB = 1024**3
 M3_MAX = Device("mps", "Apple M3 Max", 96 * GIB, "2.13.0")

@@ -11,7 +11,8 @@ import pytest
 from sana_wm.errors import MemoryCapError
 from sana_wm.names import Stage
 from sana_wm.planning.device import Device
-from sana_wm.planning.forecast import PhaseForecast, RunForecaster
+from sana_wm.planning.forecast import RunForecaster
+from sana_wm.planning.phase import PhaseForecast
 
 GIB = 1024**3
 REPORT = Path(__file__).resolve().parents[2] / "reports" / "pr379" / "mps-lint.json"

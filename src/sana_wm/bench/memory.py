@@ -27,7 +27,8 @@ from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import Manifest
 from sana_wm.names import STAGES
 from sana_wm.planning.device import Device
-from sana_wm.planning.forecast import PhaseForecast, RunForecaster
+from sana_wm.planning.forecast import RunForecaster
+from sana_wm.planning.phase import PhaseForecast
 from sana_wm.planning.shares import FORECAST_ERROR
 from sana_wm.report.timeline import phase_spans
 from sana_wm.runtime.device import describe_device, select_device

@@ -1,5 +1,7 @@
 """The refiner at full size, random weights: ours resident and streamed, diffusers' pipeline, the text phase's memory.
 
+Ours is opened from files as a run opens it: 26 GB of random weights are written first.
+
 Random numbers take as long as trained ones, and both engines share them: `agreement` says how far apart their
 velocities are, `same_bits` whether the streamed engine ends in the resident one's bits.
 """
@@ -22,7 +24,6 @@ from torch import Tensor, nn
 from sana_wm.bench.measure import measure, report
 from sana_wm.bench.refiner_weights import build_transformer, drop_audio, text_encoder_row, write_checkpoint
 from sana_wm.models.refiner.loading import open_refiner_engine
-from sana_wm.models.refiner.pointwise import Pointwise, compiled
 from sana_wm.models.refiner.refine import refine_autoregressive, refine_single_shot
 from sana_wm.models.refiner.transformer import RefinerEngine
 from sana_wm.names import RefinerMode
@@ -30,7 +31,6 @@ from sana_wm.planning.refiner import (
     GIB,
     SIGMAS,
     Refinement,
-    RefinerSizes,
     measure_refiner,
     plan_refiner,
     refinement_tflop,
@@ -48,19 +48,18 @@ TEXT_TOKENS = REFINER_PROMPT_TOKENS
 # Two blocks: every kernel of the full length but the longest windows.
 WARM_UP_FRAMES = 7
 FPS = 16.0
-POINTWISE: dict[str, Callable[[], Pointwise]] = {"eager": Pointwise, "compiled": compiled}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
     parser.add_argument("--latent-frames", type=int, default=41)
     parser.add_argument("--mode", nargs="+", choices=["autoregressive", "single_shot"], default=["autoregressive"])
-    parser.add_argument("--pointwise", nargs="+", choices=sorted(POINTWISE), default=["eager"])
     parser.add_argument("--against", choices=["diffusers"], help="measure diffusers' pipeline beside ours")
-    parser.add_argument("--budget-gib", type=float, nargs="+", default=[], help="streamed rows; needs --weights")
-    parser.add_argument("--weights", type=Path, help="folder on a local disk for 26 GB of random weights")
-    parser.add_argument("--text", action="store_true", help="measure the streamed text phase; needs --weights")
-    parser.add_argument("--pin-host-memory", action="store_true", help="page-locked host buffers, for CUDA")
+    parser.add_argument("--budget-gib", type=float, nargs="+", default=[], help="streamed rows")
+    parser.add_argument(
+        "--weights", type=Path, required=True, help="folder on a local disk, for 26 GB of random weights"
+    )
+    parser.add_argument("--text", action="store_true", help="measure the streamed text phase")
     parser.add_argument("--repeats", type=int, default=3, help="measured runs after one warm-up; the median counts")
 
 
@@ -79,22 +78,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         rows.append(stock_row(transformer, inputs, args.repeats))
         extra["agreement"] = _agreement(transformer, inputs)
         del transformer
+    component, extra["write_checkpoint_s"] = _write_random_weights(args.weights / "refiner", device)
     results: dict[str, Tensor] = {}
-    for pointwise in args.pointwise:
-        transformer = build_transformer(device)
-        drop_audio(transformer)
-        engine = RefinerEngine(transformer, release_text_weights=True, pointwise=POINTWISE[pointwise]())
-        for mode in args.mode:
-            row, results[mode] = resident_row(engine, mode, inputs, args.repeats)
-            rows.append({**row, "pointwise": pointwise})
-        del engine, transformer
-    if args.budget_gib:
-        component, extra["write_checkpoint_s"] = _write_random_weights(args.weights / "refiner", device)
-        for budget_gib in args.budget_gib:
-            _forget(device)
-            rows.append(streamed_row(component, inputs, budget_gib, results, args))
+    for mode in args.mode:
+        row, results[mode] = our_row(component, mode, inputs, repeats=args.repeats)
+        rows.append(row)
+    for budget_gib in args.budget_gib:
+        mode = args.mode[0]
+        row, result = our_row(component, mode, inputs, budget_gib=budget_gib)
+        rows.append({**row, "same_bits": bool(result.equal(results[mode]))})
     if args.text:
-        rows.append(text_encoder_row(args.weights / "gemma3", device, args.pin_host_memory))
+        rows.append(text_encoder_row(args.weights / "gemma3", device))
     return report("refiner", device, {"rows": rows, **extra})
 
 
@@ -123,62 +117,62 @@ def stock_row(transformer: Any, inputs: tuple[Tensor, Tensor, Tensor], repeats: 
     return row
 
 
-def resident_row(
-    engine: RefinerEngine, mode: RefinerMode, inputs: tuple[Tensor, Tensor, Tensor], repeats: int
-) -> tuple[dict[str, Any], Tensor]:
-    """Ours with all weights on the device; also what it made of the latents."""
-    latents, prompt_embeds, mask = inputs
-    sizes = _sizes(build_transformer(torch.device("meta")), mode, inputs)
-    row, result = _measure(
-        "sana_wm",
-        engine.transformer,
-        latents,
-        lambda latents: refine(engine, mode, (latents, prompt_embeds, mask)),
-        repeats,
-    )
-    block_parameters = sizes.blocks * sizes.block_bytes // torch.bfloat16.itemsize
-    tflop = refinement_tflop(engine.transformer.config, _refinement(mode, inputs), block_parameters)
-    facts = {"mode": mode, "tflop": tflop, "plan": {"mode": "resident"}, "predicted_bytes": sizes.resident_bytes}
-    return {**row, **facts}, result
-
-
-def streamed_row(
+def our_row(
     component: Component,
+    mode: RefinerMode,
     inputs: tuple[Tensor, Tensor, Tensor],
-    budget_gib: float,
-    results: dict[str, Tensor],
-    args: argparse.Namespace,
-) -> dict[str, Any]:
-    """Ours under a budget that the allocator is held to; one run, no warm-up: reading is what takes the time."""
-    device, mode = inputs[1].device, args.mode[0]
+    *,
+    budget_gib: float | None = None,
+    repeats: int = 1,
+) -> tuple[dict[str, Any], Tensor]:
+    """The engine as a run opens it; also what it made of the latents.
+
+    Args:
+        component: The transformer's files.
+        mode: How it refines.
+        inputs: From `_inputs`.
+        budget_gib: What the allocator is held to; all weights stay on the device when left out. Under a budget there is
+            no warm-up: reading is what takes the time.
+        repeats: Measured refinements.
+    """
+    device = inputs[1].device
     empty = build_transformer(torch.device("meta"))
-    sizes = _sizes(empty, mode, inputs)
-    plan = plan_refiner(sizes, int(budget_gib * GIB))
-    limit_memory(device, int(budget_gib * GIB))
+    refinement = Refinement(tuple(inputs[0].shape), mode, text_tokens=TEXT_TOKENS)
+    tensors = {name: tuple(parameter.shape) for name, parameter in empty.named_parameters()}
+    sizes = measure_refiner(tensors, empty.config, refinement, torch.bfloat16.itemsize)
+    plan = plan_refiner(sizes, sizes.resident_bytes if budget_gib is None else int(budget_gib * GIB))
+    _forget(device)
+    if budget_gib is not None:
+        limit_memory(device, int(budget_gib * GIB))
     with open_refiner_engine(
         component,
         device=device,
         dtype=torch.bfloat16,
         resident_blocks=plan.resident_blocks,
-        pin_host_memory=args.pin_host_memory,
-        pointwise=POINTWISE[args.pointwise[-1]](),
+        pin_host_memory=device.type == "cuda",
     ) as engine:
         row, result = _measure(
-            "sana_wm", engine.transformer, inputs[0], lambda _: refine(engine, mode, inputs), 1, warm=False
+            "sana_wm",
+            engine.transformer,
+            inputs[0],
+            lambda latents: refine(engine, mode, (latents, *inputs[1:])),
+            repeats,
+            warm=budget_gib is None,
         )
-    passes = _refinement(mode, inputs).passes
-    read_bytes = passes * (sizes.blocks - plan.resident_blocks) * sizes.block_bytes
+    row |= {"mode": mode, "plan": plan.as_json()}
+    if budget_gib is None:
+        block_parameters = sizes.blocks * sizes.block_bytes // torch.bfloat16.itemsize
+        tflop = refinement_tflop(empty.config, refinement, block_parameters)
+        return {**row, "tflop": tflop, "predicted_bytes": sizes.resident_bytes}, result
+    read_bytes = refinement.passes * (sizes.blocks - plan.resident_blocks) * sizes.block_bytes
     return {
         **row,
-        "mode": mode,
-        "plan": plan.as_json(),
         "budget_gib": budget_gib,
         "host_buffer_bytes": 2 * sizes.block_bytes,
-        "passes": passes,
+        "passes": refinement.passes,
         "read_bytes": read_bytes,
         "read_gb_s": round(read_bytes / row["seconds"] / 1e9, 2),
-        "same_bits": bool(result.equal(results[mode])),
-    }
+    }, result
 
 
 def refine(engine: RefinerEngine, mode: RefinerMode, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -263,15 +257,6 @@ def _inputs(latent_frames: int, device: torch.device) -> tuple[Tensor, Tensor, T
     latents = torch.randn(1, 128, latent_frames, LATENT_HEIGHT, LATENT_WIDTH, generator=generator).bfloat16().float()
     prompt_embeds = torch.randn(1, TEXT_TOKENS, 3840, generator=generator).to(device, torch.bfloat16)
     return latents, prompt_embeds, torch.ones(1, TEXT_TOKENS, dtype=torch.int64, device=device)
-
-
-def _sizes(transformer: Any, mode: RefinerMode, inputs: tuple[Tensor, Tensor, Tensor]) -> RefinerSizes:
-    tensors = {name: tuple(parameter.shape) for name, parameter in transformer.named_parameters()}
-    return measure_refiner(tensors, transformer.config, _refinement(mode, inputs), torch.bfloat16.itemsize)
-
-
-def _refinement(mode: RefinerMode, inputs: tuple[Tensor, Tensor, Tensor]) -> Refinement:
-    return Refinement(tuple(inputs[0].shape), mode, text_tokens=TEXT_TOKENS)
 
 
 def _write_random_weights(folder: Path, device: torch.device) -> tuple[Component, float]:

@@ -54,7 +54,7 @@ def write_checkpoint(transformer: Any, folder: Path) -> Component:
     return Component("refiner_transformer", folder, folder / "config.json", shards=shards, rules=REFINER_RULES)
 
 
-def text_encoder_row(folder: Path, device: torch.device, pin_host_memory: bool) -> dict[str, Any]:
+def text_encoder_row(folder: Path, device: torch.device) -> dict[str, Any]:
     """Peak device memory of the streamed text phase: Gemma-3 12B's layers (six of 48), then the whole connectors."""
     component = _write_gemma3(folder, device)
     input_ids = torch.randint(0, 1000, (1, REFINER_PROMPT_TOKENS))
@@ -62,7 +62,7 @@ def text_encoder_row(folder: Path, device: torch.device, pin_host_memory: bool) 
     mask[:, : REFINER_PROMPT_TOKENS // 2] = 0
     reset_peak(device)
     started = time.perf_counter()
-    with stream_gemma3(component, device=device, dtype=torch.bfloat16, pin_host_memory=pin_host_memory) as text_encoder:
+    with stream_gemma3(component, device=device, dtype=torch.bfloat16) as text_encoder:
         encode_levels(text_encoder, input_ids, mask, device)
     gemma_s, gemma_peak_bytes = time.perf_counter() - started, device_memory(device).peak_bytes
 

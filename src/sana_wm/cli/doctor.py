@@ -1,4 +1,4 @@
-"""`doctor`: what is installed here, whether this machine computes rightly, whether our code is safe on MPS."""
+"""`doctor`: what is installed here, whether this machine computes rightly, whether both backends agree."""
 
 from __future__ import annotations
 
@@ -30,9 +30,6 @@ def doctor(
     numerics: Annotated[
         bool, typer.Option("--numerics", help="Hold the device's arithmetic against the CPU's: up to a minute.")
     ] = False,
-    mps_lint: Annotated[
-        bool, typer.Option("--mps-lint", help="Hold our networks against the limits of MPS: minutes, on any machine.")
-    ] = False,
     parity: Annotated[
         bool, typer.Option("--parity", help="Hold our engines against NVIDIA's own classes on a tiny checkpoint.")
     ] = False,
@@ -46,7 +43,7 @@ def doctor(
     results: dict[str, Any] = {}
     sound = True
     findings: list[Finding] = []
-    if not (numerics or mps_lint or parity):
+    if not (numerics or parity):
         from sana_wm.launcher.checkup import can_run
 
         findings = _examine(manifest_path)
@@ -54,9 +51,6 @@ def doctor(
         sound = can_run(findings)
     if numerics:
         results["numerics"], passed = _run_numerics(quiet=as_json)
-        sound = sound and passed
-    if mps_lint:
-        results["mps_lint"], passed = _run_mps_lint(quiet=as_json)
         sound = sound and passed
     if parity:
         results["parity"], passed = _run_parity(pr_root, quiet=as_json)
@@ -77,13 +71,6 @@ def _run_numerics(*, quiet: bool) -> tuple[Any, bool]:
     diagnosis = run_diagnostic("numerics", [], quiet=quiet, environment=os.environ)
     gate = NumericsGate.of_this_machine(os.environ, say=lambda words: typer.echo(words, err=True))
     gate.keep(diagnosis.report)
-    return diagnosis.report, diagnosis.exit_code == 0
-
-
-def _run_mps_lint(*, quiet: bool) -> tuple[Any, bool]:
-    from sana_wm.launcher.diagnosis import run_diagnostic
-
-    diagnosis = run_diagnostic("mps_lint", [], quiet=quiet, environment=os.environ)
     return diagnosis.report, diagnosis.exit_code == 0
 
 
@@ -145,7 +132,4 @@ def _print_findings(findings: list[Finding]) -> None:
     problems = sum(finding.level == "problem" for finding in findings)
     verdict = f"cannot start here: see PROBLEM above ({problems})" if problems else "can start here"
     typer.echo(f"\nA real run {verdict}.")
-    typer.echo(
-        "--numerics: check this machine's arithmetic. --mps-lint: check our networks against the limits of MPS. "
-        "--parity: hold both backends against each other."
-    )
+    typer.echo("--numerics: check this machine's arithmetic. --parity: hold both backends against each other.")

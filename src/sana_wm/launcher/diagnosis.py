@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sana_wm.errors import ModuleEndedError, StageFailedError
 from sana_wm.launcher.process import run_module, without_overrides
 
-Diagnostic = Literal["numerics", "mps_lint", "parity"]
+Diagnostic = Literal["numerics", "parity"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def run_diagnostic(name: Diagnostic, arguments: list[str], *, quiet: bool, envir
             raise StageFailedError(
                 f"the diagnostic {name} ended without a result",
                 got=ended,
-                next_step=f"`sana-wm doctor --{name.replace('_', '-')}` shows how far it gets.",
+                next_step=f"`sana-wm doctor --{name}` shows how far it gets.",
             )
         return Diagnosis(exit_code, json.loads(file.read_text(encoding="utf-8")))
 

@@ -19,7 +19,8 @@ from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import SAVING, STARTING, Stage
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import largest_num_frames, smallest_budget_gib, smallest_cap_gib
-from sana_wm.planning.forecast import Planner, RunForecaster
+from sana_wm.planning.forecast import RunForecaster
+from sana_wm.planning.phase import Planner
 from sana_wm.sizes import GIB
 from sana_wm.weights.layout import WeightLayout
 from sana_wm.weights.manifest_layout import locate_weights

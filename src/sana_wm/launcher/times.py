@@ -15,7 +15,7 @@ from sana_wm.launcher.metrics import name_processor
 from sana_wm.launcher.past_runs import PastRun
 from sana_wm.names import SAVING, STARTING, Stage
 from sana_wm.planning.device import Device
-from sana_wm.planning.forecast import PhaseForecast
+from sana_wm.planning.phase import PhaseForecast
 
 #: How many runs of the same work an expectation is made of.
 NEWEST_RUNS = 5

@@ -21,13 +21,8 @@ def render_schema() -> str:
 
 
 def schema_uri() -> str:
-    """Where the shipped schema lies, as an editor takes it."""
+    """Where the shipped schema lies, as an editor takes it; a test holds it against `render_schema`."""
     return Path(str(files("sana_wm.manifest") / SCHEMA_NAME)).as_uri()
-
-
-def shipped_schema() -> str:
-    """The JSON Schema that came with the package; a test holds it against `render_schema`."""
-    return (files("sana_wm.manifest") / SCHEMA_NAME).read_text(encoding="utf-8")
 
 
 def write_schema() -> None:

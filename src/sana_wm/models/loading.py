@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeVar, cast
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_ltx2 import AutoencoderKLLTX2Video
 from diffusers.models.transformers.transformer_sana_wm import SanaWMTransformer3DModel
-from diffusers.models.transformers.transformer_sana_wm_refiner import SanaWMLTX2RefinerTransformer3DModel
 from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 from safetensors import SafetensorError, safe_open
 from torch import nn
@@ -29,10 +28,10 @@ from transformers import (
 from sana_wm.errors import WeightsError
 from sana_wm.weights.component_config import read_config
 from sana_wm.weights.headers import TensorEntry, read_header
-from sana_wm.weights.layout import REFINER_RULES, REPAIR, TOKENIZER_FILES, Component, KeyRules, WeightLayout
+from sana_wm.weights.layout import REPAIR, TOKENIZER_FILES, Component, KeyRules, WeightLayout
 
 M = TypeVar("M", bound=nn.Module)
-VaePart = Literal["encoder", "decoder", "both"]
+VaePart = Literal["encoder", "decoder"]
 
 
 def build_empty(factory: Callable[[], M]) -> M:
@@ -79,10 +78,9 @@ def load_weights(
 ) -> None:
     """Fill a module's parameters and stored buffers from safetensors files, one tensor at a time.
 
-    One tensor is read at a time, so that beside the module there is never more than one in memory. It is read, not
-    mapped: Metal wires what it copies from, and would copy the pages of a mapping first. Floating tensors are cast on
-    the CPU, so that a float32 file needs no float32 memory on the device. Buffers that no file holds move
-    to the device in their own dtype.
+    Beside the module there is never more than one tensor in memory. It is read, not mapped: Metal wires what it copies
+    from, and would copy the pages of a mapping first. Floating tensors are cast on the CPU, so that a float32 file
+    needs no float32 memory on the device. Buffers that no file holds move to the device in their own dtype.
 
     Args:
         module: From `build_empty`, or any module; its tensors are replaced.
@@ -172,26 +170,22 @@ def load_stage1_transformer(layout: WeightLayout, device: torch.device, dtype: t
         WeightsError: Its files are missing, damaged or of another network.
     """
     component = layout.transformer
-    transformer = _build_diffusers(SanaWMTransformer3DModel, component)
+    transformer = build_diffusers(SanaWMTransformer3DModel, component)
     load_weights(transformer, component.shards, device=device, dtype=dtype, rename=component.rules)
     return transformer
 
 
-def load_vae(
-    layout: WeightLayout, device: torch.device, dtype: torch.dtype, part: VaePart = "both"
-) -> AutoencoderKLLTX2Video:
-    """The VAE, or one half of it: the other half's attribute is then None and its tensors are never read.
+def load_vae(layout: WeightLayout, device: torch.device, dtype: torch.dtype, part: VaePart) -> AutoencoderKLLTX2Video:
+    """One half of the VAE: the other half's attribute is None, and its tensors are never read.
 
     Raises:
         WeightsError: Its files are missing, damaged or of another network.
     """
     component = layout.vae
-    vae = _build_diffusers(AutoencoderKLLTX2Video, component)
-    unused = {"encoder": ("decoder",), "decoder": ("encoder",), "both": ()}[part]
-    for half in unused:
-        setattr(vae, half, None)
-    rules = KeyRules(skip=tuple(f"{half}." for half in unused))
-    load_weights(vae, component.shards, device=device, dtype=dtype, rename=rules)
+    vae = build_diffusers(AutoencoderKLLTX2Video, component)
+    unused: VaePart = "decoder" if part == "encoder" else "encoder"
+    setattr(vae, unused, None)
+    load_weights(vae, component.shards, device=device, dtype=dtype, rename=KeyRules(skip=(f"{unused}.",)))
     return vae
 
 
@@ -208,7 +202,7 @@ def load_gemma2(
     tokenizer = load_tokenizer(layout.stage1_tokenizer)
     component = layout.stage1_text_encoder
     config = read_config(component)
-    model = _build(component, lambda: Gemma2Model(Gemma2Config.from_dict(config)))
+    model = build_network(component, lambda: Gemma2Model(Gemma2Config.from_dict(config)))
     load_weights(model, component.shards, device=device, dtype=dtype, rename=component.rules)
     return tokenizer, model
 
@@ -223,24 +217,10 @@ def load_gemma3(layout: WeightLayout, device: torch.device, dtype: torch.dtype) 
     """
     component = layout.refiner_text_encoder
     config = read_config(component)
-    model = _build(component, lambda: Gemma3TextModel(Gemma3TextConfig.from_dict(config.get("text_config", config))))
+    config = config.get("text_config", config)
+    model = build_network(component, lambda: Gemma3TextModel(Gemma3TextConfig.from_dict(config)))
     load_weights(model, component.shards, device=device, dtype=dtype, rename=component.rules)
     return model
-
-
-def load_refiner_transformer(
-    layout: WeightLayout, device: torch.device, dtype: torch.dtype
-) -> SanaWMLTX2RefinerTransformer3DModel:
-    """The refiner transformer, video only: the audio half is neither kept nor read, which leaves 13.04 of 18.88 B.
-
-    Raises:
-        WeightsError: Its files are missing, damaged or of another network.
-    """
-    component = layout.refiner_transformer
-    transformer = _build_diffusers(SanaWMLTX2RefinerTransformer3DModel, component)
-    remove_parts(transformer, REFINER_RULES.skip_containing)
-    load_weights(transformer, component.shards, device=device, dtype=dtype, rename=component.rules)
-    return transformer
 
 
 def load_connectors(layout: WeightLayout, device: torch.device, dtype: torch.dtype) -> LTX2TextConnectors:
@@ -250,7 +230,7 @@ def load_connectors(layout: WeightLayout, device: torch.device, dtype: torch.dty
         WeightsError: Its files are missing, damaged or of another network.
     """
     component = layout.connectors
-    connectors = _build_diffusers(LTX2TextConnectors, component)
+    connectors = build_diffusers(LTX2TextConnectors, component)
     connectors.add_module("audio_connector", UnusedAudioConnector())
     load_weights(connectors, component.shards, device=device, dtype=dtype, rename=component.rules)
     return connectors
@@ -266,13 +246,22 @@ class UnusedAudioConnector(nn.Module):
         return hidden_states, attention_mask
 
 
-def _build_diffusers(network_class: type[M], component: Component) -> M:
-    """An empty diffusers network from its own config; `from_config` also takes configs that name a sister class."""
+def build_diffusers(network_class: type[M], component: Component) -> M:
+    """An empty diffusers network from its own config; `from_config` also takes configs that name a sister class.
+
+    Raises:
+        WeightsError: The config is missing or does not describe this class.
+    """
     config = read_config(component)
-    return _build(component, lambda: cast("M", cast("Any", network_class).from_config(config)))
+    return build_network(component, lambda: cast("M", cast("Any", network_class).from_config(config)))
 
 
-def _build(component: Component, factory: Callable[[], M]) -> M:
+def build_network(component: Component, factory: Callable[[], M]) -> M:
+    """An empty network that a component's config describes.
+
+    Raises:
+        WeightsError: The factory cannot make one of it.
+    """
     try:
         return build_empty(factory)
     except (TypeError, ValueError, KeyError) as error:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 
 from sana_wm.errors import MemoryCapError
 from sana_wm.names import Stage
-from sana_wm.planning.forecast import PhaseForecast, Planner, RunForecaster
+from sana_wm.planning.forecast import RunForecaster
+from sana_wm.planning.phase import PhaseForecast, Planner
 from sana_wm.sizes import FRAMES_PER_LATENT
 
 LARGEST_CAP_GIB = 1024

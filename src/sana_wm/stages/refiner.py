@@ -15,6 +15,7 @@ from sana_wm.models.loading import load_connectors, load_gemma3, load_tokenizer
 from sana_wm.models.refiner.loading import stream_gemma3
 from sana_wm.models.refiner.state import RefinerState
 from sana_wm.models.refiner.text import PromptEncoding, connect, encode_levels, tokenize_prompt
+from sana_wm.planning.forecasts.refiner import ask_refinement
 from sana_wm.planning.refiner import SIGMAS
 from sana_wm.runtime.checkpoints import Checkpoints
 from sana_wm.runtime.latents import load_if_ours, save_tensors
@@ -60,7 +61,7 @@ def _encode_text(context: StageContext, phase: Phase) -> tuple[torch.Tensor, tor
     component = context.layout.refiner_text_encoder
     tokenizer = load_tokenizer(context.layout.refiner_tokenizer)
     input_ids, attention_mask = tokenize_prompt(tokenizer, context.manifest.input.prompt)
-    plan = context.forecaster.refiner_text()(context.budget_bytes).plan
+    plan = context.forecaster.planner("refiner", "text_encoder")(context.budget_bytes).plan
     with contextlib.ExitStack() as stack:
         if plan["mode"] == "resident":
             text_encoder = load_gemma3(context.layout, context.device, context.dtype)
@@ -79,7 +80,7 @@ def _refine(
     context: StageContext, phase: Phase, latents: torch.Tensor, encoding: PromptEncoding
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """Refine; when less memory is asked for, go on from the last block with fewer blocks of weights on the device."""
-    plan = dict(context.forecaster.refiner_transformer()(context.budget_bytes).plan)
+    plan = dict(context.forecaster.planner("refiner", "transformer")(context.budget_bytes).plan)
     progress = _Progress(context, context.checkpoints())
     while True:
         progress.can_shrink = plan["resident_blocks"] > 0 and context.backend.can_shrink
@@ -120,7 +121,7 @@ class _Progress:
 
     def __init__(self, context: StageContext, checkpoints: Checkpoints) -> None:
         self.context, self.checkpoints = context, checkpoints
-        asked = context.forecaster.refinement()
+        asked = ask_refinement(context.forecaster)
         self.total = len(SIGMAS) - 1 if asked.mode == "single_shot" else asked.blocks
         self.can_shrink = False
 

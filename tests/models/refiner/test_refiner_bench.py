@@ -24,13 +24,16 @@ def test_the_benchmark_compares_stock_resident_and_streamed(monkeypatch: pytest.
     import torch
 
     from sana_wm.bench import refiner, refiner_weights
+    from sana_wm.planning.refiner import Refinement, measure_refiner
 
     monkeypatch.setattr(refiner_weights, "CONFIG", TINY)
     monkeypatch.setattr(refiner, "LATENT_HEIGHT", 2)
     monkeypatch.setattr(refiner, "LATENT_WIDTH", 3)
     monkeypatch.setattr(refiner, "TEXT_TOKENS", 16)
-    inputs = refiner._inputs(8, torch.device("cpu"))
-    sizes = refiner._sizes(refiner_weights.build_transformer(torch.device("meta")), "autoregressive", inputs)
+    empty = refiner_weights.build_transformer(torch.device("meta"))
+    tensors = {name: tuple(parameter.shape) for name, parameter in empty.named_parameters()}
+    refinement = Refinement((1, 128, 8, 2, 3), "autoregressive", text_tokens=16)
+    sizes = measure_refiner(tensors, empty.config, refinement, torch.bfloat16.itemsize)
     budget_gib = sizes.streamed_bytes(0) / 2**30
     # The toy's blocks are smaller than its window, which the planner would rather keep whole.
     monkeypatch.setattr(type(sizes), "resident_bytes", property(lambda _: 2**40))
@@ -44,6 +47,8 @@ def test_the_benchmark_compares_stock_resident_and_streamed(monkeypatch: pytest.
     stock, resident, streamed = report["rows"]
     assert (stock["engine"], resident["engine"], streamed["engine"]) == ("diffusers", "sana_wm", "sana_wm")
     assert report["agreement"] < 0.02
+    assert resident["plan"]["mode"] == "resident"
+    assert resident["plan"]["resident_blocks"] == 4
     assert streamed["plan"]["mode"] == "streamed"
     assert streamed["passes"] == 12
     assert streamed["read_bytes"] == 12 * 4 * sizes.block_bytes

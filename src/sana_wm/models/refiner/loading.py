@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from transformers import Gemma3TextConfig, Gemma3TextModel
 
 from sana_wm.errors import WeightsError
-from sana_wm.models.loading import build_empty, load_weights
-from sana_wm.models.refiner.pointwise import Pointwise
+from sana_wm.models.loading import build_diffusers, build_network, load_weights
 from sana_wm.models.refiner.stored_weights import StoredTensor, index_weights, read_rows
 from sana_wm.models.refiner.streaming import BlockStream, block_weights, spread_resident
 from sana_wm.models.refiner.transformer import RefinerEngine
@@ -30,7 +29,6 @@ def open_refiner_engine(
     dtype: torch.dtype,
     resident_blocks: int,
     pin_host_memory: bool = False,
-    pointwise: Pointwise | None = None,
 ) -> Generator[RefinerEngine]:
     """An engine whose transformer keeps all blocks, or some and reads the others from disk in every pass.
 
@@ -42,16 +40,13 @@ def open_refiner_engine(
         dtype: What its weights become.
         resident_blocks: Blocks that stay on the device, as `RefinerPlan` says; all of them for the resident mode.
         pin_host_memory: Use page-locked host buffers.
-        pointwise: As for `RefinerEngine`.
 
     Raises:
         WeightsError: A file is missing, damaged or of another network; while streaming, file and tensor are named.
     """
-    network: Any = SanaWMLTX2RefinerTransformer3DModel
-    config = read_config(component)
-    transformer = build_empty(lambda: network.from_config(config))
+    transformer = build_diffusers(SanaWMLTX2RefinerTransformer3DModel, component)
     index = index_weights(component)
-    blocks = cast("list[nn.Module]", list(transformer.transformer_blocks))
+    blocks = list(transformer.transformer_blocks)
     _verify_complete(transformer, index, component)
     resident = spread_resident(len(blocks), resident_blocks)
     prefixes = [f"transformer_blocks.{number}." for number in range(len(blocks))]
@@ -73,15 +68,13 @@ def open_refiner_engine(
 
     every_pass = stream(rest, cyclic=True)
     try:
-        yield RefinerEngine(transformer, blocks=every_pass, text_blocks=stream(text, cyclic=False), pointwise=pointwise)
+        yield RefinerEngine(transformer, blocks=every_pass, text_blocks=stream(text, cyclic=False))
     finally:
         every_pass.close()
 
 
 @contextmanager
-def stream_gemma3(
-    component: Component, *, device: torch.device, dtype: torch.dtype, pin_host_memory: bool = False
-) -> Generator[Gemma3TextModel]:
+def stream_gemma3(component: Component, *, device: torch.device, dtype: torch.dtype) -> Generator[Gemma3TextModel]:
     """The refiner's text encoder with one layer on the device at a time; for one prompt, each layer is read once.
 
     The embedding table (2.0 GB) is never loaded: the prompt's rows are read from the file.
@@ -90,14 +83,13 @@ def stream_gemma3(
         component: The text encoder's files.
         device: Where it computes.
         dtype: What its weights become.
-        pin_host_memory: Use page-locked host buffers.
 
     Raises:
         WeightsError: A file is missing, damaged or of another network; while streaming, file and tensor are named.
     """
     config = read_config(component)
-    text_config = Gemma3TextConfig.from_dict(config.get("text_config", config))
-    model = build_empty(lambda: Gemma3TextModel(text_config))
+    config = config.get("text_config", config)
+    model = build_network(component, lambda: Gemma3TextModel(Gemma3TextConfig.from_dict(config)))
     index = index_weights(component)
     _verify_complete(model, index, component)
     embed_tokens: Any = model.embed_tokens
@@ -110,7 +102,7 @@ def stream_gemma3(
     load_weights(model, component.shards, device=device, dtype=dtype, rename=stays, strict=False)
     layers = list(model.layers)
     weights = [block_weights(index, f"layers.{number}.") for number in range(len(layers))]
-    stream = BlockStream(layers, weights, device=device, dtype=dtype, cyclic=False, pin_host_memory=pin_host_memory)
+    stream = BlockStream(layers, weights, device=device, dtype=dtype, cyclic=False)
     hooks = [layer.register_forward_pre_hook(_filling(stream, number)) for number, layer in enumerate(layers)]
     try:
         yield model

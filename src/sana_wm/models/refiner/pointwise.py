@@ -1,15 +1,13 @@
 """What the transformer does between its matrix products: normalise, modulate, rotate, add through a gate.
 
-On CUDA these take a quarter of a pass when every operation is a kernel of its own; `compiled()` makes each function one
-kernel. Elsewhere matrix products take so much longer that it does not matter, and torch.compile for MPS is not trusted
-(pytorch #191976, #170360: results wrong without an error).
+Op by op everywhere. On CUDA, where these take a quarter of a pass, `torch.compile` made a refinement a tenth faster
+(reports/bench/refiner.md); for MPS it is not trusted (pytorch #191976, #170360: results wrong without an error), and
+there matrix products take so much longer that it would not matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -66,28 +64,3 @@ def add_gated_and_norm(x: Tensor, update: Tensor, gate: Tensor, norm: Norm) -> t
     """The gated sum (B, N, C), and that normalised."""
     total = add_gated(x, update, gate)
     return total, norm(total)
-
-
-@dataclass(frozen=True)
-class Pointwise:
-    """The functions above, as they are or compiled."""
-
-    rotate: Callable[[Tensor, Tensor, Tensor, bool], Tensor] = rotate
-    norm_and_rotate: Callable[[Tensor, Norm, RotaryTable], Tensor] = norm_and_rotate
-    norm_and_modulate: Callable[[Tensor, Norm, Tensor, Tensor], Tensor] = norm_and_modulate
-    add_and_modulate: Callable[[Tensor, Tensor, Norm, Tensor, Tensor], tuple[Tensor, Tensor]] = add_and_modulate
-    add_gated: Callable[[Tensor, Tensor, Tensor], Tensor] = add_gated
-    add_gated_and_norm: Callable[[Tensor, Tensor, Tensor, Norm], tuple[Tensor, Tensor]] = add_gated_and_norm
-
-
-@cache
-def compiled() -> Pointwise:
-    """The functions through torch.compile: some seconds at the first call of each shape."""
-    return Pointwise(
-        rotate=torch.compile(rotate),
-        norm_and_rotate=torch.compile(norm_and_rotate),
-        norm_and_modulate=torch.compile(norm_and_modulate),
-        add_and_modulate=torch.compile(add_and_modulate),
-        add_gated=torch.compile(add_gated),
-        add_gated_and_norm=torch.compile(add_gated_and_norm),
-    )

@@ -39,13 +39,13 @@ class PromptEncoding:
     prompt_attention_mask: Tensor
 
 
-def tokenize_prompt(tokenizer: Any, prompt: str, max_tokens: int = REFINER_PROMPT_TOKENS) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask, each (1, max_tokens) int64, stripped, cut and padded on the left."""
+def tokenize_prompt(tokenizer: Any, prompt: str) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask, each (1, 1024) int64, stripped, cut and padded on the left."""
     tokens = tokenizer(
         [prompt.strip()],
         padding="max_length",
         padding_side="left",
-        max_length=max_tokens,
+        max_length=REFINER_PROMPT_TOKENS,
         truncation=True,
         add_special_tokens=True,
         return_tensors="pt",

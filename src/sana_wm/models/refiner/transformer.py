@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sana_wm.models.attention import AttentionBudget, attention
+from sana_wm.models.attention import attention
 from sana_wm.models.pacing import end_piece, paced
+from sana_wm.models.refiner import pointwise
 from sana_wm.models.refiner.kv_window import KVWindow
-from sana_wm.models.refiner.pointwise import Norm, Pointwise
+from sana_wm.models.refiner.pointwise import Norm
 from sana_wm.models.refiner.rope import RotaryTable, build_rotary_table
 from sana_wm.planning.refiner import FEED_FORWARD_TOKENS, window_shape
 from sana_wm.replacements.catalogue import require
@@ -75,10 +76,6 @@ class RefinerEngine:
         blocks: Its transformer blocks in order, each ready to use when it comes; `transformer.transformer_blocks` when
             left out. Iterated once a pass.
         text_blocks: The same for the parts named in `planning.refiner.TEXT_PARTS`; iterated once a prompt.
-        release_text_weights: Drop each block's prompt projections when the prompt is set: it can then be set once.
-        budget: Limits of the attention's score blocks.
-        pointwise: What is done between the matrix products; op by op when left out. `pointwise.compiled()` is measured
-            in reports/bench/refiner.md; no run uses it.
     """
 
     def __init__(
@@ -87,9 +84,6 @@ class RefinerEngine:
         *,
         blocks: Iterable[Any] | None = None,
         text_blocks: Iterable[Any] | None = None,
-        release_text_weights: bool = False,
-        budget: AttentionBudget | None = None,
-        pointwise: Pointwise | None = None,
     ) -> None:
         require("refiner-attention", "refiner-forward", "refiner-loop", "refiner-rotary")
         self.transformer = transformer
@@ -98,9 +92,6 @@ class RefinerEngine:
         self.dtype: torch.dtype = transformer.proj_in.weight.dtype
         self._blocks = transformer.transformer_blocks if blocks is None else blocks
         self._text_blocks = transformer.transformer_blocks if text_blocks is None else text_blocks
-        self._release_text_weights = release_text_weights
-        self._budget = budget
-        self._pointwise = pointwise or Pointwise()
         self._prompt: PromptContext | None = None
 
     @torch.no_grad()
@@ -110,15 +101,10 @@ class RefinerEngine:
         Args:
             prompt_embeds: (B, L, C) from the connectors.
             prompt_attention_mask: (B, L), 1 where a token takes part. The released connectors fill all with registers.
-
-        Raises:
-            RuntimeError: It is another prompt, and the weights for it were released with the first.
         """
         source = (prompt_embeds, prompt_attention_mask)
         if self._prompt is not None and all(map(torch.equal, self._prompt.source, source)):
             return
-        if self.transformer.caption_projection is None:
-            raise RuntimeError("this engine released its prompt weights: load the transformer again for another prompt")
         projected = self.transformer.caption_projection(prompt_embeds.to(self.device, self.dtype))
         projected = projected.view(prompt_embeds.shape[0], -1, projected.shape[-1])
         keys: list[Tensor] = []
@@ -127,10 +113,6 @@ class RefinerEngine:
             attn = block.attn2
             keys.append(_split_heads(attn.norm_k(attn.to_k(projected)), attn.heads))
             values.append(_split_heads(attn.to_v(projected), attn.heads))
-            if self._release_text_weights:
-                attn.to_k = attn.to_v = attn.norm_k = None
-        if self._release_text_weights:
-            self.transformer.caption_projection = None
         takes_part = prompt_attention_mask.bool()
         mask = None if bool(takes_part.all()) else takes_part[:, None, None].to(self.device)
         self._prompt = PromptContext(source, keys, values, mask)
@@ -183,7 +165,7 @@ class RefinerEngine:
         capture: Capture,
     ) -> Tensor:
         """One pass over all blocks; returns velocity tokens (B, N, C), or what it had when a capture was complete."""
-        model, pointwise = self.transformer, self._pointwise
+        model = self.transformer
         # Patch size is 1 in every LTX-2 model: packing is a transpose.
         hidden: Tensor = model.proj_in(latents.to(self.device, self.dtype).flatten(2).transpose(1, 2))
         batch = hidden.shape[0]
@@ -217,7 +199,7 @@ class RefinerEngine:
         return hidden
 
     def _load_prefix(self, layer: int, sink: RotaryTable, window: KVWindow) -> int:
-        rotated = self._pointwise.rotate(window.sink_key(layer), sink.cos, sink.sin, sink.interleaved)
+        rotated = pointwise.rotate(window.sink_key(layer), sink.cos, sink.sin, sink.interleaved)
         return window.load_prefix(layer, rotated)
 
     def _write_window(
@@ -233,7 +215,7 @@ class RefinerEngine:
         """Put the current frames' keys and values behind the prefix, and keep what the pass is to capture."""
         key, value = attn.to_k(normed), attn.to_v(normed).unflatten(-1, (attn.heads, -1))
         end = start + key.shape[1]
-        window.key[:, start:end] = self._pointwise.norm_and_rotate(key, _norm(attn.norm_k), table)
+        window.key[:, start:end] = pointwise.norm_and_rotate(key, _norm(attn.norm_k), table)
         window.value[:, start:end] = value
         if capture is Capture.SINK:
             window.keep_sink(layer, attn.norm_k(key).unflatten(-1, (attn.heads, -1)), value)
@@ -241,18 +223,17 @@ class RefinerEngine:
             window.keep_current(layer, start, end)
 
     def _self_attention(self, attn: Any, normed: Tensor, table: RotaryTable, window: KVWindow, start: int) -> Tensor:
-        query = self._pointwise.norm_and_rotate(attn.to_q(normed), _norm(attn.norm_q), table)
+        query = pointwise.norm_and_rotate(attn.to_q(normed), _norm(attn.norm_q), table)
         end = start + query.shape[1]
         operands = (x.transpose(1, 2) for x in (query, window.key[:, :end], window.value[:, :end]))
-        attended = attention(*operands, budget=self._budget)
-        return _project_out(attn, normed, attended)
+        return _project_out(attn, normed, attention(*operands))
 
     def _prompt_attention(self, layer: int, attn: Any, normed: Tensor) -> Tensor:
         if self._prompt is None:
             raise RuntimeError("set_prompt must come before the first pass")
         query = _split_heads(attn.norm_q(attn.to_q(normed)), attn.heads)
         prompt = self._prompt
-        attended = attention(query, prompt.keys[layer], prompt.values[layer], mask=prompt.mask, budget=self._budget)
+        attended = attention(query, prompt.keys[layer], prompt.values[layer], mask=prompt.mask)
         return _project_out(attn, normed, attended)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sana_wm.diagnostics.mps_lint.fake_device import DEVICE
-from sana_wm.diagnostics.mps_lint.targets import networks, stock
-from sana_wm.diagnostics.mps_lint.targets.target import Size, Target, Trial, on_device
+from mps_check.fake_device import DEVICE
+from mps_check.targets import networks, stock
+from mps_check.targets.target import Size, Target, Trial, on_device
 from sana_wm.models.refiner.text import connect, encode_levels
 from sana_wm.models.refiner.transformer import RefinerEngine
 from sana_wm.models.stage1.engine import Stage1Engine

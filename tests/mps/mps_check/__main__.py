@@ -1,4 +1,4 @@
-"""Run the MPS check: `python -m sana_wm.diagnostics.mps_lint`.
+"""Run the MPS check: `make mps-check`, or `PYTHONPATH=tests/mps python -m mps_check`.
 
 Exit codes: 0 without a finding, 7 with findings, 2 for wrong usage.
 """
@@ -10,8 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from sana_wm.diagnostics.mps_lint.check import FRAMES, check_targets
-from sana_wm.diagnostics.mps_lint.report import LintReport
+from mps_check.check import FRAMES, check_targets
+from mps_check.report import LintReport
 from sana_wm.errors import SanaWMError, StageFailedError
 
 
@@ -46,7 +46,7 @@ def _check(options: argparse.Namespace) -> list[LintReport]:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m sana_wm.diagnostics.mps_lint", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m mps_check", description=__doc__)
     parser.add_argument("--target", action="append", help="a network, such as stage1; may be repeated (default: all)")
     parser.add_argument("--frames", type=int, nargs="+", default=FRAMES, help="video lengths, 8k+1")
     parser.add_argument("--layers", type=int, help="build the transformers with so many layers (default: all)")

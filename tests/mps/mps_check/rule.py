@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from sana_wm.diagnostics.mps_lint.kernels import Release, parse_release
+from mps_check.kernels import Release, parse_release
 
 
 class Severity(StrEnum):

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from sana_wm.diagnostics.mps_lint.fake_device import move_to_fake_device
-from sana_wm.diagnostics.mps_lint.targets import networks, stock
-from sana_wm.diagnostics.mps_lint.targets.target import Size, Target, Trial, on_device
+from mps_check.fake_device import move_to_fake_device
+from mps_check.targets import networks, stock
+from mps_check.targets.target import Size, Target, Trial, on_device
 from sana_wm.models.loading import build_empty, remove_parts
 from sana_wm.models.pr379.checkout import open_checkout, upstream, without_chatter
 from sana_wm.models.pr379.refiner import UpstreamRefiner

@@ -12,8 +12,8 @@ from diffusers.models.transformers.transformer_sana_wm_refiner import SanaWMLTX2
 from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 from transformers import Gemma2Config, Gemma2Model, Gemma3TextConfig, Gemma3TextModel
 
-from sana_wm.diagnostics.mps_lint.fake_device import Network, move_to_fake_device
-from sana_wm.diagnostics.mps_lint.targets.target import Size
+from mps_check.fake_device import Network, move_to_fake_device
+from mps_check.targets.target import Size
 from sana_wm.models.loading import (
     UnusedAudioConnector,
     VaePart,
@@ -62,10 +62,10 @@ def video_text_connectors() -> LTX2TextConnectors:
     return connectors
 
 
-def vae(part: VaePart = "both") -> AutoencoderKLLTX2Video:
+def vae(part: VaePart | None = None) -> AutoencoderKLLTX2Video:
     """The video VAE, 1.22 B parameters, or one half of it."""
     network = _build(lambda: AutoencoderKLLTX2Video(**VAE_CONFIG))
-    if part != "both":
+    if part is not None:
         network.add_module("decoder" if part == "encoder" else "encoder", None)
     return network
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sana_wm.diagnostics.mps_lint.kernels import KernelKind, KernelTable
-from sana_wm.diagnostics.mps_lint.rule import Call, Rule, Severity, rule
+from mps_check.kernels import KernelKind, KernelTable
+from mps_check.rule import Call, Rule, Severity, rule
 
 
 def missing_kernel_rule(table: KernelTable) -> Rule:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sana_wm.diagnostics.mps_lint.kernels import Release
-from sana_wm.diagnostics.mps_lint.rule import Rule
-from sana_wm.diagnostics.mps_lint.rules import layers, products, tensors
+from mps_check.kernels import Release
+from mps_check.rule import Rule
+from mps_check.rules import layers, products, tensors
 
 RULES: tuple[Rule, ...] = tuple(
     entry for module in (tensors, products, layers) for entry in vars(module).values() if isinstance(entry, Rule)

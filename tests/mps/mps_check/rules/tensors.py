@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sana_wm.diagnostics.mps_lint.rule import Call, Severity, first_such, rule
+from mps_check.rule import Call, Severity, first_such, rule
 from sana_wm.sizes import GIB
 
 ELEMENTS_LIMIT = 2**31

@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from sana_wm.diagnostics.mps_lint.rule import Call, Severity, describe_tensor, first_such, rule
+from mps_check.rule import Call, Severity, describe_tensor, first_such, rule
 from sana_wm.sizes import GIB
 
 LARGE_K = 32767

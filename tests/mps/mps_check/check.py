@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sana_wm.diagnostics.mps_lint.report import LintReport
-from sana_wm.diagnostics.mps_lint.targets import TARGETS, find_targets
-from sana_wm.diagnostics.mps_lint.targets.target import Implementation, Size, lint
-from sana_wm.diagnostics.mps_lint.targets.upstream import upstream_targets
+from mps_check.report import LintReport
+from mps_check.targets import TARGETS, find_targets
+from mps_check.targets.target import Implementation, Size, lint
+from mps_check.targets.upstream import upstream_targets
 
 FRAMES = (161, 321, 961)
 

@@ -13,9 +13,9 @@ from diffusers.models.transformers.transformer_sana_wm_refiner import (
     SanaWMRefinerKVCache,
 )
 
-from sana_wm.diagnostics.mps_lint.fake_device import DEVICE
-from sana_wm.diagnostics.mps_lint.targets import networks
-from sana_wm.diagnostics.mps_lint.targets.target import Size, Target, Trial, on_device
+from mps_check.fake_device import DEVICE
+from mps_check.targets import networks
+from mps_check.targets.target import Size, Target, Trial, on_device
 from sana_wm.sizes import REFINER_PROMPT_TOKENS, STAGE1_PROMPT_TOKENS
 
 # The refiner's window at its longest: one sink frame and ten frames of history before a block of three.

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from sana_wm.diagnostics.mps_lint.rule import Rule, Severity
+from mps_check.rule import Rule, Severity
 from sana_wm.sizes import GIB
 
 

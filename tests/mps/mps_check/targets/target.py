@@ -9,9 +9,9 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from sana_wm.diagnostics.mps_lint.fake_device import DEVICE, fake_mps_device
-from sana_wm.diagnostics.mps_lint.recorder import Recorder
-from sana_wm.diagnostics.mps_lint.report import LintReport
+from mps_check.fake_device import DEVICE, fake_mps_device
+from mps_check.recorder import Recorder
+from mps_check.report import LintReport
 from sana_wm.errors import UsageError
 
 Implementation: TypeAlias = Literal["sana_wm", "diffusers", "pr379"]

@@ -1,4 +1,4 @@
-"""Which aten ops have an MPS kernel, for the installed torch and for the releases shipped as data.
+"""Which aten ops have an MPS kernel, for the installed torch and for the releases kept as data.
 
 The tables come from `native_functions.yaml`, which every torch wheel carries for torchgen. For 2.13.0, 2.14.1 and
 2.15.0 its MPS entries were compared with the `wrapper_MPS_*` symbols compiled into the macOS arm64 wheels: 890, 912 and
@@ -13,7 +13,6 @@ import json
 from collections import defaultdict
 from enum import StrEnum
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -140,5 +139,5 @@ def unpack_tables(text: str) -> dict[str, KernelTable]:
 
 @cache
 def shipped_tables() -> dict[str, KernelTable]:
-    """The releases whose tables are part of the package."""
-    return unpack_tables((files("sana_wm.diagnostics.mps_lint") / "kernel_tables.json").read_text(encoding="utf-8"))
+    """The releases whose tables lie beside this file."""
+    return unpack_tables(Path(__file__).with_name("kernel_tables.json").read_text(encoding="utf-8"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sana_wm.diagnostics.mps_lint.targets import ours, stock
-from sana_wm.diagnostics.mps_lint.targets.target import Implementation, Target
+from mps_check.targets import ours, stock
+from mps_check.targets.target import Implementation, Target
 from sana_wm.errors import UsageError
 
 TARGETS: tuple[Target, ...] = (*ours.TARGETS, *stock.TARGETS)

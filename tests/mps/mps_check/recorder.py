@@ -21,13 +21,13 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sana_wm.diagnostics.mps_lint.fake_device import attention_on_mps
-from sana_wm.diagnostics.mps_lint.kernels import KernelKind, installed_version, kernel_table, parse_release
-from sana_wm.diagnostics.mps_lint.report import Finding, LargestTensor, LintReport
-from sana_wm.diagnostics.mps_lint.rule import Call, Rule, describe_tensor, is_on_device
-from sana_wm.diagnostics.mps_lint.rules import rules_for
-from sana_wm.diagnostics.mps_lint.rules.kernels import missing_kernel_rule
-from sana_wm.diagnostics.mps_lint.rules.products import takes_flash_path
+from mps_check.fake_device import attention_on_mps
+from mps_check.kernels import KernelKind, installed_version, kernel_table, parse_release
+from mps_check.report import Finding, LargestTensor, LintReport
+from mps_check.rule import Call, Rule, describe_tensor, is_on_device
+from mps_check.rules import rules_for
+from mps_check.rules.kernels import missing_kernel_rule
+from mps_check.rules.products import takes_flash_path
 
 _DEVICE_OF: Any = torch.ops.prim.device.default
 

@@ -1,0 +1,62 @@
+"""Stage 1's phases: text encoder, VAE encoder and our engine."""
+
+from __future__ import annotations
+
+from sana_wm.planning.kernels import kernel_rules
+from sana_wm.planning.phase import PhaseForecast, PlannedRun, Planner
+from sana_wm.planning.stage1 import choose_plan, step_shape, step_tflop
+from sana_wm.planning.text import ENCODE_FLOP_PER_PIXEL, STAGE1_TEXT_TOKENS, encode_work_bytes, text_work_bytes
+from sana_wm.weights.stored import read_stored_weights
+
+
+def plan_text_encoder(run: PlannedRun) -> Planner:
+    """Gemma-2 over both prompts."""
+    sizes, weights = run.network(run.layout.stage1_text_encoder)
+    work_bytes = text_work_bytes(sizes, STAGE1_TEXT_TOKENS, run.element_bytes, run.device.kind)
+    tflop = 2 * 2 * weights.elements * STAGE1_TEXT_TOKENS / 1e12
+    return run.resident("stage1", "text_encoder", weights, work_bytes, tflop)
+
+
+def plan_vae_encoder(run: PlannedRun) -> Planner:
+    """The VAE's encoder over the first frame."""
+    video = run.manifest.video
+    weights = read_stored_weights(run.layout.vae).part(lambda name: not name.startswith("decoder."))
+    work_bytes = encode_work_bytes(video.height, video.width, run.element_bytes)
+    tflop = ENCODE_FLOP_PER_PIXEL * video.height * video.width / 1e12
+    return run.resident("stage1", "vae_encoder", weights, work_bytes, tflop)
+
+
+def plan_transformer(run: PlannedRun) -> Planner:
+    """All steps of our engine, cut so that they fit the budget."""
+    settings = run.manifest.stage1
+    sizes, weights = run.network(run.layout.transformer)
+    prompts = 2 if settings.guidance_scale > 1 else 1
+    shape = step_shape(
+        sizes,
+        run.grid,
+        prompts=prompts,
+        element_bytes=run.element_bytes,
+        attention_element_bytes=run.element_bytes,
+        rules=kernel_rules(run.device.kind, run.device.torch_version),
+    )
+    weights_bytes = weights.elements * run.element_bytes
+    tflop = settings.num_inference_steps * step_tflop(sizes, run.grid, prompts)
+
+    def plan(budget: int) -> PhaseForecast:
+        chosen = choose_plan(shape, budget - weights_bytes)
+        passes = "both prompts at once" if chosen.guidance_passes < prompts else "one prompt at a time"
+        frames = f"{chosen.attention_frames} of {shape.frames} latent frames at a time"
+        return PhaseForecast(
+            stage="stage1",
+            phase="transformer",
+            mode=f"{passes}, {frames}",
+            weights_bytes=weights_bytes,
+            work_bytes=chosen.working_set_bytes,
+            host_bytes=0,
+            read_bytes=weights.stored_bytes,
+            parameters=weights.elements,
+            tflop=tflop,
+            plan=chosen.as_json(),
+        )
+
+    return plan

@@ -1,0 +1,86 @@
+"""Runs whose stages are fakes: real processes that do well, or fail in one way."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sana_wm.backends import DIFFUSERS
+from sana_wm.handoff.half_done import Beginning, versions_that_count
+from sana_wm.handoff.receipts import (
+    WeightFile,
+    stage_settings,
+)
+from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.launcher.decisions import decide
+from sana_wm.launcher.progress import StageProgress
+from sana_wm.launcher.run import execute
+from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.names import Stage
+
+FAKES = Path(__file__).parent / "fake_stages"
+
+
+CAP_GIB = 0.2
+
+
+class SilentView:
+    """Remembers which stages it was told of."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.phases: set[str] = set()
+        self.asked_to_stop: list[str] = []
+        self.asked_to_shrink: list[str] = []
+
+    def stage_started(self, progress: StageProgress) -> None:
+        self.started.append(progress.stage)
+
+    def updated(self, progress: StageProgress) -> None:
+        self.phases.add(progress.phase)
+
+    def stage_asked_to_stop(self, progress: StageProgress, why: str | None) -> None:
+        self.asked_to_stop.append(progress.stage)
+
+    def stage_asked_to_shrink(self, progress: StageProgress, why: str) -> None:
+        self.asked_to_shrink.append(why)
+
+    def stage_ended(self, progress: StageProgress, seconds: float) -> None:
+        assert seconds >= 0
+
+
+def fake(**by_stage: str) -> Callable[[Stage, RunDirectory], list[str]]:
+    """Every stage is the good fake, except those named."""
+    return lambda stage, run: [sys.executable, str(FAKES / f"{by_stage.get(stage, 'good')}.py"), stage, str(run.path)]
+
+
+def go(run: RunDirectory, manifest: RunManifest, **by_stage: str) -> SilentView:
+    view = SilentView()
+    execute(run, manifest, decide(run, manifest, []), environment=os.environ, view=view, command=fake(**by_stage))
+    return view
+
+
+def actions(run: RunDirectory, manifest: RunManifest) -> list[str]:
+    return [decision.action for decision in decide(run, manifest, [])]
+
+
+def assert_resumable(run: RunDirectory, manifest: RunManifest) -> None:
+    go(run, manifest)
+    assert actions(run, manifest) == ["skip"] * 3
+
+
+def beginning(manifest: RunManifest, **changes: Any) -> Beginning:
+    """How stage 1 would be begun here."""
+    return Beginning(
+        stage="stage1",
+        source_sha256="",
+        settings=stage_settings(manifest, "stage1"),
+        weights=(WEIGHTS,),
+        computed_by=versions_that_count(DIFFUSERS, "stage1") | {"chip": "M1"},
+    ).model_copy(update=changes)
+
+
+WEIGHTS = WeightFile(component="transformer", file="dit.safetensors", size_bytes=5, identity_sha256="a")
