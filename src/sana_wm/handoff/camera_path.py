@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from sana_wm.camera.dialects import action_trajectory
-from sana_wm.camera.trajectory import Trajectory, load_poses
+from sana_wm.camera.poses.reading import load_poses
+from sana_wm.camera.trajectory import Trajectory
 from sana_wm.manifest.model import CameraSection
 
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 from sana_wm.camera.exif import read_focal_length
 from sana_wm.camera.field_of_view import focal_length_px
-from sana_wm.camera.trajectory import check_num_frames, load_poses, valid_num_frames_near
+from sana_wm.camera.poses.reading import load_poses
+from sana_wm.camera.trajectory import check_num_frames, valid_num_frames_near
 from sana_wm.durable import write_durably
 from sana_wm.errors import HandoffError, ManifestError, UsageError
 from sana_wm.handoff.run_directory import RunDirectory
