@@ -59,7 +59,7 @@ def _plan_file(manifest_path: Path, cap_gib: float | None, *, without_weights: b
 
     manifest = load_manifest(manifest_path, (NOT_SET_UP if without_weights else {}) | os.environ)
     if manifest.camera.action is not None:
-        load_trajectory(manifest.camera).first(manifest.video.num_frames)
+        load_trajectory(manifest).first(manifest.video.num_frames)
     if cap_gib is not None:
         memory = manifest.memory.model_copy(update={"cap_gib": cap_gib})
         manifest = manifest.model_copy(update={"memory": memory})

@@ -136,6 +136,8 @@ def stage_settings(manifest: RunManifest, stage: Stage) -> dict[str, Any]:
         chosen["video.frames_dir"] = str(folder)  # a run directory may move
     if isinstance(chosen.get("camera.intrinsics"), str):
         del chosen["camera.intrinsics"]
+    if manifest.camera.poses_fps is not None and "camera." in prefixes:
+        chosen["video.fps"] = manifest.video.fps  # the path is resampled to it
     return chosen
 
 

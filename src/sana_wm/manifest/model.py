@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sana_wm.names import CameraRescale, Codec, DialectName, LayoutName, RefinerMode
+from sana_wm.names import CameraRescale, Codec, DialectName, LayoutName, PosesConvention, RefinerMode
 from sana_wm.sizes import FRAMES_PER_LATENT, GIB, PIXELS_PER_LATENT
 
 Positive = Annotated[float, Field(gt=0)]
@@ -89,16 +89,32 @@ class CameraSection(Section):
     )
     translation_speed: Positive = Field(default=0.05, description="Scene units per frame.")
     rotation_speed_deg: Positive = Field(default=1.2, description="Degrees per frame.")
-    poses: str | None = Field(default=None, description=".npy of (F, 4, 4) camera-to-world poses, OpenCV axes.")
-    intrinsics: str | PixelIntrinsics = Field(
+    poses: str | None = Field(
+        default=None,
+        description="Poses file: .npy, .npz, RealEstate10K, transforms.json, TUM, KITTI, COLMAP and others.",
+    )
+    poses_convention: PosesConvention | None = Field(
+        default=None, description="What its matrices are; null takes what its format says, for arrays opencv_c2w."
+    )
+    poses_fps: Positive | Literal["timestamps"] | None = Field(
+        default=None,
+        description="Poses a second, or timestamps for the file's own times: resampled to video.fps. "
+        "null takes each pose for a frame.",
+    )
+    intrinsics: str | PixelIntrinsics | None = Field(
+        default=None,
         description="[fx, fy, cx, cy] or .npy of (4,), (3,3), (F,4), (F,3,3), in pixels of the input image; "
-        "or estimate: from the picture's EXIF data, else by Depth Pro."
+        "or estimate: from the picture's EXIF data, else by Depth Pro; null takes those in the poses file.",
     )
 
     @model_validator(mode="after")
     def _one_path(self) -> Self:
         if (self.action is None) == (self.poses is None):
             raise ValueError("give exactly one of action and poses")
+        if self.poses is None and (self.poses_convention, self.poses_fps) != (None, None):
+            raise ValueError("poses_convention and poses_fps belong to poses")
+        if self.poses is None and self.intrinsics is None:
+            raise ValueError("intrinsics is missing: only a poses file can hold them")
         return self
 
 

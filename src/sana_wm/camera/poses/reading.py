@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sana_wm.camera.arrays import real_numbers
+from sana_wm.camera.plausibility import doubts_about_convention
 from sana_wm.camera.poses.contents import PixelIntrinsics, PosesFile, StatedIntrinsics
 from sana_wm.camera.poses.formats import read_poses_file
 from sana_wm.camera.poses.rigidity import rigid_poses
@@ -80,7 +81,10 @@ def read_poses(
     if convention is not None and convention != file.convention and format_name not in ("npy", "npz"):
         notes.append(f"read as {convention}, as told, though {format_name} means {file.convention}")
     _note_lost_digits(poses, notes)
-    relative = seen_from_first(camera_to_world(poses, convention or file.convention))
+    read_as = convention or file.convention
+    c2w = camera_to_world(poses, read_as)
+    notes += doubts_about_convention(c2w, read_as)
+    relative = seen_from_first(c2w)
     intrinsics = file.intrinsics
     if poses_fps is not None:
         relative, intrinsics = _resampled(relative, file, path, poses_fps, video_fps, notes)
@@ -92,7 +96,7 @@ def read_poses(
                 'frame; "poses_fps": "timestamps" resamples it'
             )
     trajectory = Trajectory(on_grid(relative).astype(np.float32))
-    return ReadPoses(trajectory, format_name, convention or file.convention, intrinsics, tuple(notes))
+    return ReadPoses(trajectory, format_name, read_as, intrinsics, tuple(notes))
 
 
 def camera_to_world(poses: Array, convention: PosesConvention) -> Array:
