@@ -13,7 +13,7 @@ from PIL import Image
 
 from sana_wm.camera.exif import read_focal_length
 from sana_wm.camera.field_of_view import focal_length_px
-from sana_wm.camera.poses.reading import load_poses
+from sana_wm.camera.poses.reading import read_poses
 from sana_wm.camera.trajectory import check_num_frames, valid_num_frames_near
 from sana_wm.durable import write_durably
 from sana_wm.errors import HandoffError, ManifestError, UsageError
@@ -105,9 +105,14 @@ def draft_manifest(wishes: Wishes, folder: Path, environ: Mapping[str, str]) -> 
     knows_depth_pro = "depth_pro_root" in wishes.roots or ROOT_VARIABLES["depth_pro_root"] in environ
     if cut := describe_crop(picture.size, VideoSection()):
         notes.append(f"{wishes.image}: {cut}")
-    camera["intrinsics"] = choose_intrinsics(
-        wishes.image, wishes.intrinsics, wishes.field_of_view_deg, folder, notes, knows_depth_pro=knows_depth_pro
-    )
+    given = wishes.intrinsics is not None or wishes.field_of_view_deg is not None
+    if not given and wishes.poses is not None and read_poses(wishes.poses).intrinsics is not None:
+        camera["intrinsics"] = None
+        notes.append("the intrinsics will be those in the poses file")
+    else:
+        camera["intrinsics"] = choose_intrinsics(
+            wishes.image, wishes.intrinsics, wishes.field_of_view_deg, folder, notes, knows_depth_pro=knows_depth_pro
+        )
     asks_depth_pro = knows_depth_pro and camera["intrinsics"] == ESTIMATE
     data = {
         SCHEMA_KEY: schema_uri(),
@@ -158,7 +163,9 @@ def manifest_of_run(source: Path) -> RunManifest:
 def _camera_path(wishes: Wishes, preset: Preset, folder: Path, notes: list[str]) -> tuple[Json, int]:
     """The camera path's fields, and how many poses it has."""
     if wishes.poses is not None:
-        return {"poses": _written(wishes.poses, folder)}, len(load_poses(wishes.poses))
+        read = read_poses(wishes.poses)
+        notes += (f"{wishes.poses}: {note}" for note in read.notes)
+        return {"poses": _written(wishes.poses, folder)}, len(read.trajectory)
     action = wishes.action
     if action is None:
         action = f"w-{preset.num_frames - 1}"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.camera.poses.writers import INTRINSICS, SIZE, WITH_INTRINSICS, WRITERS, write_realestate10k, write_tum
 
 from sana_wm.camera.dialects import action_trajectory
@@ -220,3 +224,31 @@ def test_lenses_that_are_no_pinholes_are_said(tmp_path: Path) -> None:
     (tmp_path / "cameras.txt").write_text("8 PINHOLE 1280 720 9 9 9 9\n")
     with pytest.raises(UsageError, match="camera 9 cannot be read"):
         read_poses(tmp_path / "images.txt")
+
+
+def test_folders_and_pipes_are_no_files(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"got a folder; .* name images.txt"):
+        load_poses(tmp_path)
+    os.mkfifo(tmp_path / "pipe.npy")
+    with pytest.raises(UsageError, match="got a pipe or device"):
+        load_poses(tmp_path / "pipe.npy")
+
+
+@given(data=st.data())
+def test_a_damaged_file_of_any_format_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    name, write = data.draw(st.sampled_from(WRITERS))
+    path = tmp_path_factory.mktemp("damaged") / name
+    write(walk()[:3], path)
+    damaged = [path, *path.parent.glob("cameras.txt")][data.draw(st.integers(0, 1)) % (1 + (name == "images.txt"))]
+    content = bytearray(damaged.read_bytes())
+    for _ in range(data.draw(st.integers(0, 4))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(st.sampled_from([*b"\0 \n-#e9.,[]{}x\xff"]) | st.integers(0, 255))
+    damaged.write_bytes(content[: data.draw(st.integers(0, len(content)) | st.just(len(content)))])
+    with contextlib.suppress(UsageError):
+        read = read_poses(path)
+        assert np.isfinite(read.trajectory.c2w).all()
+        if read.intrinsics is not None:
+            read.intrinsics.for_picture(*SIZE)

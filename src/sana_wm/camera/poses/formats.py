@@ -66,6 +66,13 @@ def read_poses_file(path: Path) -> tuple[str, PosesFile]:
     Raises:
         UsageError: Not readable, or of no format that is known.
     """
+    if path.exists() and not path.is_file():
+        raise UsageError(
+            f"the poses file is no file: {path}",
+            got="a folder" if path.is_dir() else "a pipe or device",
+            expected="a file of poses",
+            next_step="Of COLMAP's folder, name images.txt.",
+        )
     try:
         with path.open("rb") as file:
             head = file.read(128)
@@ -79,7 +86,7 @@ def read_poses_file(path: Path) -> tuple[str, PosesFile]:
             f"the poses file cannot be read: {path}",
             got=f"{type(error).__name__}: {error.strerror}",
             expected="a file of poses",
-            next_step="Check the path; of COLMAP's folder, name images.txt.",
+            next_step="Check the path.",
         ) from error
     text = decoded(content) if len(content) <= MAX_BYTES else None
     for start, suffix, what, next_step in OTHERS:

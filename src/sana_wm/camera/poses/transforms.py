@@ -15,6 +15,8 @@ from sana_wm.errors import UsageError
 Json = dict[str, Any]
 
 FOCAL_FIELDS = ("fl_x", "fl_y", "cx", "cy")
+#: Beyond any picture's size, and what float64 can hold of JSON's whole numbers.
+MAX_NUMBER = 1e9
 DISTORTION_FIELDS = ("k1", "k2", "k3", "k4", "p1", "p2")
 
 
@@ -99,6 +101,6 @@ def _number(holder: Json, name: str, path: Path) -> float | None:
     value = holder.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise UsageError(f"{name} in the poses file is no number: {path}", got=repr(value), expected="a number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MAX_NUMBER:
+        raise UsageError(f"{name} in the poses file is no number: {path}", got=short_repr(value), expected="a number")
     return float(value)
