@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -129,6 +130,17 @@ def test_intrinsics_are_the_poses_files_where_none_are_given(
     code, _, err = sana_wm("validate-manifest", write_poses_manifest(tmp_path / "walk.npy", camera__intrinsics=None))
     assert code == 2
     assert "camera.intrinsics is missing, and the poses file holds none" in err
+
+
+def test_a_new_manifest_leaves_intrinsics_to_the_poses_file_that_has_them(
+    sana_wm: Cli, picture: Path, tmp_path: Path
+) -> None:
+    write_realestate10k(action_trajectory("w-8").c2w.astype(np.float64), tmp_path / "walk.txt")
+    arguments = ("init-manifest", picture, "--prompt", "p", "--poses", tmp_path / "walk.txt", "-o", tmp_path / "m.json")
+    code, out, err = sana_wm(*arguments)
+    assert code == 0, err
+    assert "the intrinsics will be those in the poses file" in out + err
+    assert json.loads((tmp_path / "m.json").read_text())["camera"] == {"poses": "walk.txt", "intrinsics": None}
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,11 @@ def read_transforms(data: Json, path: Path) -> PosesFile:
     Source: docs.nerf.studio/quickstart/data_conventions.html; the intrinsics stand at the top or in each frame.
     """
     frames = data.get("frames")
-    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in cast("list", frames)):
+    if (
+        not isinstance(frames, list)
+        or not frames
+        or not all(isinstance(frame, dict) for frame in cast("list[Any]", frames))
+    ):
         raise UsageError(
             f"the poses file is JSON, but no transforms.json: {path}",
             got=f"keys {', '.join(list(data)[:8])}",
