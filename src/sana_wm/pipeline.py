@@ -71,7 +71,13 @@ STAGE1 = StageSpec(
     run_bytes=lambda manifest: 6 * _latents_bytes(manifest),
     latents="latents/stage1.safetensors",
     kept=("latents/conditioning.safetensors",),
-    input_files=lambda _: ("input.image", "input.prompt_file", "camera.poses", "camera.intrinsics"),
+    input_files=lambda _: (
+        "input.image",
+        "input.prompt_file",
+        "camera.poses",
+        "camera.poses.cameras",
+        "camera.intrinsics",
+    ),
 )
 REFINER = StageSpec(
     name="refiner",

@@ -104,9 +104,14 @@ def test_a_missing_picture_is_said_once(write_manifest: Write) -> None:
 
 
 def test_intrinsics_of_another_picture_size_are_warned_of(write_manifest: Write, sana_wm: Cli) -> None:
-    code, _, err = sana_wm("validate-manifest", write_manifest(camera__intrinsics=[2000, 2000, 1000, 600]))
+    code, _, err = sana_wm("validate-manifest", write_manifest(camera__intrinsics=[800, 800, 50, 30]))
     assert code == 0
     assert "warning: camera.intrinsics: a field of view of" in err
+    assert "They look like those of a picture of 100x60: multiply all four by 2." in err
+    code, _, err = sana_wm("validate-manifest", write_manifest(camera__intrinsics=[2000, 2000, 1000, 600]))
+    assert code == 2
+    assert "camera.intrinsics: the principal point lies outside the input image" in err
+    assert "They look like those of a picture of 2000x1200: multiply all four by 0.1." in err
 
 
 def test_a_file_called_estimate_can_be_named(write_manifest: Write, tmp_path: Path) -> None:

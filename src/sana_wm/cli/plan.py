@@ -70,7 +70,7 @@ def _plan_by_released_sizes(manifest_path: Path, changes: dict[str, float]) -> R
 
     manifest = change_fields(load_manifest(manifest_path, NOT_SET_UP | os.environ), changes)
     if manifest.camera.action is not None:
-        load_trajectory(manifest.camera).first(manifest.video.num_frames)
+        load_trajectory(manifest).first(manifest.video.num_frames)
     return plan_by_released_sizes(manifest, os.environ)
 
 
