@@ -159,7 +159,8 @@ def _download(places: WeightPlaces, stages: tuple[Stage, ...], *, replace: bool,
     from sana_wm.launcher.power import keep_awake_command, kept_awake
     from sana_wm.weights.check import check_layout
     from sana_wm.weights.download import DownloadPlan, plan_download, run_download
-    from sana_wm.weights.hub import GO_ON, Hub
+    from sana_wm.weights.hub import Hub
+    from sana_wm.weights.patience import GO_ON
     from sana_wm.weights.places import places_in
 
     with (

@@ -11,7 +11,7 @@ from sana_wm.errors import Problem, WeightsError
 from sana_wm.names import Stage
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.facts import Repository
-from sana_wm.weights.hub import RemoteFile
+from sana_wm.weights.hub_answers import RemoteFile
 from sana_wm.weights.layout import REPAIR
 from sana_wm.weights.places import WeightPlaces, is_needed
 from sana_wm.weights.record import RecordedFile, read_record
