@@ -208,7 +208,7 @@ def _refuse(response: Any) -> None:
     if any(hop.url.scheme == "https" for hop in response.history) and response.url.scheme != "https":
         raise AnswerError("the hub sends us to a host without encryption", response.url.host, "https", passing=False)
     if response.status_code >= 400:
-        kept = {name: response.headers[name] for name in REFUSAL_HEADERS if name in response.headers}
+        kept = {name: ascii(response.headers[name])[1:-1] for name in REFUSAL_HEADERS if name in response.headers}
         hf_raise_for_status(type(response)(response.status_code, headers=kept, request=response.request))
 
 

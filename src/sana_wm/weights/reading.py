@@ -84,6 +84,17 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def is_missing(path: Path) -> bool:
+    """Whether there is certainly nothing, not even a link."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def parse_json(content: bytes | str) -> Any:
     """JSON of any depth and with any numbers.
 
