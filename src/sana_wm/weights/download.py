@@ -14,7 +14,7 @@ from sana_wm.weights.hub import Hub
 from sana_wm.weights.hub_answers import NO_MIRROR, RemoteFile, RemoteRepository
 from sana_wm.weights.layout import WeightLayout, read_weight_map
 from sana_wm.weights.places import WeightPlaces, is_needed
-from sana_wm.weights.reading import MAX_JSON_BYTES
+from sana_wm.weights.reading import MAX_JSON_BYTES, naming_refusals
 from sana_wm.weights.record import RecordedFile, WeightRecord, read_record, write_record
 from sana_wm.weights.transfer import TransferView, fetch_file, hash_file, part_of
 
@@ -74,6 +74,7 @@ class DownloadPlan:
         return sum(file.size_bytes for file in self.skipped)
 
 
+@naming_refusals()
 def plan_download(
     hub: Hub,
     places: WeightPlaces,

@@ -161,8 +161,8 @@ def judge_file_answer(status: int, headers: Mapping[str, str], position: int, si
     Raises:
         AnswerError: It is not this file, or not from there.
     """
-    kind = headers.get("content-type", "")
-    encoding = headers.get("content-encoding", "identity").strip().lower()
+    kind = headers.get("content-type", "")[:SHOWN_CHARACTERS]
+    encoding = headers.get("content-encoding", "identity")[:SHOWN_CHARACTERS].strip().lower()
     length = None if "transfer-encoding" in headers else _whole_number(headers.get("content-length"))
     got = f"HTTP {status}{f', {kind}' if kind else ''}, {'length unknown' if length is None else f'{length} bytes'}"
     if "html" in kind.lower():
@@ -179,7 +179,7 @@ def judge_file_answer(status: int, headers: Mapping[str, str], position: int, si
 
 
 def _judge_range(said: str | None, length: int | None, position: int, size_bytes: int) -> Span:
-    got, right = f"HTTP 206, Content-Range {said}", f"bytes {position}-{size_bytes - 1}/{size_bytes}"
+    got, right = f"HTTP 206, Content-Range {said!r:.80}", f"bytes {position}-{size_bytes - 1}/{size_bytes}"
     found = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", (said or "").strip(), re.ASCII)
     if found is None:
         raise AnswerError("the answer does not say which part of the file it is", got, right)

@@ -71,7 +71,9 @@ def find_misplaced(layout: WeightLayout, components: Iterable[Component]) -> Mis
     explained: set[str] = set()
     for field in (field for field in ("root", "gemma_root", "refiner_root") if field in asked):
         place = places[field]
-        if all(is_folder(component.folder) for component in asked[field]):
+        if field == "gemma_root" and _holds(layout.name, field, place):
+            continue
+        if field != "gemma_root" and all(is_folder(component.folder) for component in asked[field]):
             continue
         if (moved := _moved_along(place, places, found)) and _holds(layout.name, field, moved):
             found[field] = moved

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import stat
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -105,6 +107,19 @@ def parse_json(content: bytes | str) -> Any:
         return json.loads(content)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+@contextlib.contextmanager
+def naming_refusals() -> Generator[None]:
+    """Say of what the system does not let us look at that it is about reading weights, and how to allow it.
+
+    Raises:
+        WeightsError: In place of a PermissionError.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise unreadable(Path(error.filename or "."), error, "the folder or file") from error
 
 
 def kind_of(mode: int) -> str | None:

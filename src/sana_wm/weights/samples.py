@@ -17,7 +17,7 @@ from sana_wm.weights.reading import REPAIR, open_plain, unreadable
 
 SAMPLE_BYTES = 4096  # the page of an SSD
 #: Biases and small tables may be zero from training; no trained matrix has so many zeros in a row.
-ZERO_RUN_BYTES = 64 * 1024
+ZERO_RUN_BYTES, SMALL_FILE_SHARE = 64 * 1024, 32  # of a file of less than 2 MiB this part of it is enough
 MAX_SAMPLES = 2048  # a file; the largest released one has 1,215 tensors
 #: The exponent's bits, little-endian; all set means infinite or not a number.
 EXPONENTS = {"F32": ("<u4", 0x7F800000), "BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00)}
@@ -50,6 +50,7 @@ def sample_numbers(header: Header, rename: Callable[[str], str | None]) -> Sampl
         ((n, e) for n, e in read_ones if e.end_bytes > e.start_bytes), key=lambda item: item[1].start_bytes
     )
     chosen = list(islice(in_order, 0, None, max(1, -(-len(in_order) // MAX_SAMPLES))))
+    enough_bytes = min(ZERO_RUN_BYTES, header.file_bytes // SMALL_FILE_SHARE)
     reads, zero_from, zero_bytes = 0, "", 0
     try:
         with open_plain(header.path, "the weight file") as file:
@@ -68,7 +69,7 @@ def sample_numbers(header: Header, rename: Callable[[str], str | None]) -> Sampl
                 reads += 1
                 zero_from = zero_from if zero_bytes else name
                 zero_bytes = 0 if any(wide) else zero_bytes + len(wide)
-                if zero_bytes >= ZERO_RUN_BYTES:
+                if zero_bytes > enough_bytes:
                     what = f"nothing but zeros at tensor {zero_from}: this file was never filled"
                     return Sampling(len(chosen), reads, _problem(header, what))
     except OSError as error:
