@@ -15,7 +15,7 @@ from sana_wm.weights.layout import TOKENIZER_FILES, Component, WeightLayout
 from sana_wm.weights.reading import is_file, is_folder
 
 Field = Literal["root", "gemma_root", "refiner_root"]
-
+FIELDS: tuple[Field, ...] = get_args(Field)
 #: Folders that are side by side where a field should point to.
 SIGNS: dict[tuple[LayoutName, Field], tuple[str, ...]] = {
     ("original", "root"): ("dit", "vae"),
@@ -69,23 +69,22 @@ def find_misplaced(layout: WeightLayout, components: Iterable[Component]) -> Mis
     found: dict[Field, Path] = {}
     problems: list[Problem] = []
     explained: set[str] = set()
-    for field in (field for field in ("root", "gemma_root", "refiner_root") if field in asked):
-        place = places[field]
-        if field == "gemma_root" and _holds(layout.name, field, place):
-            continue
-        if field != "gemma_root" and all(is_folder(component.folder) for component in asked[field]):
+    for field in FIELDS:
+        place, wanted = places[field], asked.get(field, [])
+        is_whole = all(is_folder(component.folder) for component in wanted)
+        if not wanted or (_holds(layout.name, field, place) if field == "gemma_root" else is_whole):
             continue
         if (moved := _moved_along(place, places, found)) and _holds(layout.name, field, moved):
             found[field] = moved
             if problems:  # one mistake, said once
                 step = f"{problems[-1].next_step} Set model.{field} to {moved}."
                 problems[-1] = replace(problems[-1], next_step=step)
-            explained |= {component.name for component in asked[field]}
+            explained |= {component.name for component in wanted}
             continue
         for name, candidate in _candidates(layout, place):
             if _holds(name, field, candidate):
                 found[field] = candidate
-                explained |= {component.name for component in asked[field]}
+                explained |= {component.name for component in wanted}
                 problems.append(_explain(place, candidate, field, None if name == layout.name else name))
                 break
     return Misplaced(tuple(problems), frozenset(explained))
