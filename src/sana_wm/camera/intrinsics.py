@@ -17,6 +17,8 @@ from PIL import Image
 from sana_wm.camera.arrays import load_npy
 from sana_wm.errors import UsageError
 
+#: Beyond this a picture is cut before it is scaled. Below, the whole is scaled first, as upstream does to the last bit.
+MAX_RESIZED_PIXELS = 16_000_000
 EXPECTED_SHAPES = "(4,), (3, 3), (F, 4) or (F, 3, 3)"
 
 
@@ -96,9 +98,18 @@ def crop_geometry(src_size: tuple[int, int], *, height: int, width: int) -> Crop
 
 
 def resize_and_center_crop(image: Image.Image, *, height: int, width: int) -> Image.Image:
-    """Scale an RGB image until it covers `height` x `width` (Lanczos), then cut out its middle."""
+    """Scale an RGB image until it covers `height` x `width` (Lanczos), and cut out its middle.
+
+    A thin or small picture would become huge before it is cut: of such, only what the crop needs is scaled. Both ways
+    agree but for the rounding of Lanczos weights.
+    """
     geometry = crop_geometry(image.size, height=height, width=width)
     left, top = geometry.crop_offset
+    resized_width, resized_height = geometry.resized_size
+    if resized_width * resized_height > MAX_RESIZED_PIXELS:
+        scale_x, scale_y = image.width / resized_width, image.height / resized_height
+        box = (left * scale_x, top * scale_y, (left + width) * scale_x, (top + height) * scale_y)
+        return image.resize((width, height), Image.Resampling.LANCZOS, box=box)
     resized = image.resize(geometry.resized_size, Image.Resampling.LANCZOS)
     return resized.crop((left, top, left + width, top + height))
 

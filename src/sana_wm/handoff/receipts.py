@@ -132,6 +132,8 @@ def stage_settings(manifest: RunManifest, stage: Stage) -> dict[str, Any]:
             for name, file in manifest.inputs.items()
             if f"{name.split('.')[0]}." in prefixes
         }
+    if "input." in prefixes and manifest.picture is not None and manifest.picture.converted_from is not None:
+        chosen["picture.converted_from"] = manifest.picture.converted_from  # earlier releases took such levels as sRGB
     if "video.frames_dir" in chosen and (folder := manifest.frames_within_output) is not None:
         chosen["video.frames_dir"] = str(folder)  # a run directory may move
     if isinstance(chosen.get("camera.intrinsics"), str):

@@ -22,7 +22,7 @@ from sana_wm.errors import (
 from sana_wm.handoff.camera_path import intrinsics_source
 from sana_wm.handoff.receipts import WeightFile
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.inputs import check_inputs, describe_crop, hash_inputs, read_prompt
+from sana_wm.launcher.inputs import check_inputs, describe_crop, hash_inputs, read_prompt, record_picture
 from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics, video_field_of_view_deg
 from sana_wm.launcher.space import existing_part, free_bytes_at, needed_by_volume
 from sana_wm.machine import version_of
@@ -31,7 +31,7 @@ from sana_wm.manifest.model import ESTIMATE, IntrinsicsEstimate, Manifest, RunMa
 from sana_wm.names import STAGES, Stage
 from sana_wm.patches.checkout import inspect_checkout, require_patched
 from sana_wm.video.encoder import check_codec
-from sana_wm.video.picture import open_picture
+from sana_wm.video.picture import inspect_picture
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
 
@@ -204,10 +204,11 @@ def list_warnings(manifest: RunManifest) -> list[str]:
         if report.changed:
             warnings.append(f"model.pr_root: {', '.join(report.changed)} differ from the commit")
     first = read_intrinsics(intrinsics_source(manifest.camera), manifest.video.num_frames)[0]
-    picture_size = open_picture(Path(manifest.input.image)).size
-    if cut := describe_crop(picture_size, manifest.video):
+    picture = inspect_picture(Path(manifest.input.image))
+    warnings += [f"input.image: {note}" for note in picture.notes]
+    if cut := describe_crop(picture.size, manifest.video):
         warnings.append(f"input.image: {cut}")
-    across_deg = video_field_of_view_deg(manifest, tuple(first.tolist()), picture_size)[0]
+    across_deg = video_field_of_view_deg(manifest, tuple(first.tolist()), picture.size)[0]
     if doubt := doubt_about(across_deg):
         warnings.append(f"camera.intrinsics: {doubt}; they are in pixels of the input image")
     return warnings
@@ -248,5 +249,6 @@ def resolve_manifest(manifest: Manifest, estimate: IntrinsicsEstimate | None = N
     data = manifest.model_dump(mode="json")
     data["intrinsics_estimate"] = estimate and estimate.model_dump(mode="json")
     data["input"] |= {"prompt": read_prompt(manifest), "prompt_file": None}
+    data["picture"] = record_picture(Path(manifest.input.image)).model_dump(mode="json")
     data["inputs"] = {name: file.model_dump() for name, file in hash_inputs(manifest).items()}
     return parse_manifest(data, RunManifest)

@@ -65,7 +65,7 @@ class ModelSection(Section):
 class InputSection(Section):
     """What the video starts from."""
 
-    image: str = Field(description="First frame: PNG, JPEG, WebP, TIFF, BMP, GIF or PPM.")
+    image: str = Field(description="First frame: PNG, JPEG, HEIC, AVIF, WebP, TIFF, BMP, GIF or PPM.")
     prompt: str | None = Field(default=None, description="Prompt text; exactly one of prompt and prompt_file.")
     prompt_file: str | None = Field(default=None, description="UTF-8 text file that holds the prompt.")
     negative_prompt: str = Field(default="", description="Negative prompt for guidance.")
@@ -263,12 +263,23 @@ class IntrinsicsEstimate(Section):
     basis: str = Field(description="Where that share comes from.")
 
 
+class PictureRecord(Section):
+    """What becomes of the input picture on its way to the model."""
+
+    kind: str = Field(description="Of its file, by its content.")
+    size: tuple[int, int] = Field(description="Width, height, upright.")
+    converted_from: str | None = Field(description="Colour space before it was made sRGB; null where it was.")
+    notes: tuple[str, ...] = Field(description="What was done to it, in words.")
+
+
 class RunManifest(Manifest):
     """What a run directory's `manifest.json` holds.
 
-    The manifest with every default, absolute paths and the prompt's text, the hashes of its input files, and where
-    `camera.intrinsics` came from if they were estimated.
+    The manifest with every default, absolute paths and the prompt's text, the hashes of its input files, what was done
+    to the picture (not known of runs before that was written), and where `camera.intrinsics` came from if they were
+    estimated.
     """
 
     inputs: dict[str, InputFile]
+    picture: PictureRecord | None = None
     intrinsics_estimate: IntrinsicsEstimate | None = None

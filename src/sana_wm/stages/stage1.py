@@ -27,7 +27,7 @@ from sana_wm.runtime.phases import Phase
 from sana_wm.runtime.sentinels import check_latents
 from sana_wm.stages.backends import open_stage1_engine
 from sana_wm.stages.context import StageContext
-from sana_wm.video.picture import open_picture
+from sana_wm.video.picture import inspect_picture, open_picture
 
 #: What the prompt embeddings, first-frame latents and camera tensors depend on; not the seed, not the steps.
 CONDITIONING_FIELDS = ("input.", "camera.", "video.", "device", "dtype")
@@ -79,7 +79,7 @@ def _encode_picture(context: StageContext, phase: Phase) -> dict[str, torch.Tens
 def _crop_picture(context: StageContext) -> Image.Image:
     """The first frame at the video's size."""
     video = context.manifest.video
-    picture = open_picture(Path(context.manifest.input.image))
+    picture = open_picture(Path(context.manifest.input.image)).image
     return resize_and_center_crop(picture, height=video.height, width=video.width)
 
 
@@ -88,7 +88,7 @@ def _condition_camera(context: StageContext) -> dict[str, torch.Tensor]:
     video = manifest.video
     trajectory = load_trajectory(manifest.camera).first(video.num_frames)
     intrinsics = read_intrinsics(intrinsics_source(manifest.camera), video.num_frames)
-    picture = open_picture(Path(manifest.input.image))
+    picture = inspect_picture(Path(manifest.input.image))
     geometry = crop_geometry(picture.size, height=video.height, width=video.width)
     camera = condition_camera(
         trajectory.c2w, crop_intrinsics(intrinsics, geometry), height=video.height, width=video.width
