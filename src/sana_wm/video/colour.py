@@ -20,6 +20,7 @@ from sana_wm.video.icc import (
     to_srgb,
     transfer_code_of,
 )
+from sana_wm.video.refusal import UnusablePixelsError
 
 ADOBE_RGB = Primaries((0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
 ADOBE_GAMMA = 563 / 256
@@ -51,19 +52,6 @@ TIFF_WHITE_POINT, TIFF_PRIMARIES, TIFF_TRANSFER_FUNCTION = 318, 319, 301
 EXIF_ADOBE_RGB, EXIF_UNCALIBRATED, INTEROP_ADOBE_RGB = 2, 65535, "R03"
 
 
-class UnusablePixelsError(ValueError):
-    """Pixels that say of themselves what this program cannot honour.
-
-    Args:
-        reason: What they are.
-        next_step: What the user can do about it.
-    """
-
-    def __init__(self, reason: str, next_step: str | None = None) -> None:
-        self.next_step = next_step
-        super().__init__(reason)
-
-
 @dataclass(frozen=True)
 class Colour:
     """How a picture's colours become sRGB.
@@ -86,10 +74,9 @@ def read_colour(image: Image.Image, header: Header, mode: str) -> Colour:
         mode: Pillow's mode of its colours: L, RGB, CMYK or LAB.
 
     Raises:
-        UnusablePixelsError: It says what cannot be honoured.
-        ValueError: What it says is damaged.
+        UnusablePixelsError: It says what cannot be honoured, or what it says is damaged.
     """
-    profile = image.info.get("icc_profile")
+    profile = header.profile or image.info.get("icc_profile")
     points = header.code_points
     if image.format == "PNG" and points is not None:
         return _of_conversion(_from_code_points(points))
@@ -114,7 +101,7 @@ def _from_profile(profile: bytes, mode: str) -> Colour:
         raise _hdr(HDR_CURVES[code])
     model, expected = model_of(profile), {"L": "GRAY", "LAB": "Lab"}.get(mode, mode)
     if model == expected:
-        return _of_conversion(to_srgb(profile, mode))
+        return _of_conversion(to_srgb(profile, mode, "CIE Lab" if mode == "LAB" else None))
     if mode in ("L", "RGB"):
         return Colour(
             note=f"its colour profile is for {model}, not for its {expected} pixels: taken as sRGB without it"

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
+from sana_wm.video.refusal import UnusablePixelsError
+
 #: Boxes that hold what describes a picture lie in `meta`; more than this is none.
 MAX_META_BYTES = 16 * 1024**2
+BMP_FILE_HEADER_BYTES, BMP_V5_BYTES = 14, 124
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,13 @@ class Header:
         bits: Per channel.
         code_points: Colour, where it is said by code points.
         is_turned: Whether the container turns or mirrors the picture (HEIC, AVIF).
+        profile: An ICC profile that the reader does not pass on (BMP).
     """
 
     bits: int = 8
     code_points: CodePoints | None = None
     is_turned: bool = False
+    profile: bytes | None = None
 
 
 def read_png_header(file: IO[bytes]) -> Header:
@@ -68,6 +73,26 @@ def read_ppm_header(file: IO[bytes]) -> Header:
     words = re.sub(rb"#[^\n]*", b"", file.read(4096)).split(maxsplit=4)
     greatest = int(words[3]) if words[0] not in (b"P1", b"P4") else 1
     return Header(greatest.bit_length())
+
+
+def read_bmp_header(file: IO[bytes]) -> Header:
+    """The profile that a BMP of version 5 embeds.
+
+    Source: BITMAPV5HEADER.
+
+    Raises:
+        UnusablePixelsError: It names another file as its profile.
+    """
+    file.seek(BMP_FILE_HEADER_BYTES)
+    fields = file.read(BMP_V5_BYTES)
+    if len(fields) < BMP_V5_BYTES or int.from_bytes(fields[:4], "little") < BMP_V5_BYTES:
+        return Header()
+    if (kind := fields[56:60]) == b"KNIL":
+        raise UnusablePixelsError("a BMP whose colour profile is another file", "Save it as sRGB.")
+    if kind != b"DEBM":
+        return Header()
+    file.seek(BMP_FILE_HEADER_BYTES + int.from_bytes(fields[112:116], "little"))
+    return Header(profile=file.read(min(int.from_bytes(fields[116:120], "little"), MAX_META_BYTES)))
 
 
 def read_boxes_header(file: IO[bytes]) -> Header:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from sana_wm.errors import printable
+from sana_wm.video.refusal import UnusablePixelsError
 
 Chromaticity = tuple[float, float]
 
@@ -27,6 +28,7 @@ SRGB_CURVE: Curve = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 SAME_LEVELS = 2
 #: How many levels of an ICC profile's name are shown.
 MAX_NAME = 60
+DAMAGED_PROFILE = "a colour profile that is damaged or cannot be applied"
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def make_profile(primaries: Primaries, curve: Curve) -> bytes:
         curve: From levels to light.
 
     Raises:
-        ValueError: The primaries span no colours.
+        UnusablePixelsError: The primaries span no colours.
     """
     columns = adapted_to_d50(primaries)
     if isinstance(curve, float):
@@ -83,7 +85,7 @@ def adapted_to_d50(primaries: Primaries) -> NDArray[np.float64]:
     """The matrix (3, 3) from linear RGB to XYZ, white adapted to D50 by Bradford's transform.
 
     Raises:
-        ValueError: The primaries span no colours.
+        UnusablePixelsError: The primaries span no colours.
     """
     try:
         corners = np.column_stack([_xyz(point) for point in (primaries.red, primaries.green, primaries.blue)])
@@ -92,9 +94,9 @@ def adapted_to_d50(primaries: Primaries) -> NDArray[np.float64]:
         cone_gain = np.diag((BRADFORD @ D50_XYZ) / (BRADFORD @ white))
         matrix = np.linalg.inv(BRADFORD) @ cone_gain @ BRADFORD @ scaled
     except (ZeroDivisionError, np.linalg.LinAlgError) as error:
-        raise ValueError("primaries that span no colours") from error
+        raise UnusablePixelsError("primaries that span no colours") from error
     if not np.isfinite(matrix).all() or np.abs(matrix).max() > 8:
-        raise ValueError("primaries that span no colours")
+        raise UnusablePixelsError("primaries that span no colours")
     return matrix
 
 
@@ -144,13 +146,13 @@ def to_srgb(profile: bytes, mode: str, name: str | None = None) -> Conversion:
         name: What the profile is called; left out, as it calls itself.
 
     Raises:
-        ValueError: It is damaged or cannot be applied.
+        UnusablePixelsError: It is damaged or cannot be applied.
     """
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         return Conversion(name or _name_of(opened), mode, _transform(opened, mode))
     except (ImageCms.PyCMSError, OSError) as error:
-        raise ValueError("a colour profile that is damaged or cannot be applied") from error
+        raise UnusablePixelsError(DAMAGED_PROFILE) from error
 
 
 def lab_to_srgb() -> Conversion:
@@ -160,8 +162,14 @@ def lab_to_srgb() -> Conversion:
 
 
 def model_of(profile: bytes) -> str:
-    """The colour model that a profile is for: `GRAY`, `RGB`, `CMYK`, `Lab`; from its header."""
-    return profile[16:20].decode("latin-1").strip()
+    """The colour model that a profile is for: `GRAY`, `RGB`, `CMYK`, `Lab`; from its header.
+
+    Raises:
+        UnusablePixelsError: It has no such header.
+    """
+    if profile[36:40] != b"acsp":
+        raise UnusablePixelsError(DAMAGED_PROFILE)
+    return printable(profile[16:20].decode("latin-1").strip())
 
 
 def transfer_code_of(profile: bytes) -> int | None:

@@ -19,10 +19,11 @@ import pillow_heif
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from sana_wm.errors import PictureError
-from sana_wm.video.colour import Colour, UnusablePixelsError, read_colour
+from sana_wm.video.colour import Colour, read_colour
 from sana_wm.video.file_kind import HEAD_BYTES, READERS, kind_of
-from sana_wm.video.headers import Header, read_boxes_header, read_png_header, read_ppm_header
+from sana_wm.video.headers import Header, read_bmp_header, read_boxes_header, read_png_header, read_ppm_header
 from sana_wm.video.pixels import AS_EIGHT_BITS, MAX_STEP, bits_of_tiff, colour_mode, refuse_by_tags, to_plain
+from sana_wm.video.refusal import UnusablePixelsError
 
 #: What a first frame comes in. Pillow knows more, and gives some of them, PostScript say, to other programs.
 FORMATS = tuple(READERS)
@@ -40,6 +41,7 @@ NEXT_STEP = (
 HEADERS: dict[str, Callable[[IO[bytes]], Header]] = {
     "PNG": read_png_header,
     "PPM": read_ppm_header,
+    "BMP": read_bmp_header,
     "HEIC": read_boxes_header,
     "AVIF": read_boxes_header,
 }
@@ -126,31 +128,25 @@ def opened(path: Path) -> Iterator[Image.Image]:
 def _decode(path: Path) -> tuple[Image.Image, Colour, PictureFacts]:
     """The picture upright, 8 bits a channel, in its own colours; what they are; and what was done."""
     with _named_errors(path), _open(path) as (kind, image, header):
-        _refuse_too_large(image)
+        if image.width * image.height > MAX_PIXELS:  # by its header, before anything is decoded
+            raise UnusablePixelsError(f"{_show(image.size)} pixels, more than {MAX_PIXELS}")
         refuse_by_tags(image)
         bits = bits_of_tiff(image) if kind == "TIFF" else header.bits
         colour = read_colour(image, header, colour_mode(image))
-        conversion = colour.conversion
-        if bits > 8 and conversion is not None and conversion.mode in ("L", "RGB"):
-            _refuse_bands(bits, conversion.source, conversion.greatest_step)
-        notes = [*_notes_of_file(image), *([f"{bits} bits a channel: taken with 8"] if bits > 8 else [])]
-        if conversion is not None:
-            notes.append(
-                f"colours converted from {conversion.source} to sRGB (relative colorimetric, black point compensation)"
-            )
-        if colour.note:
-            notes.append(colour.note)
-        size = _turn_upright(image, header)
+        notes = [*_notes_of_file(image), *_notes_of_colour(bits, colour)]
+        image.load()
+        size = image.size
+        ImageOps.exif_transpose(image, in_place=True)
         if image.size != size:
-            notes.append(
-                f"turned upright, as its file says: {size[0]}x{size[1]} pixels, now {image.width}x{image.height}"
-            )
+            notes.append(f"turned upright, as its file says: {_show(size)} pixels, now {_show(image.size)}")
         plain = to_plain(image, bits)
-    return plain, colour, PictureFacts(kind, plain.size, conversion and conversion.source, tuple(notes))
+    source = None if colour.conversion is None else colour.conversion.source
+    return plain, colour, PictureFacts(kind, plain.size, source, tuple(notes))
 
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[str, Image.Image, Header]]:
+    """A file's kind, the picture before it is decoded, and what its header says besides."""
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for, and read once only
         raise UnusablePixelsError("a pipe or a device")
@@ -160,15 +156,21 @@ def _open(path: Path) -> Iterator[tuple[str, Image.Image, Header]]:
             raise UnusablePixelsError(f"{kind}, nothing of the kind" if kind else "nothing of the kind")
         try:
             header = HEADERS[kind](file) if kind in HEADERS else Header()
-        except (ValueError, LookupError) as error:
-            raise UnusablePixelsError(f"{_a(kind)} file that is damaged or cut") from error
-        file.seek(0)
-        try:
-            image = Image.open(file, formats=(READERS[kind],))
-        except UnidentifiedImageError as error:
-            raise UnusablePixelsError(f"{_a(kind)} file that is damaged or of a rare kind") from error
-        with image:
-            yield kind, image, header
+            file.seek(0)
+            with Image.open(file, formats=(READERS[kind],)) as image:
+                # HEIC turns by its container; where that says nothing, editors mean the EXIF tag, which the reader reset.
+                if (orientation := image.info.get("original_orientation")) and not header.is_turned:
+                    image.getexif()[ExifTags.Base.Orientation] = orientation
+                yield kind, image, header
+        except (UnusablePixelsError, MemoryError):
+            raise
+        except Exception as error:  # whatever a decoder raises on what it does not expect
+            article = "an" if kind == "AVIF" else "a"
+            said = f": {' '.join(str(error).split())}" if isinstance(error, OSError | ValueError) else ""
+            reason = "" if isinstance(error, UnidentifiedImageError) else said
+            raise UnusablePixelsError(
+                f"{article} {kind} file that is damaged, cut or of a rare kind{reason}"
+            ) from error
 
 
 def _notes_of_file(image: Image.Image) -> Iterator[str]:
@@ -178,26 +180,22 @@ def _notes_of_file(image: Image.Image) -> Iterator[str]:
         word = {"TIFF": "pages", "MPO": "pictures", "HEIF": "pictures"}.get(image.format or "", "frames")
         yield f"the {'main' if image.format == 'HEIF' else 'first'} of its {count} {word} is taken"
     xmp = image.info.get("xmp", b"")
-    if b"hdrgm:" in (xmp if isinstance(xmp, bytes) else str(xmp).encode()):
+    has_gain_map = any("hdrgainmap" in name for name in image.info.get("aux", ()))
+    if has_gain_map or b"hdrgm:" in (xmp if isinstance(xmp, bytes) else str(xmp).encode()):
         yield "its HDR gain map is left out: taken as on a standard screen"
 
 
-def _turn_upright(image: Image.Image, header: Header) -> tuple[int, int]:
-    """Decode an image and turn it in place; returns its size before."""
-    # HEIC turns by its container. Where that says nothing, editors mean the EXIF tag, which the reader has reset.
-    original = image.info.get("original_orientation")
-    if original and not header.is_turned:
-        image.getexif()[ExifTags.Base.Orientation] = original
-    image.load()
-    size = image.size
-    ImageOps.exif_transpose(image, in_place=True)
-    return size
-
-
-def _refuse_too_large(image: Image.Image) -> None:
-    """By its header, before anything is decoded."""
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS}")
+def _notes_of_colour(bits: int, colour: Colour) -> Iterator[str]:
+    """What becomes of the levels."""
+    conversion = colour.conversion
+    if bits > 8:
+        if conversion is not None and conversion.mode in ("L", "RGB"):
+            _refuse_bands(bits, conversion.source, conversion.greatest_step)
+        yield f"{bits} bits a channel: taken with 8"
+    if conversion is not None:
+        yield f"colours converted from {conversion.source} to sRGB (relative colorimetric, black point compensation)"
+    if colour.note:
+        yield colour.note
 
 
 def _refuse_bands(bits: int, source: str, step: int) -> None:
@@ -227,10 +225,8 @@ def _named_errors(path: Path) -> Iterator[None]:
             raise _unusable(path, "more pixels than there is memory for") from None
         except UnusablePixelsError as error:
             raise _unusable(path, str(error), error.next_step or NEXT_STEP) from error
-        except PictureError:
-            raise
-        except Exception as error:  # whatever a decoder raises on what it does not expect
-            raise _unusable(path, str(error) or type(error).__name__) from error
+        except OSError as error:
+            raise _unusable(path, error.strerror or str(error)) from error
 
 
 def _unusable(path: Path, reason: str, next_step: str = NEXT_STEP) -> PictureError:
@@ -242,5 +238,5 @@ def _unusable(path: Path, reason: str, next_step: str = NEXT_STEP) -> PictureErr
     )
 
 
-def _a(kind: str) -> str:
-    return f"{'an' if kind == 'AVIF' else 'a'} {kind}"
+def _show(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

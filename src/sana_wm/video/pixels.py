@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from sana_wm.video.colour import UnusablePixelsError
+from sana_wm.video.refusal import UnusablePixelsError
 
 #: Fewer levels than this of 256 used by more than 8 bits: a sensor's numbers rather than a picture.
 LEAST_BRIGHTEST = 32
