@@ -158,7 +158,7 @@ def _open(path: Path) -> Iterator[tuple[str, Image.Image, Header]]:
             header = HEADERS[kind](file) if kind in HEADERS else Header()
             file.seek(0)
             with Image.open(file, formats=(READERS[kind],)) as image:
-                # HEIC turns by its container; where that says nothing, editors mean the EXIF tag, which the reader reset.
+                # HEIC turns by its container; where that is silent, editors mean the EXIF tag, which the reader reset.
                 if (orientation := image.info.get("original_orientation")) and not header.is_turned:
                     image.getexif()[ExifTags.Base.Orientation] = orientation
                 yield kind, image, header
