@@ -164,13 +164,12 @@ def _open(path: Path) -> Iterator[tuple[str, Image.Image, Header]]:
                 yield kind, image, header
         except (UnusablePixelsError, MemoryError):
             raise
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise UnusablePixelsError(f"more than {MAX_PIXELS} pixels") from error
         except Exception as error:  # whatever a decoder raises on what it does not expect
-            article = "an" if kind == "AVIF" else "a"
-            said = f": {' '.join(str(error).split())}" if isinstance(error, OSError | ValueError) else ""
-            reason = "" if isinstance(error, UnidentifiedImageError) else said
-            raise UnusablePixelsError(
-                f"{article} {kind} file that is damaged, cut or of a rare kind{reason}"
-            ) from error
+            says_nothing = isinstance(error, UnidentifiedImageError | LookupError) or not str(error)
+            reason = "" if says_nothing else f": {' '.join(str(error).split())}"
+            raise UnusablePixelsError(f"{kind}, but damaged, cut or of a rare kind{reason}") from error
 
 
 def _notes_of_file(image: Image.Image) -> Iterator[str]:
