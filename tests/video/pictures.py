@@ -12,7 +12,12 @@ import numpy as np
 import pillow_heif
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
+from sana_wm.video.colour import CODED_PRIMARIES
+from sana_wm.video.icc import SRGB_CURVE, make_profile
+
 pillow_heif.register_heif_opener()
+
+PRIMARIES_P3 = CODED_PRIMARIES[12][1]
 
 WIDTH, HEIGHT = 48, 32
 #: A picture of every channel's whole range, (32, 48, 3).
@@ -86,7 +91,7 @@ def tiff(pixels: np.ndarray, **more: int) -> bytes:
 
 def bmp_with_profile(profile: bytes, kind: bytes = b"DEBM") -> bytes:
     """A BMP of version 5."""
-    rows = np.pad(PIXELS[::-1, :, ::-1], ((0, 0), (0, 0), (0, 0))).tobytes()
+    rows = PIXELS[::-1, :, ::-1].tobytes()
     start = 14 + 124
     fields = struct.pack("<IiiHHIIiiII", 124, WIDTH, HEIGHT, 1, 24, 0, len(rows), 0, 0, 0, 0)
     fields += bytes(16) + kind + bytes(36 + 12 + 4) + struct.pack("<III", 124 + len(rows), len(profile), 0)
@@ -154,6 +159,37 @@ def cmyk_profile(lab_of: Callable[[np.ndarray], np.ndarray], grid: int = 9) -> b
     return profile_of(b"CMYK", {b"wtpt": WHITE, b"A2B0": lut, b"A2B1": lut}, b"prtr", b"Lab ")
 
 
+#: BT.2100's PQ as profiles of version 4.4 name it; the rest of the profile says something else.
+PQ_PROFILE = profile_of(b"RGB ", {b"cicp": b"cicp\0\0\0\0" + bytes((9, 16, 0, 1))})
+
+
 def srgb_profile() -> bytes:
     """Little CMS's own."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def padded(profile: bytes, size: int) -> bytes:
+    """A profile with bytes behind its last tag that do not compress away, as those of large tables."""
+    noise = np.random.default_rng(0).integers(0, 256, size - len(profile), dtype=np.uint8).tobytes()
+    return size.to_bytes(4, "big") + profile[4:] + noise
+
+
+def from_p3(image: Image.Image) -> Image.Image:
+    """Display P3 as sRGB, by Little CMS alone."""
+    return ImageCms.profileToProfile(  # pyright: ignore[reportReturnType]
+        image,
+        ImageCms.ImageCmsProfile(io.BytesIO(make_profile(PRIMARIES_P3, SRGB_CURVE))),
+        ImageCms.createProfile("sRGB"),
+        ImageCms.Intent.RELATIVE_COLORIMETRIC,
+    )
+
+
+def heic_of_p3(image: Image.Image) -> bytes:
+    """A HEIC that names its colours by code points alone."""
+    return saved(image, "HEIF", quality=-1, chroma=444, color_primaries=12, transfer_characteristics=13)
+
+
+def half_transparent(image: Image.Image) -> Image.Image:
+    """With one side clearer than the other."""
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return image

@@ -31,6 +31,8 @@ FORMATS = tuple(READERS)
 MAX_PIXELS = 64_000_000
 #: Profiles and prompts in a PNG may be larger than the 1 MiB that Pillow allows; a compressed bomb ends here.
 MAX_CHUNK_BYTES = 128 * 1024**2
+#: EXIF orientations that swap width and height.
+LYING = (5, 6, 7, 8)
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_CHUNK_BYTES
 pillow_heif.register_heif_opener()
 
@@ -129,16 +131,17 @@ def _decode(path: Path) -> tuple[Image.Image, Colour, PictureFacts]:
     """The picture upright, 8 bits a channel, in its own colours; what they are; and what was done."""
     with _named_errors(path), _open(path) as (kind, image, header):
         if image.width * image.height > MAX_PIXELS:  # by its header, before anything is decoded
-            raise UnusablePixelsError(f"{_show(image.size)} pixels, more than {MAX_PIXELS}")
+            raise UnusablePixelsError(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS}")
         refuse_by_tags(image)
         bits = bits_of_tiff(image) if kind == "TIFF" else header.bits
         colour = read_colour(image, header, colour_mode(image))
         notes = [*_notes_of_file(image), *_notes_of_colour(bits, colour)]
+        lies_on_its_side = image.getexif().get(ExifTags.Base.Orientation) in LYING
         image.load()
-        size = image.size
         ImageOps.exif_transpose(image, in_place=True)
-        if image.size != size:
-            notes.append(f"turned upright, as its file says: {_show(size)} pixels, now {_show(image.size)}")
+        if lies_on_its_side:
+            width, height = image.size
+            notes.append(f"turned upright, as its file says: {height}x{width} pixels, now {width}x{height}")
         plain = to_plain(image, bits)
     source = None if colour.conversion is None else colour.conversion.source
     return plain, colour, PictureFacts(kind, plain.size, source, tuple(notes))
@@ -235,7 +238,3 @@ def _unusable(path: Path, reason: str, next_step: str = NEXT_STEP) -> PictureErr
         expected=f"a whole picture in one of {', '.join(FORMATS)}",
         next_step=next_step,
     )
-
-
-def _show(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
