@@ -230,3 +230,16 @@ def test_the_same_picture_in_another_space_is_the_same_picture(name: str, like: 
     folder = require_shared("inputs")
     one, other = (np.asarray(open_picture(folder / file).image).astype(int) for file in (name, like))
     assert np.abs(one - other).max() <= within
+
+
+def test_code_points_count_before_a_profile_in_a_png_and_after_it_elsewhere(tmp_path: Path) -> None:
+    image = Image.fromarray(np.random.default_rng(3).integers(0, 256, (64, 64, 3)).astype(np.uint8))
+    linear = make_profile(SRGB_PRIMARIES, 1.0)
+    as_png = saved(image, "PNG", icc_profile=linear)
+    header_end = 8 + 25
+    both = as_png[:header_end] + cicp(1, 13) + as_png[header_end:]
+    assert np.array_equal(converted(tmp_path / "both.png", both), np.asarray(image))
+    (tmp_path / "both.heic").write_bytes(
+        saved(image, "HEIF", icc_profile=linear, color_primaries=1, transfer_characteristics=13)
+    )
+    assert open_picture(tmp_path / "both.heic").facts.converted_from is not None

@@ -62,10 +62,10 @@ def make_profile(primaries: Primaries, curve: Curve) -> bytes:
         UnusablePixelsError: The primaries span no colours.
     """
     columns = adapted_to_d50(primaries)
-    if isinstance(curve, float):
-        curve_tag = b"para\0\0\0\0\0\0\0\0" + _fixed(curve)
-    else:
+    if isinstance(curve, tuple):
         curve_tag = b"para\0\0\0\0\0\3\0\0" + _fixed(*curve)
+    else:
+        curve_tag = b"para\0\0\0\0\0\0\0\0" + _fixed(curve)
     tags = {b"wtpt": b"XYZ \0\0\0\0" + _fixed(*D50_XYZ)}
     for name, column in zip((b"r", b"g", b"b"), columns.T, strict=True):
         tags[name + b"XYZ"] = b"XYZ \0\0\0\0" + _fixed(*column)
@@ -182,8 +182,8 @@ def transfer_code_of(profile: bytes) -> int | None:
 
 
 def _transform(profile: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.ImageCmsTransform:
-    # Little CMS makes a coarse table of what it cannot simplify; dark levels of a linear grey end 10 levels off.
-    precise = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.HIGHRESPRECALC
+    # Little CMS makes a coarse table of a grey curve: dark levels of a linear one would end 10 levels off.
+    precise = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
     return ImageCms.buildTransform(
         profile,
         ImageCms.createProfile("sRGB"),
@@ -195,7 +195,7 @@ def _transform(profile: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.ImageCm
 
 
 def _name_of(profile: ImageCms.ImageCmsProfile) -> str:
-    name = printable((profile.profile.profile_description or "").strip("\0 \n"))
+    name = printable(ImageCms.getProfileDescription(profile).strip("\0 \n"))
     return name[:MAX_NAME] or "a colour space without a name"
 
 

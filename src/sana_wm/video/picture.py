@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import stat
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -117,7 +117,7 @@ def _inspect(path: Path, identity: tuple[int, ...]) -> PictureFacts:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Generator[Image.Image]:
     """A picture with its metadata, not decoded and not turned.
 
     Raises:
@@ -148,7 +148,7 @@ def _decode(path: Path) -> tuple[Image.Image, Colour, PictureFacts]:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[tuple[str, Image.Image, Header]]:
+def _open(path: Path) -> Generator[tuple[str, Image.Image, Header]]:
     """A file's kind, the picture before it is decoded, and what its header says besides."""
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for, and read once only
@@ -208,7 +208,7 @@ def _refuse_bands(bits: int, source: str, step: int) -> None:
 
 
 @contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
+def _named_errors(path: Path) -> Generator[None]:
     """Whatever a decoder raises, as an error that names the picture."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
