@@ -104,3 +104,29 @@ def test_what_cannot_be_trusted_is_not_used(tags: dict[Tag, Any], why: str) -> N
     found = read_focal_length(photograph((400, 300), tags))
     assert isinstance(found, str)
     assert why in found
+
+
+@pytest.mark.parametrize("size", [(400, 300), (1600, 400), (400, 1600)])
+def test_a_panorama_has_no_focal_length(size: tuple[int, int]) -> None:
+    """By Apple's tag, or by proportions that no sensor has."""
+    tags = {Tag.FocalLengthIn35mmFilm: 26} | ({Tag.CustomRendered: 6} if size == (400, 300) else {})
+    found = read_focal_length(photograph(size, tags))
+    assert isinstance(found, str)
+    assert "panorama" in found
+
+
+def test_a_photo_sphere_has_no_focal_length() -> None:
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[Tag.FocalLengthIn35mmFilm] = 26
+    sphere = b'<x:xmpmeta><rdf:Description GPano:ProjectionType="equirectangular"/></x:xmpmeta>'
+    Image.new("RGB", (400, 200)).save(file, "JPEG", exif=exif, xmp=sphere)
+    found = read_focal_length(Image.open(file))
+    assert isinstance(found, str)
+    assert "panorama" in found
+
+
+def test_other_ways_of_rendering_and_wide_films_are_no_panoramas() -> None:
+    tags = {Tag.FocalLengthIn35mmFilm: 26, Tag.CustomRendered: 3}
+    assert focal_length((400, 300), tags).fx == focal_length((400, 300), {Tag.FocalLengthIn35mmFilm: 26}).fx
+    assert focal_length((2350, 1000), tags).fx > 0

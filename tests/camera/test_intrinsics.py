@@ -104,3 +104,34 @@ def test_the_cropped_image_is_upstreams(golden: Path) -> None:
     cropped = resize_and_center_crop(Image.fromarray(reference["image"]), height=height, width=width)
     # Pillow's Lanczos differs by one level between releases.
     np.testing.assert_allclose(np.asarray(cropped).astype(int), reference["cropped"].astype(int), rtol=0, atol=1)
+
+
+@pytest.mark.parametrize("size", [(1691, 930), (640, 480), (480, 640), (3000, 1000)])
+def test_of_a_normal_picture_the_whole_is_scaled_as_upstream_does(size: tuple[int, int]) -> None:
+    image = Image.effect_noise(size, 80).convert("RGB")
+    geometry = crop_geometry(size, height=704, width=1280)
+    left, top = geometry.crop_offset
+    whole = image.resize(geometry.resized_size, Image.Resampling.LANCZOS)
+    expected = whole.crop((left, top, left + 1280, top + 704))
+    assert resize_and_center_crop(image, height=704, width=1280).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("size", [(30, 900), (900, 25)])
+def test_a_thin_picture_is_cut_before_it_is_scaled_and_looks_the_same(size: tuple[int, int]) -> None:
+    image = Image.effect_noise(size, 80).convert("RGB")
+    geometry = crop_geometry(size, height=704, width=1280)
+    left, top = geometry.crop_offset
+    whole = image.resize(geometry.resized_size, Image.Resampling.LANCZOS)
+    expected = whole.crop((left, top, left + 1280, top + 704))
+    cropped = resize_and_center_crop(image, height=704, width=1280)
+    apart = np.abs(np.asarray(cropped).astype(int) - np.asarray(expected).astype(int))
+    assert apart.max() <= 2
+    assert apart.mean() < 0.01
+
+
+def test_the_thinnest_picture_costs_no_memory() -> None:
+    """Scaled as a whole it would be of 49 GB."""
+    image = Image.new("RGB", (2, 20_000), (90, 120, 60))
+    cropped = resize_and_center_crop(image, height=704, width=1280)
+    assert cropped.size == (1280, 704)
+    assert cropped.getextrema() == ((90, 90), (120, 120), (60, 60))

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from sana_wm.camera.dialects import action_trajectory
 from sana_wm.camera.intrinsics import read_intrinsics
@@ -78,7 +78,8 @@ def npy(array: np.ndarray) -> bytes:
 
 def picture(kind: str) -> bytes:
     buffer = io.BytesIO()
-    Image.effect_noise((24, 16), 60).convert("RGB").save(buffer, kind)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.effect_noise((24, 16), 60).convert("RGB").save(buffer, kind, icc_profile=profile)
     return buffer.getvalue()
 
 
@@ -200,7 +201,10 @@ KINDS: dict[str, tuple[st.SearchStrategy[bytes], Callable[[Path], None]]] = {
         edited(HEADER).map(safetensors) | mutated(safetensors(json.dumps(HEADER).encode())),
         use_header,
     ),
-    "picture": (mutated(*(picture(kind) for kind in ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"))), open_picture),
+    "picture": (
+        mutated(*(picture(kind) for kind in ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "HEIF", "AVIF"))),
+        open_picture,
+    ),
 }
 
 

@@ -16,6 +16,10 @@ FRAME_DIAGONAL_MM, FRAME_WIDTH_MM = math.hypot(36, 24), 36.0
 #: Millimetres in a FocalPlaneResolutionUnit: inch, centimetre, millimetre, micrometre.
 UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
 DEFAULT_UNIT = 2
+#: Apple's value of CustomRendered for a panorama; Google's metadata of panoramas and photo spheres (XMP).
+APPLE_PANORAMA, GPANO = 6, b"GPano:"
+#: Wider than any phone or digital camera takes in one piece: swept, or cut from something else.
+PANORAMA_ASPECT = 2.5
 #: Engraved focal lengths are rounded, and focusing changes the true one by a few percent.
 NOMINAL_FOCAL_SHARE = 0.05
 
@@ -54,6 +58,8 @@ def read_focal_length(image: Image.Image) -> FocalLength | str:
     if not tags:
         return "the picture holds no EXIF data"
     width, height = image.size
+    if _is_panorama(image, tags):
+        return "it is a panorama, which no single focal length describes"
     taken = (_number(tags, ExifTags.Base.ExifImageWidth), _number(tags, ExifTags.Base.ExifImageHeight))
     if all(taken) and _is_cropped((width, height), taken) and _is_cropped((height, width), taken):
         return f"its EXIF data is of {taken[0]:g}x{taken[1]:g} pixels, of other proportions than {width}x{height}"
@@ -69,6 +75,15 @@ def read_focal_length(image: Image.Image) -> FocalLength | str:
     if _number(exif, ExifTags.Base.Orientation) >= 5:  # 5 to 8 lie on their side
         return FocalLength(found.fy, found.fx, found.source, found.uncertainty_share, found.basis)
     return found
+
+
+def _is_panorama(image: Image.Image, tags: Mapping[int, object]) -> bool:
+    xmp = image.info.get("xmp", image.info.get("XML:com.adobe.xmp", b""))
+    return (
+        _number(tags, ExifTags.Base.CustomRendered) == APPLE_PANORAMA
+        or GPANO in (xmp if isinstance(xmp, bytes) else str(xmp).encode())
+        or max(image.size) > PANORAMA_ASPECT * min(image.size)
+    )
 
 
 def _from_35mm(tags: Mapping[int, object], width: int, height: int) -> FocalLength | None:

@@ -6,6 +6,7 @@ SANA-WM pipeline, and the same of NVlabs/Sana PR #379.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ from PIL import Image
 from sana_wm.camera.arrays import load_npy
 from sana_wm.errors import UsageError
 
+#: Beyond this a picture is cut before it is scaled. Below, the whole is scaled first, as upstream does to the last bit.
+MAX_RESIZED_PIXELS = 16_000_000
+#: Pixels on either side that Lanczos weighs: of the image where it is enlarged, else of the result.
+LANCZOS_REACH = 3
 EXPECTED_SHAPES = "(4,), (3, 3), (F, 4) or (F, 3, 3), matrices also as 4x4"
 
 
@@ -120,11 +125,31 @@ def crop_geometry(src_size: tuple[int, int], *, height: int, width: int) -> Crop
 
 
 def resize_and_center_crop(image: Image.Image, *, height: int, width: int) -> Image.Image:
-    """Scale an RGB image until it covers `height` x `width` (Lanczos), then cut out its middle."""
+    """Scale an RGB image until it covers `height` x `width` (Lanczos), and cut out its middle.
+
+    A thin or small picture would become huge before it is cut: of such, only what the crop needs is scaled. Both ways
+    agree but for the rounding of Lanczos weights.
+    """
     geometry = crop_geometry(image.size, height=height, width=width)
     left, top = geometry.crop_offset
+    if math.prod(geometry.resized_size) > MAX_RESIZED_PIXELS:
+        return _cut_then_scale(image, geometry, height=height, width=width)
     resized = image.resize(geometry.resized_size, Image.Resampling.LANCZOS)
     return resized.crop((left, top, left + width, top + height))
+
+
+def _cut_then_scale(image: Image.Image, geometry: CropGeometry, *, height: int, width: int) -> Image.Image:
+    """The crop from what of the image it needs: its part, and around it what Lanczos reaches."""
+    scale_x, scale_y = np.divide(geometry.resized_size, geometry.src_size)
+    left, top = geometry.crop_offset
+    reach_x, reach_y = (math.ceil(LANCZOS_REACH * max(scale, 1.0)) for scale in (scale_x, scale_y))
+    first_x, first_y = max(left - reach_x, 0), max(top - reach_y, 0)
+    last_x = min(left + width + reach_x, geometry.resized_size[0])
+    last_y = min(top + height + reach_y, geometry.resized_size[1])
+    box = (first_x / scale_x, first_y / scale_y, last_x / scale_x, last_y / scale_y)
+    part = image.resize((last_x - first_x, last_y - first_y), Image.Resampling.LANCZOS, box=box)
+    left, top = left - first_x, top - first_y
+    return part.crop((left, top, left + width, top + height))
 
 
 def crop_intrinsics(intrinsics: NDArray[np.float32], geometry: CropGeometry) -> NDArray[np.float32]:

@@ -109,6 +109,12 @@ def stage_settings(manifest: RunManifest, target: str) -> dict[str, Any]:
                 chosen[f"sha256 of {key}"] = file.sha256
         if not is_file:
             chosen[name] = flat[name]
+    if (
+        manifest.picture is not None
+        and manifest.picture.converted_from
+        and manifest_fields()["input.image"].steers(target)
+    ):
+        chosen["picture.converted_from"] = manifest.picture.converted_from  # earlier releases took such levels as sRGB
     if "video.frames_dir" in chosen and (folder := manifest.frames_within_output) is not None:
         chosen["video.frames_dir"] = str(folder)  # a run directory may move
     if manifest.camera.poses_fps is not None and manifest_fields()["camera.poses"].steers(target):

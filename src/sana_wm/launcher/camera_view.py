@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from sana_wm.camera.actions import parse_action
 from sana_wm.camera.dialects import DIALECTS, action_trajectory
@@ -30,7 +29,7 @@ from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics
 from sana_wm.manifest.model import ESTIMATE, CameraSection, Manifest, VideoSection
 from sana_wm.names import DialectName
 from sana_wm.video.encoder import VideoEncoder
-from sana_wm.video.picture import open_picture
+from sana_wm.video.picture import inspect_picture, open_picture, opened
 
 #: A preview has a quarter of the video's width and height; the picture it is made of has half.
 PREVIEW_SHRINK, PICTURE_SCALE = 4, 2
@@ -92,7 +91,7 @@ class Lens:
     def cropped(self, *, height: int, width: int) -> NDArray[np.float32]:
         """Intrinsics of the middle that a video of this size shows, in its pixels."""
         return crop_intrinsics(
-            self.intrinsics, crop_geometry(open_picture(self.picture).size, height=height, width=width)
+            self.intrinsics, crop_geometry(inspect_picture(self.picture).size, height=height, width=width)
         )
 
     def field_of_view_deg(self, video: VideoSection) -> tuple[float, float]:
@@ -135,7 +134,7 @@ def view_of_manifest(manifest: Manifest) -> CameraView:
     Raises:
         UsageError: The path, the picture or the intrinsics are not usable.
     """
-    picture_size = open_picture(Path(manifest.input.image)).size
+    picture_size = inspect_picture(Path(manifest.input.image)).size
     source = Path(manifest.camera.intrinsics).name if isinstance(manifest.camera.intrinsics, str) else "as given"
     if manifest.camera.intrinsics == ESTIMATE:
         estimate = estimate_intrinsics(manifest)
@@ -183,12 +182,12 @@ def view_of_motion(motion: ActionPath, picture: Path | None, horizontal_deg: flo
 
 
 def _lens_of_picture(path: Path, horizontal_deg: float | None) -> Lens:
-    width, height = open_picture(path).size
+    width, height = inspect_picture(path).size
     if horizontal_deg is not None:
         fx = fy = focal_length_px(horizontal_deg, size_px=width)
         source = "as given"
     else:
-        with Image.open(path) as image:
+        with opened(path) as image:
             focal = read_focal_length(image)
         if isinstance(focal, str):
             raise UsageError("the picture's field of view is not known", got=focal, next_step="Give --fov-deg.")
@@ -208,7 +207,7 @@ def write_preview(view: CameraView, scene: Scene, out: Path) -> int:
         raise UsageError("a preview is an MP4", got=out.name, expected="a name ending in .mp4")
     height, width = view.video.height // PREVIEW_SHRINK, view.video.width // PREVIEW_SHRINK
     picture = resize_and_center_crop(
-        open_picture(view.lens.picture), height=height * PICTURE_SCALE, width=width * PICTURE_SCALE
+        open_picture(view.lens.picture).image, height=height * PICTURE_SCALE, width=width * PICTURE_SCALE
     )
     path = view.shown
     if scene.backdrop <= (farthest := reach(path)):

@@ -13,8 +13,8 @@ from sana_wm.durable import sha256_of
 from sana_wm.errors import Problem, SanaWMError, UsageError
 from sana_wm.handoff.camera_path import CameraPath, intrinsics_source, load_camera_path, load_intrinsics
 from sana_wm.manifest.model import ESTIMATE, Manifest, VideoSection
-from sana_wm.manifest.run_manifest import InputFile
-from sana_wm.video.picture import open_picture
+from sana_wm.manifest.run_manifest import InputFile, PictureRecord
+from sana_wm.video.picture import inspect_picture
 
 #: Below this share of the picture shown, and above this scale, a user is told.
 WORTH_A_WORD_SHARE, WORTH_A_WORD_SCALE = 0.75, 1.5
@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 def check_inputs(manifest: Manifest) -> list[Problem]:
     """Open everything the manifest names; returns all problems found."""
     problems: list[Problem] = []
-    picture = _attempt("input.image", problems, lambda: open_picture(Path(manifest.input.image)))
+    picture = _attempt("input.image", problems, lambda: inspect_picture(Path(manifest.input.image)))
     if (prompt_file := manifest.input.prompt_file) is not None:
         _attempt("input.prompt_file", problems, lambda: _check_prompt_file(Path(prompt_file)))
     field = "camera.poses" if manifest.camera.poses is not None else "camera.action"
@@ -63,6 +63,16 @@ def hash_inputs(manifest: Manifest) -> dict[str, InputFile]:
         for name, path in fields.items()
         if isinstance(path, str)
     }
+
+
+def record_picture(path: Path) -> PictureRecord:
+    """What becomes of the picture on its way to the model, as the run directory keeps it.
+
+    Raises:
+        PictureError: It cannot be the first frame.
+    """
+    facts = inspect_picture(path)
+    return PictureRecord(kind=facts.kind, size=facts.size, converted_from=facts.converted_from, notes=facts.notes)
 
 
 def describe_crop(picture_size: tuple[int, int], video: VideoSection) -> str | None:

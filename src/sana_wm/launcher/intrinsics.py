@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from sana_wm.camera.exif import FocalLength, read_focal_length
 from sana_wm.camera.field_of_view import PLAUSIBLE_DEG, doubt_about, field_of_view_deg
@@ -17,7 +16,7 @@ from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.process import run_module
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.run_manifest import IntrinsicsEstimate
-from sana_wm.video.picture import open_picture
+from sana_wm.video.picture import inspect_picture, opened
 from sana_wm.weights.headers import identity_digest
 
 #: What Depth Pro's paper (arXiv 2410.02073) counts as a hit; no less is claimed, however well its looks agree.
@@ -38,10 +37,10 @@ def estimate_intrinsics(manifest: Manifest) -> IntrinsicsEstimate:
         WeightsError: Depth Pro's weights are not usable.
     """
     path = Path(manifest.input.image)
-    picture = open_picture(path)
+    picture = inspect_picture(path)
     if (earlier := _earlier_estimate(manifest)) is not None:
         return earlier
-    with Image.open(path) as image:
+    with opened(path) as image:
         focal = read_focal_length(image)
     if isinstance(focal, str):
         if manifest.model.depth_pro_root is None:
@@ -52,7 +51,7 @@ def estimate_intrinsics(manifest: Manifest) -> IntrinsicsEstimate:
                 next_step=HOW_TO_GIVE,
             )
         focal = _ask_depth_pro(path, Path(manifest.model.depth_pro_root))
-    intrinsics = (focal.fx, focal.fy, picture.width / 2, picture.height / 2)
+    intrinsics = (focal.fx, focal.fy, picture.size[0] / 2, picture.size[1] / 2)
     horizontal_deg = video_field_of_view_deg(manifest, intrinsics, picture.size)[0]
     if doubt := doubt_about(horizontal_deg):
         low, high = PLAUSIBLE_DEG

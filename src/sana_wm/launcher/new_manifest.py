@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from sana_wm.camera.exif import read_focal_length
 from sana_wm.camera.field_of_view import focal_length_px
 from sana_wm.camera.poses.reading import read_poses
@@ -26,7 +24,7 @@ from sana_wm.manifest.portable import parse_portable
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
 from sana_wm.names import DialectName
-from sana_wm.video.picture import open_picture
+from sana_wm.video.picture import inspect_picture, opened
 from sana_wm.video.reader import probe
 from sana_wm.weights.places import guess_layout
 
@@ -99,8 +97,8 @@ def draft_manifest(draft: Draft, folder: Path, environ: Mapping[str, str]) -> tu
         UsageError: The picture or the camera path is not usable, or the field of view is not known.
     """
     preset = PRESETS[draft.preset]
-    picture = open_picture(draft.image)
-    notes: list[str] = []
+    picture = inspect_picture(draft.image)
+    notes = [f"{draft.image}: {note}" for note in picture.notes]
     name = escape_variables(f"{draft.image.stem}_{draft.preset.replace('-', '_')}")
     camera, available = _camera_path(draft, preset, folder, notes)
     knows_depth_pro = "depth_pro_root" in draft.roots or ROOT_VARIABLES["depth_pro_root"] in environ
@@ -219,12 +217,12 @@ def choose_intrinsics(
     if given is not None:
         return list(given)
     if field_of_view_deg is not None:
-        width, height = open_picture(image).size
+        width, height = inspect_picture(image).size
         focal_px = focal_length_px(field_of_view_deg, size_px=width)
         return [focal_px, focal_px, width / 2, height / 2]
-    open_picture(image)  # says what is wrong with it
-    with Image.open(image) as opened:
-        focal = read_focal_length(opened)
+    inspect_picture(image)  # says what is wrong with it
+    with opened(image) as picture:
+        focal = read_focal_length(picture)
     if not isinstance(focal, str):
         notes.append(f"the focal length will be the picture's own: {focal.source}")
     elif knows_depth_pro:

@@ -18,7 +18,7 @@ from sana_wm.errors import (
 from sana_wm.handoff.receipts import WeightFile
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.camera_doubts import doubts_about_camera
-from sana_wm.launcher.inputs import check_inputs, describe_crop, hash_inputs, read_prompt
+from sana_wm.launcher.inputs import check_inputs, describe_crop, hash_inputs, read_prompt, record_picture
 from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics
 from sana_wm.launcher.space import existing_part, free_bytes_at, needed_by_volume
 from sana_wm.machine import version_of
@@ -27,7 +27,7 @@ from sana_wm.manifest.model import ESTIMATE, Manifest
 from sana_wm.manifest.run_manifest import IntrinsicsEstimate, RunManifest
 from sana_wm.pipeline import active_stages
 from sana_wm.video.encoder import check_codec
-from sana_wm.video.picture import open_picture
+from sana_wm.video.picture import inspect_picture
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
 
 TRAINED_SIZE = (704, 1280)
@@ -164,10 +164,11 @@ def list_warnings(manifest: RunManifest) -> list[str]:
     backend = backend_of(manifest)
     if backend.list_warnings is not None and not check_backend(manifest):
         warnings += load_part(backend.list_warnings)(manifest)
-    picture_size = open_picture(Path(manifest.input.image)).size
-    if cut := describe_crop(picture_size, manifest.video):
+    picture = inspect_picture(Path(manifest.input.image))
+    warnings += [f"input.image: {note}" for note in picture.notes]
+    if cut := describe_crop(picture.size, manifest.video):
         warnings.append(f"input.image: {cut}")
-    warnings += [f"{field}: {words}" for field, words in doubts_about_camera(manifest, picture_size)]
+    warnings += [f"{field}: {words}" for field, words in doubts_about_camera(manifest, picture.size)]
     return warnings
 
 
@@ -189,5 +190,6 @@ def resolve_manifest(manifest: Manifest, estimate: IntrinsicsEstimate | None = N
     data = manifest.model_dump(mode="json")
     data["intrinsics_estimate"] = estimate and estimate.model_dump(mode="json")
     data["input"] |= {"prompt": read_prompt(manifest), "prompt_file": None}
+    data["picture"] = record_picture(Path(manifest.input.image)).model_dump(mode="json")
     data["inputs"] = {name: file.model_dump() for name, file in hash_inputs(manifest).items()}
     return parse_manifest(data, RunManifest)

@@ -66,7 +66,7 @@ class InputSection(Section, frozen=True):
     """What the video starts from."""
 
     image: Annotated[str, facts("stage1/conditioning", path="input")] = Field(
-        description="First frame: PNG, JPEG, WebP, TIFF, BMP, GIF or PPM."
+        description="First frame: PNG, JPEG, HEIC, AVIF, WebP, TIFF, BMP, GIF or PPM."
     )
     prompt: Annotated[str | None, facts("stage1/conditioning", "refiner/text")] = Field(
         default=None, description="Prompt text; exactly one of prompt and prompt_file."

@@ -47,6 +47,6 @@ def parse_portable(text: str) -> RunManifest:
 
 def rerun_manifest(manifest: RunManifest) -> Json:
     """A manifest, as its file holds it, that makes what the run made: every default written out, nothing left open."""
-    data = manifest.model_dump(mode="json", exclude={"inputs", "intrinsics_estimate"})
+    data = manifest.model_dump(mode="json", exclude={"inputs", "intrinsics_estimate", "picture"})
     written = map_strings(data, "", lambda text, _field: escape_variables(text))
     return {SCHEMA_KEY: schema_uri(), **cast("Json", written)}

@@ -27,6 +27,15 @@ class IntrinsicsEstimate(Section, frozen=True):
     basis: str = Field(description="Where that share comes from.")
 
 
+class PictureRecord(Section, frozen=True):
+    """What becomes of the input picture on its way to the model."""
+
+    kind: str = Field(description="Of its file, by its content.")
+    size: tuple[int, int] = Field(description="Width, height, upright.")
+    converted_from: str | None = Field(description="Colour space before it was made sRGB; null where it was.")
+    notes: tuple[str, ...] = Field(description="What was done to it, in words.")
+
+
 class RunInputSection(InputSection, frozen=True):
     """What the video starts from, with the prompt's text in place."""
 
@@ -50,11 +59,13 @@ class RunCameraSection(CameraSection, frozen=True):
 class RunManifest(Manifest, frozen=True):
     """What a run directory's `manifest.json` holds.
 
-    The manifest with every default, absolute paths and the prompt's text, the hashes of its input files, and where
-    `camera.intrinsics` came from if they were estimated.
+    The manifest with every default, absolute paths and the prompt's text, the hashes of its input files, what was done
+    to the picture (not known of runs before that was written), and where `camera.intrinsics` came from if they were
+    estimated.
     """
 
     input: RunInputSection
     camera: RunCameraSection
     inputs: dict[str, InputFile]
+    picture: PictureRecord | None = None
     intrinsics_estimate: IntrinsicsEstimate | None = None

@@ -28,7 +28,7 @@ from sana_wm.runtime.latents import load_if_ours, save_tensors
 from sana_wm.runtime.phases import Phase
 from sana_wm.runtime.sentinels import check_latents
 from sana_wm.stages.context import StageContext
-from sana_wm.video.picture import open_picture
+from sana_wm.video.picture import inspect_picture, open_picture
 
 CAMERA_TENSORS = ("raymap", "chunk_plucker", "P", "P_inv")
 
@@ -77,7 +77,7 @@ def _encode_picture(context: StageContext, phase: Phase) -> dict[str, torch.Tens
 def _crop_picture(context: StageContext) -> Image.Image:
     """The first frame at the video's size."""
     video = context.manifest.video
-    picture = open_picture(Path(context.manifest.input.image))
+    picture = open_picture(Path(context.manifest.input.image)).image
     return resize_and_center_crop(picture, height=video.height, width=video.width)
 
 
@@ -86,7 +86,7 @@ def _condition_camera(context: StageContext) -> dict[str, torch.Tensor]:
     video = manifest.video
     path = load_camera_path(manifest)
     trajectory = path.trajectory.first(video.num_frames)
-    picture = open_picture(Path(manifest.input.image))
+    picture = inspect_picture(Path(manifest.input.image))
     intrinsics = load_intrinsics(manifest, path, video.num_frames, picture.size)
     geometry = crop_geometry(picture.size, height=video.height, width=video.width)
     camera = condition_camera(

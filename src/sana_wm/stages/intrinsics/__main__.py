@@ -22,7 +22,9 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, required=True)
     arguments = parser.parse_args()
     try:
-        pixels = torch.from_numpy(np.array(open_picture(arguments.picture), dtype=np.float32) / 255.0).permute(2, 0, 1)
+        pixels = torch.from_numpy(np.array(open_picture(arguments.picture).image, dtype=np.float32) / 255.0).permute(
+            2, 0, 1
+        )
         with torch.inference_mode():
             focal_lengths_px = estimate_focal_lengths_px(load_depth_pro(arguments.weights), pixels)
     except SanaWMError as error:
