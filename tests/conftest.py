@@ -128,11 +128,19 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str
 
 
 @pytest.fixture(scope="session")
+def recorded() -> dict[str, Any]:
+    """Recorded runs by name: `quiet` and `loaded`; see `tests/progress/recording.py`."""
+    from tests.progress.recording import load_recorded_runs
+
+    return load_recorded_runs()
+
+
+@pytest.fixture(scope="session")
 def edit_run_manifest() -> Callable[..., None]:
     """Change a run directory's own manifest as this package would have written it, `section__field=value`."""
 
     def edit(run_dir: Path, **changes: Any) -> None:
-        from sana_wm.handoff.sealed import read_sealed, write_sealed
+        from sana_wm.runs.sealed import read_sealed, write_sealed
 
         path = run_dir / "manifest.json"
         data = json.loads(read_sealed(path, next_step=""))

@@ -11,11 +11,13 @@ from sana_wm import errors
 ROOT = Path(__file__).resolve().parents[1]
 #: Never raised themselves.
 BASES = {errors.SanaWMError, errors.ProblemListError}
+#: Several of the others together, with the exit code of the first.
+COLLECTIONS = {errors.RefusedRunError}
 
 
 def error_classes(base: type[errors.SanaWMError] = errors.SanaWMError) -> Iterator[type[errors.SanaWMError]]:
     for kind in base.__subclasses__():
-        if kind.__module__ == errors.__name__ and kind not in BASES:
+        if kind.__module__ == errors.__name__ and kind not in BASES | COLLECTIONS:
             yield kind
         yield from error_classes(kind)
 

@@ -20,10 +20,11 @@ import pytest
 from PIL import Image
 
 from sana_wm.errors import HandoffError, PictureError, UsageError
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.process import run_module, stage_command, stage_environment
-from sana_wm.launcher.verify import verify
+from sana_wm.launcher.process import stage_command, stage_environment
+from sana_wm.modules import run_module
 from sana_wm.names import STAGES
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.verify import verify
 from sana_wm.video.picture import open_picture
 
 SOURCES = sorted((Path(__file__).resolve().parents[1] / "src" / "sana_wm").rglob("*.py"))
@@ -102,8 +103,8 @@ def test_what_a_stage_says_of_a_prompt_is_spelled_out_in_its_log(
     write_manifest: Callable[..., Path], tmp_path: Path
 ) -> None:
     """A real stage, with an error that holds text of the manifest."""
-    from sana_wm.launcher.preflight import resolve_manifest
     from sana_wm.manifest.loading import load_manifest
+    from sana_wm.preflight.checks import resolve_manifest
 
     manifest = resolve_manifest(load_manifest(write_manifest(name=ESCAPE, input__prompt=ESCAPE), {}))
     run = RunDirectory(tmp_path / "run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import socket
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -48,6 +49,15 @@ def machine_identity() -> str:
 def macos_build() -> str | None:
     """The build of macOS, `25C56`, which changes with every update; `None` elsewhere."""
     return _ask_macos(b"kern.osversion") if sys.platform == "darwin" else None
+
+
+def cache_folder(environment: Mapping[str, str], system: str = sys.platform) -> Path:
+    """Where what is kept per user and machine between runs lies on this platform."""
+    home = Path(environment["HOME"]) if environment.get("HOME") else Path.home()
+    if system == "darwin":
+        return home / "Library" / "Caches" / "sana-wm"
+    base = environment.get("XDG_CACHE_HOME")
+    return (Path(base) if base else home / ".cache") / "sana-wm"
 
 
 def _ask_macos(name: bytes) -> str | None:

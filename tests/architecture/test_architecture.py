@@ -23,60 +23,50 @@ ALLOWED: dict[str, set[str]] = {
     **{name: {"errors"} for name in GROUND},
     "errors": set(),
     "durable": {"errors"},
+    "records": {"errors", "durable"},
+    "modules": {"errors"},
+    "system": set(),
     "manifest": {"errors", "durable"},
-    "camera": {"errors"},
+    "camera": {"errors", "manifest"},
     "video": {"errors", "durable"},
-    "shipped": set(),
-    "handoff": {"errors", "durable", "manifest", "camera"},
-    "weights": {"errors", "durable", "manifest", "handoff"},
-    "planning": {"errors", "manifest", "weights"},
-    "runtime": {"errors", "durable", "manifest", "handoff", "planning"},
-    "models": {"errors", "manifest", "replacements", "planning", "runtime", "weights"},
-    "replacements": {"errors", "manifest"},
-    "stages": {
-        "errors",
-        "durable",
-        "manifest",
-        "camera",
-        "video",
-        "handoff",
-        "weights",
-        "runtime",
-        "replacements",
-        "planning",
-        "models",
+    "weights": {"errors", "durable", "records", "manifest"},
+    "runs": {"errors", "durable", "records", "system", "manifest", "camera", "weights"},
+    "progress": {"errors", "durable", "records", "manifest", "runs"},
+    "planning": {"errors", "durable", "records", "modules", "manifest", "weights", "runs", "progress"},
+    "preflight": {
+        *("errors", "durable", "records", "modules", "system", "manifest", "camera", "video", "weights", "runs"),
+        *("planning",),
     },
+    "drafting": {
+        *("errors", "durable", "modules", "manifest", "camera", "video", "weights", "runs", "planning", "preflight"),
+    },
+    "launcher": {
+        *("errors", "durable", "records", "modules", "system", "manifest", "video", "weights", "runs", "progress"),
+        *("planning", "preflight"),
+    },
+    "runtime": {"errors", "durable", "records", "manifest", "runs", "planning"},
+    "replacements": {"errors", "manifest"},
+    "models": {"errors", "manifest", "replacements", "planning", "runtime", "weights"},
+    "stages": {
+        *("errors", "durable", "records", "manifest", "camera", "video", "weights", "runs", "planning", "runtime"),
+        *("replacements", "models"),
+    },
+    "report": {"errors", "durable", "manifest", "camera", "runs"},
     "diagnostics": {"errors", "camera", "manifest", "runtime", "weights", "models", "replacements", "planning"},
-    "bench": {"errors", "manifest", "handoff", "runtime", "weights", "models", "planning", "launcher", "report"},
-    "report": {"errors", "durable", "manifest", "camera", "handoff"},
-    "launcher": {"errors", "durable", "manifest", "camera", "video", "handoff", "weights", "planning", "replacements"},
+    "bench": {
+        *("errors", "durable", "modules", "manifest", "weights", "runs", "planning", "drafting", "runtime", "models"),
+        *("launcher", "report"),
+    },
     "cli": {
-        "errors",
-        "manifest",
-        "camera",
-        "video",
-        "handoff",
-        "weights",
-        "planning",
-        "launcher",
-        "report",
-        "replacements",
+        *("errors", "durable", "modules", "system", "manifest", "camera", "video", "weights", "runs", "progress"),
+        *("planning", "preflight", "drafting", "launcher", "report", "replacements"),
     },
 }
 #: Packages that must work where torch is not even installed.
 WITHOUT_TORCH = (
     *GROUND,
-    "errors",
-    "durable",
-    "replacements",
-    "manifest",
-    "camera",
-    "video",
-    "handoff",
-    "planning",
-    "report",
-    "launcher",
-    "cli",
+    *("errors", "durable", "records", "modules", "system", "manifest", "camera", "video", "runs", "progress"),
+    *("planning", "preflight", "drafting", "launcher", "report", "cli"),
 )
 TORCH = {"torch", "diffusers", "transformers"}
 
@@ -116,7 +106,8 @@ def test_each_power_has_one_place(path: Path) -> None:
         places = (
             "launcher/process",
             "launcher/power",
-            "launcher/system",
+            "modules",
+            "system",
             "video/",
             "replacements/checkout",
         )
@@ -132,7 +123,7 @@ def test_each_power_has_one_place(path: Path) -> None:
 #: Writers of what no other process trusts before it is whole: their own events, a list that ffmpeg reads at once, the
 #: demo's inputs, which each start writes again, and what developers and the tiny checkpoint write outside of a run.
 OTHER_WRITERS = (
-    *("durable.py", "runtime/events.py", "video/segments.py", "launcher/demo.py", "manifest/schema.py"),
+    *("durable.py", "runtime/events.py", "video/segments.py", "drafting/demo.py", "manifest/schema.py"),
     *("weights/", "diagnostics/", "bench/"),
 )
 

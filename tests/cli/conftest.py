@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sana_wm.launcher.snapshot import MemoryUse, RunSnapshot, StageSnapshot
+from sana_wm.progress.snapshot import MemoryUse, RunSnapshot, StageSnapshot
 
 
 @pytest.fixture

@@ -16,9 +16,8 @@ from safetensors.numpy import load_file
 from tests.camera.poses.writers import write_colmap, write_realestate10k
 
 from sana_wm.camera.dialects import action_trajectory
-from sana_wm.handoff.receipts import changed_fields, settings_digest, stage_settings
-from sana_wm.launcher.preflight import check_manifest
-from sana_wm.manifest.loading import load_manifest
+from sana_wm.preflight.prospect import inspect
+from sana_wm.runs.receipts import changed_fields, settings_digest, stage_settings
 
 Write = Callable[..., Path]
 Cli = Callable[..., tuple[int, str, str]]
@@ -173,18 +172,18 @@ def write_colmap_manifest(write_poses_manifest: Write, tmp_path: Path) -> Write:
 def test_what_is_made_depends_on_both_of_colmaps_files_and_on_the_rate(
     write_colmap_manifest: Write, tmp_path: Path
 ) -> None:
-    before = check_manifest(load_manifest(write_colmap_manifest(), {}))
+    before = inspect(write_colmap_manifest(), {}).require()[0]
     assert set(before.inputs) == {"input.image", "camera.poses", "camera.poses.cameras"}
     assert stage_settings(before, "stage1")["video.fps"] == 16
     cameras = tmp_path / "sparse" / "cameras.txt"
     cameras.write_text(cameras.read_text().replace("900.0", "700.0"))
-    after = check_manifest(load_manifest(write_colmap_manifest(), {}))
+    after = inspect(write_colmap_manifest(), {}).require()[0]
     changes = changed_fields(stage_settings(before, "stage1"), stage_settings(after, "stage1"))
     assert [change.partition(":")[0] for change in changes] == ["sha256 of camera.poses.cameras"]
 
 
 def test_the_new_fields_change_nothing_of_what_was_made_before_them(write_manifest: Write) -> None:
-    manifest = check_manifest(load_manifest(write_manifest(), {}))
+    manifest = inspect(write_manifest(), {}).require()[0]
     settings = stage_settings(manifest, "stage1")
     assert "video.fps" not in settings
     then = {name: value for name, value in settings.items() if not name.startswith("camera.poses_")}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sana_wm.launcher.demo import draw_picture
+from sana_wm.drafting.demo import draw_picture
 from sana_wm.video.reader import probe
 
 

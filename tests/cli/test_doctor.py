@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sana_wm.errors import ModuleEndedError
-from sana_wm.launcher import diagnosis
-from sana_wm.launcher.cache import cache_folder
-from sana_wm.launcher.numerics_gate import MachineKey, NumericsGate
+from sana_wm.machine import cache_folder
+from sana_wm.preflight import diagnosis
+from sana_wm.preflight.numerics_gate import MachineKey, NumericsGate
 
 Cli = Callable[..., tuple[int, str, str]]
 

@@ -13,10 +13,10 @@ import pytest
 from tests.conftest import draw_picture
 
 from sana_wm.camera.dialects import action_trajectory
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.prospect import inspect
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.portable import portable_json
+from sana_wm.preflight.prospect import inspect
+from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.video.encoder import VideoEncoder
 
 Write = Callable[..., Path]

@@ -15,7 +15,7 @@ import pytest
 
 from sana_wm.cli.progress_json import JsonProgress
 from sana_wm.errors import UsageError
-from sana_wm.launcher.snapshot import RunSnapshot
+from sana_wm.progress.snapshot import RunSnapshot
 
 DOCUMENTED = Path(__file__).resolve().parents[2] / "docs" / "progress.md"
 

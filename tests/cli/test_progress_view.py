@@ -14,7 +14,7 @@ import pytest
 from sana_wm.cli.background_stream import MOST_TEXT_BYTES, BackgroundStream, BackgroundWriter
 from sana_wm.cli.figures import format_seconds
 from sana_wm.cli.progress_view import LiveView, PlainView, describe_end, describe_run, make_view
-from sana_wm.launcher.snapshot import RunError, RunSnapshot, StageSnapshot
+from sana_wm.progress.snapshot import RunError, RunSnapshot, StageSnapshot
 
 
 def test_the_whole_run_stands_in_a_few_lines(half_way: RunSnapshot) -> None:

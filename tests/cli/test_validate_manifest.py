@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sana_wm.launcher.prospect import inspect
+from sana_wm.preflight.prospect import inspect
 
 Write = Callable[..., Path]
 Cli = Callable[..., tuple[int, str, str]]

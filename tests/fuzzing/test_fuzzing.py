@@ -28,12 +28,12 @@ from sana_wm.camera.dialects import action_trajectory
 from sana_wm.camera.intrinsics import read_intrinsics
 from sana_wm.camera.poses.reading import load_poses
 from sana_wm.errors import HandoffError, SanaWMError
-from sana_wm.handoff.receipts import current_versions, read_receipt
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.handoff.sealed import seal
-from sana_wm.launcher.metrics import metrics_findings
-from sana_wm.launcher.verify import verify
 from sana_wm.manifest.loading import load_manifest
+from sana_wm.runs.metrics import metrics_findings
+from sana_wm.runs.receipts import current_versions, read_receipt
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.sealed import seal
+from sana_wm.runs.verify import verify
 from sana_wm.video.picture import open_picture
 from sana_wm.weights.headers import identity_digest, read_header
 

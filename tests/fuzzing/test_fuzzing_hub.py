@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save as save_tensors
 
 from sana_wm.errors import DownloadError, SanaWMError
-from sana_wm.handoff.receipts import current_versions
+from sana_wm.runs.receipts import current_versions
 from sana_wm.weights.headers import identity_digest, read_header
 from sana_wm.weights.hub import Hub, Limits
 from sana_wm.weights.hub_answers import AnswerError, judge_file_answer, parse_listing

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from sana_wm.backends import DIFFUSERS
-from sana_wm.handoff.half_done import Beginning, versions_that_count
-from sana_wm.handoff.receipts import (
-    WeightFile,
-    stage_settings,
-)
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.decisions import decide
-from sana_wm.launcher.progress import StageProgress
 from sana_wm.launcher.run import execute
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
+from sana_wm.progress.stage_progress import StageProgress
+from sana_wm.runs.decisions import decide
+from sana_wm.runs.receipts import stage_settings
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.unfinished import Beginning, versions_that_count
+from sana_wm.weights.manifest_layout import WeightFile
 
 FAKES = Path(__file__).parent / "fake_stages"
 

@@ -14,14 +14,14 @@ from sana_wm.errors import (
     HandoffError,
     IncompleteWeightsError,
 )
-from sana_wm.handoff.chain import require_inputs
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.decisions import decide
-from sana_wm.launcher.preflight import resolve_manifest
 from sana_wm.launcher.run import execute
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES
+from sana_wm.preflight.checks import resolve_manifest
+from sana_wm.runs.decisions import decide
+from sana_wm.runs.links import require_inputs
+from sana_wm.runs.run_directory import RunDirectory
 
 
 def test_missing_weights_are_said_before_anything_is_touched(run: RunDirectory, resolved: RunManifest) -> None:
@@ -63,7 +63,7 @@ def test_resume_looks_again_once_it_owns_the_run(
 ) -> None:
     other = resolved.model_copy(update={"stage1": resolved.stage1.model_copy(update={"seed": 7})})
     # The last step before it takes the lock: another command was as fast.
-    monkeypatch.setattr("sana_wm.launcher.numerics_gate.NumericsGate.check", lambda *_: run.write_manifest(other))
+    monkeypatch.setattr("sana_wm.preflight.numerics_gate.NumericsGate.check", lambda *_: run.write_manifest(other))
     code, _, err = sana_wm("resume", run.path, "--accept-over-cap")
     assert code == 4
     assert "was changed by another command" in err

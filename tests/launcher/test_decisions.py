@@ -9,19 +9,13 @@ from dataclasses import replace
 import pytest
 
 from fake_runs import actions, beginning, go
-from sana_wm.handoff.half_done import begin
-from sana_wm.handoff.receipts import (
-    OutputFile,
-    WeightFile,
-    read_receipt,
-    settings_digest,
-    stage_settings,
-    write_receipt,
-)
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.decisions import decide
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.pipeline import PIPELINE
+from sana_wm.runs.decisions import decide
+from sana_wm.runs.receipts import OutputFile, read_receipt, settings_digest, stage_settings, write_receipt
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.unfinished import begin
+from sana_wm.weights.manifest_layout import WeightFile
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "latents/../../outside", "link"])

@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sana_wm.launcher import memory_watch
-from sana_wm.launcher.governor import MemoryLimits, MemorySample, judge
+from sana_wm.launcher.governor import MemoryLimits, judge
 from sana_wm.launcher.memory_watch import MemoryLog, MemoryWatch
 from sana_wm.launcher.probes.cards import cards_used_bytes
 from sana_wm.launcher.probes.process import exact_process_bytes, group_bytes, process_bytes
 from sana_wm.launcher.probes.system import SystemMemory, _linux_pressure, read_system_memory
+from sana_wm.progress.memory import MemorySample
 from sana_wm.sizes import GIB
 
 LIMITS = MemoryLimits(cap_bytes=100 * GIB)

@@ -14,14 +14,12 @@ from sana_wm.durable import part_path
 from sana_wm.errors import (
     HandoffError,
 )
-from sana_wm.handoff.half_done import begin, read_beginning, versions_that_count
-from sana_wm.handoff.receipts import (
-    WeightFile,
-)
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.decisions import decide
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.pipeline import PIPELINE
+from sana_wm.runs.decisions import decide
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.unfinished import begin, read_beginning, versions_that_count
+from sana_wm.weights.manifest_layout import WeightFile
 
 
 def with_seed(manifest: RunManifest, seed: int) -> RunManifest:

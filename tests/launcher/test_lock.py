@@ -12,8 +12,8 @@ from sana_wm.errors import (
     HandoffError,
     RunDirectoryBusyError,
 )
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.lock import owning
+from sana_wm.runs.lock import owning
+from sana_wm.runs.run_directory import RunDirectory
 
 
 def test_of_twenty_processes_at_once_one_owns_the_directory(run: RunDirectory) -> None:

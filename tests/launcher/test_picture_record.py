@@ -15,12 +15,12 @@ from tests.video import pictures
 
 from sana_wm.camera.intrinsics import resize_and_center_crop
 from sana_wm.errors import HandoffError, ManifestError
-from sana_wm.handoff.receipts import stage_settings
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.preflight import check_manifest
-from sana_wm.launcher.prepare import compare, prepare
-from sana_wm.manifest.loading import load_manifest, parse_manifest
+from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.run_manifest import PictureRecord, RunManifest
+from sana_wm.preflight.prospect import inspect
+from sana_wm.runs.prepare import compare, prepare
+from sana_wm.runs.receipts import stage_settings
+from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.video.picture import open_picture
 
 Write = Callable[..., Path]
@@ -36,7 +36,7 @@ def photograph(path: Path, **options: Any) -> Path:
 
 
 def check(path: Path) -> RunManifest:
-    return check_manifest(load_manifest(path, {}))
+    return inspect(path, {}).require()[0]
 
 
 def test_what_is_done_to_a_picture_is_said_and_kept(write_manifest: Write, sana_wm: Cli, tmp_path: Path) -> None:

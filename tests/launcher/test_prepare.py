@@ -12,12 +12,12 @@ from sana_wm.durable import part_path
 from sana_wm.errors import (
     HandoffError,
 )
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.lock import owning
-from sana_wm.launcher.preflight import resolve_manifest
-from sana_wm.launcher.prepare import check_receipts, check_unchanged, prepare
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.preflight.checks import resolve_manifest
+from sana_wm.runs.lock import owning
+from sana_wm.runs.prepare import check_receipts, check_unchanged, prepare
+from sana_wm.runs.run_directory import RunDirectory
 
 
 @pytest.mark.parametrize("name", ["latents", "checkpoints", "receipts", "video.mp4"])

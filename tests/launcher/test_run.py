@@ -17,15 +17,15 @@ from sana_wm.errors import (
     StageFailedError,
     WeightsError,
 )
-from sana_wm.handoff.half_done import is_half_done
-from sana_wm.handoff.receipts import (
-    read_receipt,
-    stage_settings,
-)
-from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher import supervisor
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES
+from sana_wm.runs.receipts import (
+    read_receipt,
+    stage_settings,
+)
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.unfinished import is_half_done
 
 
 def test_a_good_run_leaves_receipts_and_metrics_and_is_skipped_the_second_time(

@@ -13,13 +13,13 @@ from sana_wm.errors import (
     StageFailedError,
     UsageError,
 )
-from sana_wm.handoff.half_done import is_half_done
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.decisions import decide
 from sana_wm.launcher.run import execute, start_checks
-from sana_wm.launcher.space import check_space
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
+from sana_wm.planning.space import check_space
+from sana_wm.runs.decisions import decide
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.unfinished import is_half_done
 
 
 def start_over(run: RunDirectory, manifest: RunManifest, stage: Stage, **by_stage: str) -> None:

@@ -18,14 +18,14 @@ from sana_wm.errors import (
     InterruptedRunError,
     RunDirectoryBusyError,
 )
-from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher import power, supervisor
-from sana_wm.launcher.decisions import decide
-from sana_wm.launcher.lock import owning
 from sana_wm.launcher.power import PowerReading, PowerWatch
 from sana_wm.launcher.run import execute
 from sana_wm.manifest.model import PowerSection
 from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.runs.decisions import decide
+from sana_wm.runs.lock import owning
+from sana_wm.runs.run_directory import RunDirectory
 
 
 def interrupt_when_running(run: RunDirectory) -> threading.Thread:
@@ -64,7 +64,7 @@ def test_a_stage_notices_within_a_second_that_its_parent_was_killed(run: RunDire
     script = f"""
 import os, sys
 from pathlib import Path
-from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.launcher.process import StageProcess
 run = RunDirectory(Path({str(run.path)!r}))
 command = [sys.executable, {str(FAKES / "outlives_parent.py")!r}, "stage1", str(run.path)]
@@ -116,9 +116,9 @@ def test_a_stage_that_outlives_its_parent_keeps_the_directory(run: RunDirectory,
     script = f"""
 import os, sys
 from pathlib import Path
-from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.launcher.process import StageProcess
-from sana_wm.launcher.lock import owning
+from sana_wm.runs.lock import owning
 run = RunDirectory(Path({str(run.path)!r}))
 with owning(run) as lock:
     command = [sys.executable, {str(FAKES / "stops_when_asked.py")!r}, "stage1", str(run.path)]

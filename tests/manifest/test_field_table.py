@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sana_wm.handoff.receipts import stage_settings
-from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.field_table import manifest_fields, path_fields
 from sana_wm.manifest.fields import FieldFacts
 from sana_wm.names import STAGES
 from sana_wm.pipeline import PIPELINE
+from sana_wm.runs.receipts import stage_settings
+from sana_wm.runs.run_directory import RunDirectory
 
 EARLIER_RUN = Path(__file__).parents[1] / "pipeline" / "earlier_run" / "run"
 #: Parts that a stage keeps for its next start, as fields name them.
@@ -48,4 +48,4 @@ def test_settings_are_those_that_an_earlier_release_wrote_into_its_receipts(stag
     now = stage_settings(run.read_manifest(), stage)
     assert {name: now.get(name) for name in then} == then
     assert {name.split("sha256 of ")[-1] for name in now.keys() - then.keys()} <= set(manifest_fields())
-    assert set(now) - set(then) <= {"model.variant"}
+    assert set(now) - set(then) <= {"model.variant", "camera.poses_convention", "camera.poses_fps"}

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from sana_wm.handoff.receipts import read_receipt
-from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.names import STAGES, Stage
+from sana_wm.runs.receipts import read_receipt
+from sana_wm.runs.run_directory import RunDirectory
 
 pytestmark = pytest.mark.cuda
 

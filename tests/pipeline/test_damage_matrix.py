@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from sana_wm.errors import HandoffError
-from sana_wm.handoff.receipts import read_receipt, write_receipt
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.handoff.sealed import unseal
-from sana_wm.launcher.verify import verify
 from sana_wm.names import Stage
+from sana_wm.runs.receipts import read_receipt, write_receipt
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.sealed import unseal
+from sana_wm.runs.verify import verify
 from sana_wm.video.encoder import VideoEncoder
 
 SanaWM = Callable[..., tuple[int, str, str]]
@@ -100,7 +100,7 @@ def another(
         assert receipt is not None
         settings = {name: 1 if name.endswith("seed") else value for name, value in receipt.settings.items()}
         write_receipt(run, receipt.model_copy(update={"settings": settings | {"name": "another"}, "seconds": 1.0}))
-    from sana_wm.launcher.metrics import write_metrics
+    from sana_wm.runs.metrics import write_metrics
 
     write_metrics(run, run.read_manifest(), list(stages), 1.0)
     return folder

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sana_wm.handoff.sealed import read_sealed, write_sealed
+from sana_wm.runs.sealed import read_sealed, write_sealed
 
 EARLIER = Path(__file__).parent / "earlier_run"
 #: Where it was made: its folders are found anew here.

@@ -27,10 +27,10 @@ import pytest
 from PIL import Image
 
 from sana_wm.durable import is_part
-from sana_wm.handoff.receipts import current_versions, read_receipt
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.verify import verify
 from sana_wm.names import STAGES
+from sana_wm.runs.receipts import current_versions, read_receipt
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.verify import verify
 from sana_wm.video.reader import probe, read_frames
 from sana_wm.weights.headers import read_header
 

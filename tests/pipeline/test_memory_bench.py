@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.runs.run_directory import RunDirectory
 
 ROWS = [
     ("stage1", "text_encoder"),
@@ -82,10 +82,10 @@ def test_where_memory_is_shared_a_peak_is_the_most_that_was_seen_of_the_process(
     finished_run: Path, tmp_path: Path
 ) -> None:
     from sana_wm.bench.memory import measured_peaks
-    from sana_wm.handoff.events import read_events
-    from sana_wm.handoff.receipts import read_receipt
     from sana_wm.planning.device import Device
     from sana_wm.report.timeline import phase_spans
+    from sana_wm.runs.events import read_events
+    from sana_wm.runs.receipts import read_receipt
 
     run, shared = RunDirectory(finished_run), Device("cpu", "x", 2**35, "2.13.0")
     receipt = read_receipt(run, "stage1")
@@ -114,7 +114,7 @@ def test_what_the_governor_saw_of_the_stages_is_kept(result: dict[str, list[dict
 
 
 def test_runs_of_the_benchmark_add_no_times_of_their_own(tmp_path: Path) -> None:
-    from sana_wm.launcher.history import History
+    from sana_wm.planning.history import History
 
     history = History(tmp_path / "history.jsonl")
     history.add_bench({"what": "memory", "rows": [{"engine": "sana_wm"}], "device_name": "x"})

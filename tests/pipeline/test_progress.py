@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.past_runs import find_past_runs
-from sana_wm.launcher.status import StatusReader
 from sana_wm.names import STAGES
 from sana_wm.pipeline import phases_of
+from sana_wm.planning.past_runs import find_past_runs
+from sana_wm.progress.status import StatusReader
+from sana_wm.runs.run_directory import RunDirectory
 
 
 def test_every_line_of_a_real_run_is_whole_and_tells_how_far_it_is(finished_run: Path) -> None:

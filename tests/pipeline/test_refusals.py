@@ -19,9 +19,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.verify import verify
 from sana_wm.names import STAGES, Stage
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.verify import verify
 
 SanaWM = Callable[..., tuple[int, str, str]]
 FAULTS = Path(__file__).parent / "faults"
@@ -128,7 +128,7 @@ def test_the_volume_of_the_frames_is_looked_at_too(
 
 def test_frames_that_are_there_need_no_space_again(volume: Path, finished_run: Path) -> None:
     from sana_wm.errors import HandoffError
-    from sana_wm.launcher.space import check_space
+    from sana_wm.planning.space import check_space
 
     run = RunDirectory(finished_run)
     manifest = run.read_manifest()
@@ -168,7 +168,8 @@ def test_a_read_only_directory_is_refused(run: RunDirectory, sana_wm: SanaWM) ->
     assert digests(run, ("stage1", "refiner")) == before
     manifest = run.path.parents[1] / "manifest.json"
     data = json.loads(run.manifest_file.read_text())
-    del data["content_sha256"], data["inputs"], data["intrinsics_estimate"]
+    for key in ("content_sha256", "inputs", "intrinsics_estimate", "picture"):
+        del data[key]
     manifest.write_text(json.dumps(data | {"output_dir": str(run.path)}))
     code, _, err = sana_wm("run-pipeline", manifest)
     assert (code, "cannot be written" in err) == (2, True)

@@ -93,7 +93,10 @@ def test_bfloat16_on_the_cpu_is_at_most_twice_as_far_off_as_with_upstreams_kerne
     ("changes", "said"),
     [
         ({"model__backend": "pr379"}, "pr_root is needed"),
-        ({"model__backend": "pr379", "model__pr_root": "Sana", "model__layout": "diffusers"}, "layout original only"),
+        (
+            {"model__backend": "pr379", "model__pr_root": "Sana", "model__layout": "diffusers"},
+            'model.layout must be "original" with backend pr379',
+        ),
         ({"model__backend": "pr379", "model__pr_root": "Sana"}, 'refiner.mode must be "single_shot"'),
         (
             {

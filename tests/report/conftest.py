@@ -13,7 +13,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from sana_wm.durable import sha256_of
-from sana_wm.handoff.receipts import (
+from sana_wm.manifest.loading import parse_manifest
+from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.names import Stage
+from sana_wm.runs.receipts import (
     PhaseRecord,
     ProcessRecord,
     Receipt,
@@ -21,10 +24,7 @@ from sana_wm.handoff.receipts import (
     stage_settings,
     write_receipt,
 )
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.manifest.loading import parse_manifest
-from sana_wm.manifest.run_manifest import RunManifest
-from sana_wm.names import Stage
+from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.video.contact_sheet import ContactSheet
 from sana_wm.video.encoder import VideoEncoder
 

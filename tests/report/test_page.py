@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.handoff.sealed import read_sealed, write_sealed
 from sana_wm.report.facts import gather_run_facts
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.sealed import read_sealed, write_sealed
 
 VOID = {"meta", "link", "img", "br", "input"}
 

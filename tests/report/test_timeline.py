@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sana_wm.handoff.events import MemoryReading, PhaseStart, StepDone
-from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.report.memory_plot import draw_memory, save_memory_plot
 from sana_wm.report.timeline import CUT_S, PhaseSpan, Timeline, phase_spans, read_timeline
+from sana_wm.runs.events import MemoryReading, PhaseStart, StepDone
+from sana_wm.runs.run_directory import RunDirectory
 
 GIB = 1024**3
 

@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from sana_wm.bench.measure import report
+from sana_wm.drafting.demo import draw_scene
 from sana_wm.errors import ModuleEndedError
-from sana_wm.handoff.events import read_events, read_memory_log
-from sana_wm.handoff.receipts import Receipt, read_receipt
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.demo import draw_scene
-from sana_wm.launcher.process import run_module
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import Manifest
+from sana_wm.modules import run_module
 from sana_wm.names import STAGES
 from sana_wm.planning.device import Device
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.planning.phase import PhaseForecast
 from sana_wm.planning.shares import FORECAST_ERROR
 from sana_wm.report.timeline import phase_spans
+from sana_wm.runs.events import read_events, read_memory_log
+from sana_wm.runs.receipts import Receipt, read_receipt
+from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runtime.device import describe_device, select_device
 from sana_wm.sizes import GIB
 from sana_wm.weights.hollow import write_hollow_checkpoint

@@ -16,8 +16,8 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 @app.command("bench", context_settings=PASSED_ON, add_help_option=False)
 def bench(context: typer.Context) -> None:
     """Measure stages of full size on this machine. Needs no weights; `bench stage1 --help` lists the options."""
-    from sana_wm.launcher.history import History
-    from sana_wm.launcher.process import run_module
+    from sana_wm.modules import run_module
+    from sana_wm.planning.history import History
 
     said = run_module("sana_wm.bench", context.args, quiet=True)
     typer.echo(said, nl=False)

@@ -18,7 +18,7 @@ from sana_wm.errors import UsageError, printable
 if TYPE_CHECKING:
     from sana_wm.camera.description import SegmentFacts
     from sana_wm.camera.trajectory import Trajectory
-    from sana_wm.launcher.camera_view import ActionPath, CameraView
+    from sana_wm.drafting.camera_view import ActionPath, CameraView
     from sana_wm.manifest.model import Manifest
     from sana_wm.names import DialectName
 
@@ -105,8 +105,8 @@ def export(
     force: Force = False,
 ) -> None:
     """Write a camera path as poses, (F, 4, 4) float32 camera-to-world, OpenCV axes: what camera.poses takes."""
-    from sana_wm.handoff.camera_path import load_trajectory
-    from sana_wm.launcher.camera_view import write_poses
+    from sana_wm.camera.of_manifest import load_trajectory
+    from sana_wm.drafting.camera_view import write_poses
 
     motion = _motion(action, dialect, translation_speed, rotation_speed_deg)
     _choose_one(manifest_path, motion)
@@ -127,7 +127,7 @@ def convert(
 ) -> None:
     """Print an action in another dialect for the very same path; an error where that dialect cannot express it."""
     from sana_wm.camera.conversion import convert_action
-    from sana_wm.launcher.camera_view import ActionPath
+    from sana_wm.drafting.camera_view import ActionPath
 
     motion = _motion(action, dialect, translation_speed, rotation_speed_deg)
     _choose_one(manifest_path, motion)
@@ -164,7 +164,7 @@ def preview(
 ) -> None:
     """Show the motion in seconds: the first frame laid over a level ground and a backdrop, at a quarter of the size."""
     from sana_wm.camera.preview import Scene, fitting_backdrop
-    from sana_wm.launcher.camera_view import write_preview
+    from sana_wm.drafting.camera_view import write_preview
 
     motion = _motion(action, dialect, translation_speed, rotation_speed_deg)
     view = _view(manifest_path, motion, picture, fov_deg)
@@ -177,7 +177,7 @@ def preview(
 def _motion(
     action: str | None, dialect: str | None, translation_speed: float | None, rotation_speed_deg: float | None
 ) -> ActionPath | None:
-    from sana_wm.launcher.camera_view import ROTATION_SPEED_DEG, TRANSLATION_SPEED, ActionPath
+    from sana_wm.drafting.camera_view import ROTATION_SPEED_DEG, TRANSLATION_SPEED, ActionPath
 
     if action is not None:
         known = known_dialect(dialect or "pr379", "--dialect")
@@ -212,7 +212,7 @@ def _load(manifest_path: Path | None) -> Manifest:
 def _view(
     manifest_path: Path | None, motion: ActionPath | None, picture: Path | None, fov_deg: float | None
 ) -> CameraView:
-    from sana_wm.launcher.camera_view import view_of_manifest, view_of_motion
+    from sana_wm.drafting.camera_view import view_of_manifest, view_of_motion
 
     _choose_one(manifest_path, motion)
     if motion is not None and (picture is not None or fov_deg is None):
@@ -239,7 +239,7 @@ def _write_plot(
     field_of_view: tuple[float, float] | None,
 ) -> None:
     from sana_wm.camera.plot import as_png, draw_path
-    from sana_wm.launcher.camera_view import write_plot
+    from sana_wm.drafting.camera_view import write_plot
 
     figure = draw_path(
         shown,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sana_wm.camera.description import PathFacts, SegmentFacts, key_words
 from sana_wm.camera.dialects import DIALECTS
-from sana_wm.launcher.camera_view import CameraView
+from sana_wm.drafting.camera_view import CameraView
 
 
 def summary(view: CameraView, facts: PathFacts, field_of_view: tuple[float, float] | None) -> list[str]:

@@ -16,7 +16,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the demo's files.")] = Path("runs/demo"),
 ) -> None:
     """Run all three stages on a tiny random checkpoint. Makes it and a picture first, and names the MP4."""
-    from sana_wm.launcher.demo import write_demo
+    from sana_wm.drafting.demo import write_demo
 
     manifest_path = write_demo(out)
     run_pipeline(manifest_path, force=True)

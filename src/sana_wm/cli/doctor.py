@@ -18,8 +18,8 @@ from sana_wm.errors import (
 )
 
 if TYPE_CHECKING:
-    from sana_wm.launcher.checkup import Finding
-    from sana_wm.launcher.prospect import Prospect
+    from sana_wm.preflight.checkup import Finding
+    from sana_wm.preflight.prospect import Prospect
 
 
 @app.command("doctor")
@@ -44,7 +44,7 @@ def doctor(
     sound = True
     findings: list[Finding] = []
     if not (numerics or parity):
-        from sana_wm.launcher.checkup import can_run
+        from sana_wm.preflight.checkup import can_run
 
         findings = _examine(manifest_path)
         results["findings"] = [finding.as_json() for finding in findings]
@@ -65,8 +65,8 @@ def doctor(
 
 def _run_numerics(*, quiet: bool) -> tuple[Any, bool]:
     """Run the self-test anew; runs go by this result from now on."""
-    from sana_wm.launcher.diagnosis import run_diagnostic
-    from sana_wm.launcher.numerics_gate import NumericsGate
+    from sana_wm.preflight.diagnosis import run_diagnostic
+    from sana_wm.preflight.numerics_gate import NumericsGate
 
     diagnosis = run_diagnostic("numerics", [], quiet=quiet, environment=os.environ)
     gate = NumericsGate.of_this_machine(os.environ, say=lambda words: typer.echo(words, err=True))
@@ -75,7 +75,7 @@ def _run_numerics(*, quiet: bool) -> tuple[Any, bool]:
 
 
 def _run_parity(pr_root: Path | None, *, quiet: bool) -> tuple[Any, bool]:
-    from sana_wm.launcher.diagnosis import run_diagnostic
+    from sana_wm.preflight.diagnosis import run_diagnostic
     from sana_wm.replacements.checkout import require_patched
 
     if pr_root is None:
@@ -89,9 +89,9 @@ def _run_parity(pr_root: Path | None, *, quiet: bool) -> tuple[Any, bool]:
 
 
 def _examine(manifest_path: Path | None) -> list[Finding]:
-    from sana_wm.launcher.checkup import examine
-    from sana_wm.launcher.facts import gather_machine_facts
-    from sana_wm.launcher.prospect import inspect
+    from sana_wm.preflight.checkup import examine
+    from sana_wm.preflight.facts import gather_machine_facts
+    from sana_wm.preflight.prospect import inspect
 
     if manifest_path is None:
         return examine(gather_machine_facts(os.environ))
@@ -101,7 +101,7 @@ def _examine(manifest_path: Path | None) -> list[Finding]:
 
 def _examine_prospect(prospect: Prospect) -> list[Finding]:
     """Whether this run can start here: what it names, its device, its plan."""
-    from sana_wm.launcher.checkup import Finding
+    from sana_wm.preflight.checkup import Finding
     from sana_wm.sizes import GIB
 
     findings = [

@@ -59,7 +59,7 @@ def init_manifest(
     force: Annotated[bool, typer.Option("--force", help="Overwrite.")] = False,
 ) -> None:
     """Write a manifest for a picture and a prompt; a ready-made one; or again the one that made a video."""
-    from sana_wm.launcher.new_manifest import Draft, draft_manifest, write_manifest
+    from sana_wm.drafting.new_manifest import Draft, draft_manifest, write_manifest
 
     if list_templates:
         _print_templates()
@@ -155,7 +155,7 @@ def _from_run(
     folder: Path,
 ) -> tuple[dict[str, Any], list[str]]:
     """The manifest that makes a run's video again, for another picture or lens if one is given."""
-    from sana_wm.launcher.new_manifest import ROOT_VARIABLES, choose_intrinsics
+    from sana_wm.drafting.new_manifest import ROOT_VARIABLES, choose_intrinsics
 
     data, picture, notes = _rerun(source, image, roots, output_dir)
     if lens != (None, None) or "intrinsics" not in data["camera"]:
@@ -171,10 +171,10 @@ def _rerun(
     source: Path, image: Path | None, roots: dict[str, Path], output_dir: Path | None
 ) -> tuple[dict[str, Any], Path, list[str]]:
     """The manifest that makes a run's video again, its first frame, and what the user should be told."""
-    from sana_wm.handoff.chain import changed_inputs
-    from sana_wm.launcher.new_manifest import manifest_of_run
+    from sana_wm.drafting.new_manifest import manifest_of_run
     from sana_wm.manifest.loading import escape_variables
     from sana_wm.manifest.portable import rerun_manifest
+    from sana_wm.runs.links import changed_inputs
 
     manifest = manifest_of_run(source)
     data = rerun_manifest(manifest)
@@ -202,7 +202,7 @@ def _prompt(text: str | None, file: Path | None) -> str | Path:
 
 
 def _known_preset(name: str) -> str:
-    from sana_wm.launcher.new_manifest import PRESETS
+    from sana_wm.drafting.new_manifest import PRESETS
 
     if name not in PRESETS:
         raise UsageError("--preset names none", got=repr(name), expected=", ".join(PRESETS))

@@ -13,7 +13,7 @@ from sana_wm.cli.app import app
 from sana_wm.errors import SanaWMError, printable
 
 if TYPE_CHECKING:
-    from sana_wm.launcher.prospect import Prospect
+    from sana_wm.preflight.prospect import Prospect
 
 ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="JSON manifest of the run.")]
 #: Stands in for variables that name weights, where none are looked at.
@@ -28,7 +28,7 @@ def validate_manifest(
     show: Annotated[bool, typer.Option("--show", help="Print the manifest with every default.")] = False,
 ) -> None:
     """Check a manifest and all that it names. Inputs, weights, disk, memory: every problem at once."""
-    from sana_wm.launcher.prospect import inspect
+    from sana_wm.preflight.prospect import inspect
 
     prospect = inspect(manifest_path, os.environ)
     try:
@@ -50,7 +50,7 @@ def validate_manifest(
 
 def tell_remarks(prospect: Prospect) -> None:
     """Say on standard error what runs and deserves a word."""
-    from sana_wm.launcher.intrinsics import describe_estimate
+    from sana_wm.preflight.intrinsics import describe_estimate
 
     for warning in prospect.warnings:
         typer.echo(printable(f"warning: {warning}"), err=True)

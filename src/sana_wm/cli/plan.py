@@ -14,7 +14,7 @@ from sana_wm.cli.manifest import WITHOUT_WEIGHTS, AsJson, ManifestPath
 from sana_wm.errors import MemoryCapError, SanaWMError
 
 if TYPE_CHECKING:
-    from sana_wm.launcher.plan import RunPlan
+    from sana_wm.planning.plan import RunPlan
 
 CapGib = Annotated[
     float | None, typer.Option("--cap-gib", min=0.1, help="Another memory.cap_gib than the manifest's, in GiB.")
@@ -49,7 +49,7 @@ def plan(
 
 def _plan_as_found(manifest_path: Path, changes: dict[str, float]) -> tuple[RunPlan | None, SanaWMError | None]:
     """The plan of all stages with the weights that are there, and what else keeps the run from starting."""
-    from sana_wm.launcher.prospect import Choices, inspect
+    from sana_wm.preflight.prospect import Choices, inspect
 
     prospect = inspect(manifest_path, os.environ, Choices(plan_all=True, changes=changes))
     try:
@@ -64,9 +64,9 @@ def _plan_as_found(manifest_path: Path, changes: dict[str, float]) -> tuple[RunP
 
 
 def _plan_by_released_sizes(manifest_path: Path, changes: dict[str, float]) -> RunPlan:
-    from sana_wm.handoff.camera_path import load_trajectory
-    from sana_wm.launcher.prospect import change_fields, plan_by_released_sizes
+    from sana_wm.camera.of_manifest import load_trajectory
     from sana_wm.manifest.loading import load_manifest
+    from sana_wm.preflight.prospect import change_fields, plan_by_released_sizes
 
     manifest = change_fields(load_manifest(manifest_path, NOT_SET_UP | os.environ), changes)
     if manifest.camera.action is not None:
@@ -77,8 +77,8 @@ def _plan_by_released_sizes(manifest_path: Path, changes: dict[str, float]) -> R
 def describe_plan(plan: RunPlan) -> str:
     """The plan as a table and a few lines."""
     from sana_wm.cli.figures import format_seconds
-    from sana_wm.launcher.plan import what_would_fit
     from sana_wm.planning.device import reserved_bytes
+    from sana_wm.planning.plan import what_would_fit
     from sana_wm.sizes import GIB
 
     device = plan.device

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from sana_wm.cli.background_stream import BackgroundWriter
 from sana_wm.errors import UsageError
-from sana_wm.launcher.run_progress import ProgressEvent
-from sana_wm.launcher.snapshot import RunSnapshot
+from sana_wm.progress.run_progress import ProgressEvent
+from sana_wm.progress.snapshot import RunSnapshot
 
 STANDARD_OUTPUT = 1
 #: Between two lines of which only the figures differ.

@@ -15,8 +15,8 @@ from rich.text import Text
 from sana_wm.cli.background_stream import BackgroundStream, never_waiting
 from sana_wm.cli.figures import format_seconds
 from sana_wm.errors import printable
-from sana_wm.launcher.run_progress import ProgressEvent
-from sana_wm.launcher.snapshot import RunSnapshot, StageSnapshot
+from sana_wm.progress.run_progress import ProgressEvent
+from sana_wm.progress.snapshot import RunSnapshot, StageSnapshot
 from sana_wm.sizes import GIB
 
 PLAIN_LINE_EVERY_S = 10.0

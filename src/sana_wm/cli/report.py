@@ -27,12 +27,12 @@ def report(
 ) -> None:
     """Write a run on one HTML page. The video, memory, times and checks are in it, a memory chart beside it."""
     from sana_wm.cli.output import refuse_to_overwrite, require_suffix
-    from sana_wm.handoff.run_directory import RunDirectory
-    from sana_wm.launcher.past_runs import find_past_runs
+    from sana_wm.planning.past_runs import find_past_runs
     from sana_wm.report.facts import gather_run_facts
     from sana_wm.report.memory_plot import save_memory_plot
     from sana_wm.report.page import write_report
     from sana_wm.report.timeline import read_timeline
+    from sana_wm.runs.run_directory import RunDirectory
 
     run = RunDirectory(run_dir.resolve())
     page = output.absolute() if output is not None else run.report_file

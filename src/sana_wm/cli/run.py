@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sana_wm.cli.progress_json import JsonProgress
-    from sana_wm.handoff.run_directory import RunDirectory
-    from sana_wm.launcher.decisions import StageDecision
-    from sana_wm.launcher.prospect import Prospect
+    from sana_wm.preflight.prospect import Prospect
+    from sana_wm.runs.decisions import StageDecision
+    from sana_wm.runs.run_directory import RunDirectory
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which stages would run and why, then stop.")]
 StartFrom = Annotated[
@@ -58,7 +58,7 @@ def run_pipeline(
     json_progress_fd: JsonLinesTo = None,
 ) -> None:
     """Run a manifest. Stage 1, refiner and VAE decode each have a process of their own."""
-    from sana_wm.launcher.prospect import Choices, inspect
+    from sana_wm.preflight.prospect import Choices, inspect
 
     lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     changes = {} if frames_dir is None else {"video.frames_dir": str(frames_dir.absolute())}
@@ -90,9 +90,9 @@ def resume(
     json_progress_fd: JsonLinesTo = None,
 ) -> None:
     """Go on with a run where it stopped. What is done and matches its receipt is skipped."""
-    from sana_wm.handoff.run_directory import RunDirectory
-    from sana_wm.launcher.prospect import Choices, inspect_run
     from sana_wm.names import STAGES, stage_named
+    from sana_wm.preflight.prospect import Choices, inspect_run
+    from sana_wm.runs.run_directory import RunDirectory
 
     lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     stage = stage_named(start_from) if start_from is not None else None
@@ -119,8 +119,8 @@ def _carry_out(
 ) -> None:
     """Start what was looked at, or say what would happen."""
     from sana_wm.cli.progress_view import make_view
-    from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.start import Audience, start
+    from sana_wm.runs.run_directory import RunDirectory
 
     tell_remarks(prospect)
     if dry_run:

@@ -25,8 +25,8 @@ def status(
     """Say how far a run is. Stages, phase, step, time left, memory; takes no lock and disturbs nothing."""
     from sana_wm.cli.progress_json import STANDARD_OUTPUT, JsonProgress
     from sana_wm.cli.progress_view import describe_end, describe_run, make_view
-    from sana_wm.handoff.run_directory import RunDirectory
-    from sana_wm.launcher.status import StatusReader
+    from sana_wm.progress.status import StatusReader
+    from sana_wm.runs.run_directory import RunDirectory
 
     reader = StatusReader(RunDirectory(run_dir.resolve()))
     snapshot = reader.look()

@@ -13,7 +13,7 @@ from sana_wm.cli.manifest import AsJson
 from sana_wm.errors import HandoffError, printable
 
 if TYPE_CHECKING:
-    from sana_wm.launcher.verify import Link
+    from sana_wm.runs.verify import Link
 
 
 @app.command("verify")
@@ -26,14 +26,14 @@ def verify_run(
     as_json: AsJson = False,
 ) -> None:
     """Say whether a run is what it says. Walks its hash chain; names every broken link and what that invalidates."""
-    from sana_wm.handoff.run_directory import RunDirectory
-    from sana_wm.launcher.verify import verify
+    from sana_wm.runs.run_directory import RunDirectory
+    from sana_wm.runs.verify import verify
 
     run = RunDirectory(run_dir.resolve())
     links = verify(run)
     if hash_weights and all(link.is_whole for link in links):
-        from sana_wm.launcher.lock import owning
-        from sana_wm.launcher.weight_hashes import verify_weight_hashes
+        from sana_wm.runs.lock import owning
+        from sana_wm.runs.weight_hashes import verify_weight_hashes
 
         with owning(run):
             links += verify_weight_hashes(run, run.read_manifest())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 
 from sana_wm import __version__
-from sana_wm.launcher.system import describe_system
 from sana_wm.machine import name_chip, version_of
+from sana_wm.system import describe_system
 
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "numpy")
 

@@ -128,7 +128,7 @@ def tiny(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random weights.")] = 0,
 ) -> None:
     """Write a tiny checkpoint with random weights: it runs everywhere and makes a meaningless video."""
-    from sana_wm.launcher.process import run_module
+    from sana_wm.modules import run_module
 
     run_module("sana_wm.weights", ["tiny", "--layout", layout, "--out", str(out), "--seed", str(seed)])
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sana_wm.handoff.events import MemoryReading, now_s, to_line
-from sana_wm.launcher.governor import MemoryLimits, MemorySample, Verdict, judge
+from sana_wm.launcher.governor import MemoryLimits, Verdict, judge
 from sana_wm.launcher.probes.process import exact_process_bytes, group_bytes
 from sana_wm.launcher.probes.system import SystemMemory, read_system_memory
+from sana_wm.progress.memory import MemorySample
+from sana_wm.runs.events import MemoryReading, now_s, to_line
 
 WRITE_EVERY_S = 1.0
 #: A stage gets this long to act on a request to take less before it is asked again.

@@ -6,44 +6,29 @@ The one place that starts Python processes (ffmpeg is started by `sana_wm.video`
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
-import platform
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from functools import cache
-from importlib import metadata
 
-import psutil
-
-from sana_wm.errors import HandoffError, MemoryNotReleasedError, ModuleEndedError
-from sana_wm.handoff.events import Event, parse_event
-from sana_wm.handoff.lines import LineReader
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.lock import holds
+from sana_wm.errors import HandoffError, MemoryNotReleasedError
 from sana_wm.launcher.probes.process import session_members
+from sana_wm.modules import PYTHON, without_overrides
 from sana_wm.names import Stage
-from sana_wm.planning.device import Device
 from sana_wm.planning.shares import LOW_WATERMARK_SHARE
+from sana_wm.planning.this_device import find_device
+from sana_wm.runs.events import Event, parse_event
+from sana_wm.runs.lines import LineReader
+from sana_wm.runs.lock import holds
+from sana_wm.runs.run_directory import RunDirectory
 
-#: Switches that change what is computed; no stage gets them.
-OVERRIDES = (
-    "PYTORCH_ENABLE_MPS_FALLBACK",
-    "PYTORCH_MPS_FAST_MATH",
-    "ATEN_CPU_CAPABILITY",
-    "NVIDIA_TF32_OVERRIDE",
-    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
-)
 #: Sent through the liveness pipe: "take less memory" (`sana_wm.runtime.stopping`).
 SHRINK = b"s"
 GRACE_S = 60.0
 KILL_S = 30.0
-#: Starts a module; `-P`, because a run directory or a download folder may hold a `torch.py` of anybody's.
-PYTHON = (sys.executable, "-P", "-m")
 
 
 class StageProcess:
@@ -178,15 +163,6 @@ def stage_environment(environment: Mapping[str, str], cap_bytes: int) -> dict[st
     return changed
 
 
-def without_overrides(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without the switches that change what is computed.
-
-    A missing kernel of MPS shall raise instead of crawling on the CPU, arithmetic shall be as exact as it is by
-    default, and a run that goes on shall go on with the same kernels.
-    """
-    return {name: value for name, value in environment.items() if name not in OVERRIDES}
-
-
 def mps_watermarks(cap_bytes: int, recommended_bytes: int) -> dict[str, str]:
     """Both allocator limits for a cap, as ratios of the recommended working set.
 
@@ -199,45 +175,3 @@ def mps_watermarks(cap_bytes: int, recommended_bytes: int) -> dict[str, str]:
         "PYTORCH_MPS_HIGH_WATERMARK_RATIO": f"{high:.4f}",
         "PYTORCH_MPS_LOW_WATERMARK_RATIO": f"{LOW_WATERMARK_SHARE * high:.4f}",
     }
-
-
-def run_module(
-    module: str, arguments: list[str], *, quiet: bool = False, environment: Mapping[str, str] | None = None
-) -> str:
-    """Run a module of this package that needs torch in a process of its own.
-
-    Args:
-        module: Its name, as after `python -m`.
-        arguments: Its arguments.
-        quiet: Keep its standard output from the terminal.
-        environment: Its environment; this process's own when left out.
-
-    Returns:
-        Its standard output when `quiet`, otherwise nothing.
-
-    Raises:
-        ModuleEndedError: It ended with another exit code than 0.
-    """
-    command = [*PYTHON, module, *arguments]
-    output = subprocess.PIPE if quiet else None
-    done = subprocess.run(command, stdout=output, text=True, check=False, env=environment and dict(environment))
-    if done.returncode:
-        raise ModuleEndedError(module, done.returncode)
-    return done.stdout or ""
-
-
-@cache
-def find_device(name: str) -> Device:
-    """The device that a manifest's `device` means on this machine.
-
-    A CPU is described here. For what only torch knows a process of its own is asked, once: it takes a few seconds, and
-    on MPS asking fixes the limits of the allocator.
-
-    Raises:
-        ModuleEndedError: The device is not there.
-    """
-    version = metadata.version("torch")
-    only_cpu = sys.platform != "darwin" and version.endswith("+cpu")
-    if name == "cpu" or (name == "auto" and only_cpu):
-        return Device("cpu", platform.machine(), psutil.virtual_memory().total, version)
-    return Device(**json.loads(run_module("sana_wm.runtime", [name], quiet=True)))

@@ -3,75 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from sana_wm.durable import remove_parts_under, remove_tree
 from sana_wm.errors import (
     HandoffError,
-    IncompleteWeightsError,
     InterruptedRunError,
     MemoryNotReleasedError,
     StageFailedError,
 )
-from sana_wm.handoff.chain import damaged_outputs, require_inputs
-from sana_wm.handoff.half_done import is_half_done
-from sana_wm.handoff.receipts import (
+from sana_wm.launcher.governor import MemoryLimits
+from sana_wm.launcher.power import PowerWatch, keep_awake_command
+from sana_wm.launcher.process import StageProcess, stage_command, stage_environment
+from sana_wm.launcher.supervisor import StopRequests, View, supervise
+from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.names import Stage
+from sana_wm.pipeline import stages_from
+from sana_wm.planning.device import Device
+from sana_wm.planning.history import History
+from sana_wm.planning.plan import phase_times
+from sana_wm.planning.remedies import remedy
+from sana_wm.planning.space import check_space
+from sana_wm.preflight.checks import start_checks
+from sana_wm.runs.decisions import StageDecision, stages_to_run
+from sana_wm.runs.links import damaged_outputs
+from sana_wm.runs.metrics import metrics_findings, write_metrics
+from sana_wm.runs.receipts import (
     WORKSPACE_BYTES,
     Receipt,
     read_receipt,
     write_receipt,
 )
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.decisions import StageDecision, stages_to_run
-from sana_wm.launcher.governor import MemoryLimits
-from sana_wm.launcher.history import History
-from sana_wm.launcher.metrics import metrics_findings, write_metrics
-from sana_wm.launcher.plan import phase_times
-from sana_wm.launcher.power import PowerWatch, keep_awake_command
-from sana_wm.launcher.process import StageProcess, stage_command, stage_environment
-from sana_wm.launcher.remedies import remedy
-from sana_wm.launcher.space import check_space
-from sana_wm.launcher.supervisor import StopRequests, View, supervise
-from sana_wm.manifest.run_manifest import RunManifest
-from sana_wm.names import Stage
-from sana_wm.pipeline import PIPELINE, stages_from
-from sana_wm.planning.device import Device
-from sana_wm.video.encoder import check_codec
-from sana_wm.weights.check import check_layout
-from sana_wm.weights.manifest_layout import locate_weights
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.unfinished import is_half_done
 
 #: How a stage is started; tests start stages of their own.
 Command = Callable[[Stage, RunDirectory], list[str]]
-
-
-def start_checks(run: RunDirectory, manifest: RunManifest, stages: Sequence[Stage]) -> Iterator[Callable[[], None]]:
-    """All that must hold before anything of an earlier result is touched, each as a check of its own that raises.
-
-    Raises:
-        IncompleteWeightsError: Weights of these stages are missing or damaged.
-        HandoffError: An input file is not the run's, or there is too little space for the first of them.
-        UsageError: ffmpeg cannot write the video.
-    """
-    if not stages:
-        return
-    yield partial(_check_weights, run, manifest, stages)
-    for stage in stages:
-        yield partial(require_inputs, manifest, stage)
-    if any(PIPELINE[stage].encodes_video for stage in stages):
-        yield partial(check_codec, manifest.video.codec)
-    if run.path.exists():  # for one that is to be made, `preflight.check_output` has looked
-        yield partial(check_space, run, manifest, stages[0])
-
-
-def _check_weights(run: RunDirectory, manifest: RunManifest, stages: Sequence[Stage]) -> None:
-    if problems := check_layout(locate_weights(manifest), stages):
-        moved = (
-            "If the weights have moved, set their folders in your own manifest and run it again with run-pipeline: "
-            "this run goes on."
-        )
-        raise IncompleteWeightsError(problems, moved if run.holds_results() else None)
 
 
 def execute(

@@ -8,17 +8,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.decisions import StageDecision, decide
-from sana_wm.launcher.lock import owning
-from sana_wm.launcher.numerics_gate import NumericsGate
-from sana_wm.launcher.preflight import current_weights
-from sana_wm.launcher.prepare import check_unchanged, prepare
-from sana_wm.launcher.prospect import Prospect
 from sana_wm.launcher.run import execute
-from sana_wm.launcher.run_progress import Listener, RunProgress
-from sana_wm.launcher.run_record import RunStart
 from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.preflight.checks import current_weights
+from sana_wm.preflight.numerics_gate import NumericsGate
+from sana_wm.preflight.prospect import Prospect
+from sana_wm.progress.run_progress import Listener, RunProgress
+from sana_wm.progress.run_record import RunStart
+from sana_wm.runs.decisions import StageDecision, decide
+from sana_wm.runs.lock import owning
+from sana_wm.runs.prepare import check_unchanged, prepare
+from sana_wm.runs.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)

@@ -21,20 +21,21 @@ from sana_wm.errors import (
     UsageError,
     WeightsError,
 )
-from sana_wm.handoff.events import DeviceFacts, DeviceUse, Event, StageFailed, StageStart
-from sana_wm.handoff.half_done import is_half_done
-from sana_wm.handoff.receipts import ProcessRecord
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.governor import MemoryLimits, MemorySample, gib
+from sana_wm.launcher.governor import MemoryLimits, gib
 from sana_wm.launcher.memory_watch import MemoryLog, MemoryWatch
 from sana_wm.launcher.probes.cards import cards_used_bytes
 from sana_wm.launcher.probes.process import group_bytes
 from sana_wm.launcher.probes.system import read_system_memory
 from sana_wm.launcher.process import GRACE_S, StageProcess
-from sana_wm.launcher.progress import StageProgress
-from sana_wm.launcher.remedies import Overrun
 from sana_wm.names import Stage
 from sana_wm.planning.device import Device
+from sana_wm.planning.remedies import Overrun
+from sana_wm.progress.memory import MemorySample
+from sana_wm.progress.stage_progress import StageProgress
+from sana_wm.runs.events import DeviceFacts, DeviceUse, Event, StageFailed, StageStart
+from sana_wm.runs.receipts import ProcessRecord
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.unfinished import is_half_done
 
 SAMPLE_EVERY_S = 0.25
 #: A request so soon after the first is the same one.
@@ -49,7 +50,7 @@ _ERRORS: dict[int, type[SanaWMError]] = {
 
 
 class View(Protocol):
-    """Takes in how a stage goes; see `sana_wm.launcher.run_progress`."""
+    """Takes in how a stage goes; see `sana_wm.progress.run_progress`."""
 
     def stage_started(self, progress: StageProgress) -> None:
         """A stage begins."""

@@ -37,7 +37,7 @@ def _choose_one(manifest: Manifest) -> list[Problem]:
                 what = "poses_convention and poses_fps belong to poses"
                 problems.append(Problem(f"camera.{name}", what, next_step="Leave it out, or name a poses file."))
         if camera.intrinsics is None:
-            what = "is missing: only a poses file can hold them"
+            what = "intrinsics is missing: only a poses file can hold them"
             problems.append(Problem("camera.intrinsics", what, expected="[fx, fy, cx, cy], a file, or estimate"))
     if manifest.input.prompt is not None and not manifest.input.prompt.strip():
         problems.append(Problem("input.prompt", "prompt is empty", expected="text", next_step="Say what is seen."))

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sana_wm.errors import HandoffError
-from sana_wm.handoff.chain import changed_settings, damaged_outputs, foreign_inputs
-from sana_wm.handoff.receipts import Receipt, read_receipt
-from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 from sana_wm.pipeline import PIPELINE, source_of
 from sana_wm.report.latents import LatentStatistics, measure_latents
+from sana_wm.runs.links import changed_settings, damaged_outputs, foreign_inputs
+from sana_wm.runs.receipts import Receipt, read_receipt
+from sana_wm.runs.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)

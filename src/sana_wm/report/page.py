@@ -11,9 +11,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from sana_wm import __version__
+from sana_wm.camera.of_manifest import load_trajectory
 from sana_wm.durable import write_durably
 from sana_wm.errors import SanaWMError
-from sana_wm.handoff.camera_path import load_trajectory
 from sana_wm.report.charts import RunTimes, draw_camera, draw_latents, draw_times
 from sana_wm.report.facts import RunFacts
 from sana_wm.report.memory_plot import draw_memory

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sana_wm.handoff.events import Event, MemoryReading, PhaseEnd, PhaseStart, read_events, read_memory_log
-from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.names import STAGES, Stage
+from sana_wm.runs.events import Event, MemoryReading, PhaseEnd, PhaseStart, read_events, read_memory_log
+from sana_wm.runs.run_directory import RunDirectory
 
 #: A longer silence of the log is a time in which nothing ran; it is cut out of the axis.
 PAUSE_S = 30.0

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sana_wm.handoff.events import DeviceUse, Event, now_s, to_line
+from sana_wm.runs.events import DeviceUse, Event, now_s, to_line
 from sana_wm.runtime.memory import EngineMemory
 
 DEVICE_SAMPLE_EVERY_S = 0.5

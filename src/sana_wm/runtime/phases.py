@@ -12,8 +12,8 @@ from typing import TypeVar
 from torch import nn
 
 from sana_wm.errors import MemoryNotReleasedError
-from sana_wm.handoff.events import PhaseEnd, PhaseStart, now_s
-from sana_wm.handoff.receipts import WORKSPACE_BYTES, PhaseRecord
+from sana_wm.runs.events import PhaseEnd, PhaseStart, now_s
+from sana_wm.runs.receipts import WORKSPACE_BYTES, PhaseRecord
 from sana_wm.runtime.device_faults import FaultWatch
 from sana_wm.runtime.events import EventWriter
 from sana_wm.runtime.memory import EngineMemory, holders_of

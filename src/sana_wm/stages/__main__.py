@@ -14,12 +14,12 @@ from typing import TextIO, cast
 import torch
 
 from sana_wm.errors import MemoryCapError, SanaWMError, as_refusal
-from sana_wm.handoff.events import DeviceFacts, StageFailed, StageStart, now_s
-from sana_wm.handoff.records import as_unicode
-from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.names import STAGES, Stage
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.planning.shares import AFTER_OUT_OF_MEMORY_SHARE
+from sana_wm.records import as_unicode
+from sana_wm.runs.events import DeviceFacts, StageFailed, StageStart, now_s
+from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runtime.device import (
     describe_device,
     is_out_of_memory,

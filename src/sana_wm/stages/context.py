@@ -17,11 +17,16 @@ from sana_wm import __version__
 from sana_wm.backends import Backend, backend_of, load_part
 from sana_wm.durable import remove_tree, sha256_of
 from sana_wm.errors import HandoffError
-from sana_wm.handoff import half_done
-from sana_wm.handoff.events import StageDone, StepDone, now_s
-from sana_wm.handoff.receipts import (
+from sana_wm.machine import name_chip
+from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.models.engine import EngineSetup
+from sana_wm.names import Stage
+from sana_wm.pipeline import PIPELINE, source_of
+from sana_wm.planning.forecast import RunForecaster
+from sana_wm.runs import unfinished as half_done
+from sana_wm.runs.events import StageDone, StepDone, now_s
+from sana_wm.runs.receipts import (
     Receipt,
-    WeightFile,
     current_versions,
     describe_outputs,
     read_receipt,
@@ -29,13 +34,7 @@ from sana_wm.handoff.receipts import (
     stage_settings,
     write_receipt,
 )
-from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.machine import name_chip
-from sana_wm.manifest.run_manifest import RunManifest
-from sana_wm.models.engine import EngineSetup
-from sana_wm.names import Stage
-from sana_wm.pipeline import PIPELINE, source_of
-from sana_wm.planning.forecast import RunForecaster
+from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runtime.checkpoints import Checkpoints
 from sana_wm.runtime.device import empty_cache
 from sana_wm.runtime.events import EventWriter
@@ -44,6 +43,7 @@ from sana_wm.runtime.memory import EngineMemory
 from sana_wm.runtime.phases import Phase, PhaseLog
 from sana_wm.runtime.stopping import StopFlag
 from sana_wm.weights.layout import WeightLayout
+from sana_wm.weights.manifest_layout import WeightFile
 
 
 @dataclass(frozen=True)

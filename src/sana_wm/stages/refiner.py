@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from sana_wm.backends import load_part
-from sana_wm.handoff.events import PlanShrunk, now_s
 from sana_wm.models.engine import Refiner
 from sana_wm.models.loading import load_connectors, load_gemma3, load_tokenizer
 from sana_wm.models.refiner.loading import stream_gemma3
@@ -17,6 +16,7 @@ from sana_wm.models.refiner.state import RefinerState
 from sana_wm.models.refiner.text import PromptEncoding, connect, encode_levels, tokenize_prompt
 from sana_wm.planning.forecasts.refiner import ask_refinement
 from sana_wm.planning.refiner import SIGMAS
+from sana_wm.runs.events import PlanShrunk, now_s
 from sana_wm.runtime.checkpoints import Checkpoints
 from sana_wm.runtime.latents import load_if_ours, save_tensors
 from sana_wm.runtime.phases import Phase

@@ -13,10 +13,8 @@ from PIL import Image
 from sana_wm.backends import load_part
 from sana_wm.camera.conditioning import condition_camera
 from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, resize_and_center_crop
+from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics
 from sana_wm.durable import durable_file
-from sana_wm.handoff.camera_path import load_camera_path, load_intrinsics
-from sana_wm.handoff.chain import require_inputs
-from sana_wm.handoff.events import PlanShrunk, now_s
 from sana_wm.models.engine import Stage1, Stage1Inputs
 from sana_wm.models.loading import load_gemma2, load_vae
 from sana_wm.models.stage1.preview import LatentPreview
@@ -24,6 +22,8 @@ from sana_wm.models.stage1.sampler import Schedule, build_schedule, euler_step
 from sana_wm.models.stage1.text import encode_prompts
 from sana_wm.models.vae.first_frame import encode_first_frame
 from sana_wm.replacements.catalogue import load_catalogue, require
+from sana_wm.runs.events import PlanShrunk, now_s
+from sana_wm.runs.links import require_inputs
 from sana_wm.runtime.latents import load_if_ours, save_tensors
 from sana_wm.runtime.phases import Phase
 from sana_wm.runtime.sentinels import check_latents

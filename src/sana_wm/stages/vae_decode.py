@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from sana_wm import __version__
 from sana_wm.camera.motion import read_motion
+from sana_wm.camera.of_manifest import load_trajectory
 from sana_wm.durable import remove_tree, sha256_of
 from sana_wm.errors import SanityError, StageFailedError
-from sana_wm.handoff.camera_path import load_trajectory
-from sana_wm.handoff.chain import require_inputs
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.portable import portable_json
 from sana_wm.models.loading import load_vae
 from sana_wm.models.vae.streaming_decoder import StreamingDecoder
 from sana_wm.planning.decode import DecodePlan, plan_decode_on, reach_latent_frames
+from sana_wm.runs.links import require_inputs
 from sana_wm.runtime.phases import Phase
 from sana_wm.sizes import FRAMES_PER_LATENT
 from sana_wm.stages.context import StageContext

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from sana_wm.handoff.receipts import WeightFile
 from sana_wm.manifest.model import Manifest
 from sana_wm.names import Stage
+from sana_wm.records import Record
 from sana_wm.weights.headers import identity_digest
 from sana_wm.weights.layout import WeightLayout
 from sana_wm.weights.places import places_of
 from sana_wm.weights.reading import is_file, naming_refusals
+
+
+class WeightFile(Record):
+    """The cheap identity of a weight file, wherever it lies: weights may move to another volume."""
+
+    component: str
+    file: str
+    size_bytes: int
+    identity_sha256: str
 
 
 def locate_weights(manifest: Manifest) -> WeightLayout:

@@ -7,7 +7,7 @@ import time
 
 import harness
 
-from sana_wm.handoff.events import StepDone, read_events
+from sana_wm.runs.events import StepDone, read_events
 from sana_wm.stages.__main__ import main
 
 

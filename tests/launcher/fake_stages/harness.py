@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 from sana_wm.backends import DIFFUSERS
-from sana_wm.handoff.half_done import Beginning, begin, versions_that_count
-from sana_wm.handoff.receipts import PhaseRecord, Receipt, describe_outputs, stage_settings, write_receipt
-from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.probes.process import process_bytes
 from sana_wm.names import STAGES
+from sana_wm.runs.receipts import PhaseRecord, Receipt, describe_outputs, stage_settings, write_receipt
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.unfinished import Beginning, begin, versions_that_count
 
 STAGE = next(stage for stage in STAGES if stage == sys.argv[1])
 RUN = RunDirectory(Path(sys.argv[2]))

@@ -6,11 +6,10 @@ import ctypes
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import psutil
 
-Pressure = Literal["normal", "warning", "critical"]
+from sana_wm.progress.memory import Pressure
 
 #: `kern.memorystatus_vm_pressure_level` of macOS: the values of DISPATCH_MEMORYPRESSURE_*.
 MACOS_LEVELS: dict[int, Pressure] = {1: "normal", 2: "warning", 4: "critical"}

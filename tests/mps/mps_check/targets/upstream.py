@@ -73,8 +73,8 @@ def _build_refiner(size: Size) -> Trial:
         )
         engine.rotary_table(range(shape[2]), shape, stock.FPS)
         latents = torch.zeros(shape)
-        engine.capture_sink(latents[:, :, : stock.SINK_FRAMES])
-        return engine.predict_velocity(latents[:, :, stock.SINK_FRAMES :], SIGMAS[0])
+        engine.capture_sink(latents[:, :, : stock.SINK_FRAMES], None, None)
+        return engine.predict_velocity(latents[:, :, stock.SINK_FRAMES :], SIGMAS[0], None, None, None)
 
     return Trial((transformer,), run)
 

@@ -1,0 +1,1 @@
+"""How a manifest is written: from a picture, from a run, for the demo."""

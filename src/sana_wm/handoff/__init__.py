@@ -1,1 +1,0 @@
-"""What stages leave on disk: the run directory, receipts, the camera path."""

@@ -1,0 +1,129 @@
+"""The inputs of a run, opened and checked: picture, prompt, camera path, intrinsics. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from sana_wm.camera.intrinsics import crop_geometry, read_intrinsics
+from sana_wm.camera.of_manifest import CameraPath, intrinsics_source, load_camera_path, load_intrinsics
+from sana_wm.camera.plausibility import require_pixels
+from sana_wm.camera.poses.colmap import cameras_file
+from sana_wm.durable import sha256_of
+from sana_wm.errors import Problem, SanaWMError, UsageError
+from sana_wm.manifest.model import ESTIMATE, Manifest, VideoSection
+from sana_wm.manifest.run_manifest import InputFile, PictureRecord
+from sana_wm.video.picture import inspect_picture
+
+#: Below this share of the picture shown, and above this scale, a user is told.
+WORTH_A_WORD_SHARE, WORTH_A_WORD_SCALE = 0.75, 1.5
+#: The text encoder takes 300 tokens; this is another file.
+MAX_PROMPT_BYTES = 1024**2
+
+Result = TypeVar("Result")
+
+
+def check_inputs(manifest: Manifest) -> list[Problem]:
+    """Open everything the manifest names; returns all problems found."""
+    problems: list[Problem] = []
+    picture = _attempt("input.image", problems, lambda: inspect_picture(Path(manifest.input.image)))
+    if (prompt_file := manifest.input.prompt_file) is not None:
+        _attempt("input.prompt_file", problems, lambda: _check_prompt_file(Path(prompt_file)))
+    field = "camera.poses" if manifest.camera.poses is not None else "camera.action"
+    path = _attempt(field, problems, lambda: load_camera_path(manifest))
+    if path is not None:
+        _attempt("video.num_frames", problems, lambda: path.trajectory.first(manifest.video.num_frames))
+    if manifest.camera.intrinsics != ESTIMATE:
+        _attempt("camera.intrinsics", problems, lambda: _check_intrinsics(manifest, path, picture and picture.size))
+    return problems
+
+
+def _check_intrinsics(manifest: Manifest, path: CameraPath | None, picture_size: tuple[int, int] | None) -> None:
+    """Read them, as far as what they depend on could be read."""
+    if path is None or picture_size is None:
+        if (source := intrinsics_source(manifest.camera)) is not None:
+            read_intrinsics(source, manifest.video.num_frames)
+        return
+    require_pixels(load_intrinsics(manifest, path, manifest.video.num_frames, picture_size), picture_size)
+
+
+def hash_inputs(manifest: Manifest) -> dict[str, InputFile]:
+    """Path and SHA-256 of every input file, by manifest field."""
+    fields = {
+        "input.image": manifest.input.image,
+        "input.prompt_file": manifest.input.prompt_file,
+        "camera.poses": manifest.camera.poses,
+        "camera.intrinsics": manifest.camera.intrinsics,
+    }
+    if manifest.camera.poses is not None and (cameras := cameras_file(Path(manifest.camera.poses))) is not None:
+        fields["camera.poses.cameras"] = str(cameras)
+    return {
+        name: InputFile(path=path, sha256=sha256_of(Path(path)))
+        for name, path in fields.items()
+        if isinstance(path, str)
+    }
+
+
+def record_picture(path: Path) -> PictureRecord:
+    """What becomes of the picture on its way to the model, as the run directory keeps it.
+
+    Raises:
+        PictureError: It cannot be the first frame.
+    """
+    facts = inspect_picture(path)
+    return PictureRecord(kind=facts.kind, size=facts.size, converted_from=facts.converted_from, notes=facts.notes)
+
+
+def describe_crop(picture_size: tuple[int, int], video: VideoSection) -> str | None:
+    """What the video does not show of a picture, or shows enlarged, in words; `None` when that is little.
+
+    Args:
+        picture_size: Width, height.
+        video: Its section of the manifest.
+    """
+    geometry = crop_geometry(picture_size, height=video.height, width=video.width)
+    resized_width, resized_height = geometry.resized_size
+    shown_share = video.width * video.height / (resized_width * resized_height)
+    enlarged = resized_width / picture_size[0]
+    notes: list[str] = []
+    if shown_share < WORTH_A_WORD_SHARE:
+        notes.append(f"the video shows the middle {shown_share:.0%} of its {picture_size[0]}x{picture_size[1]} pixels")
+    if enlarged > WORTH_A_WORD_SCALE:
+        notes.append(f"it is enlarged {enlarged:.1f} times")
+    return "; ".join(notes) or None
+
+
+def read_prompt(manifest: Manifest) -> str:
+    """The prompt's text, wherever it stands."""
+    if manifest.input.prompt_file is not None:
+        return _read_text(Path(manifest.input.prompt_file)).strip()
+    assert manifest.input.prompt is not None  # the model sees to it that exactly one is given
+    return manifest.input.prompt
+
+
+def _check_prompt_file(path: Path) -> None:
+    try:
+        text = _read_text(path)
+    except FileNotFoundError:
+        raise UsageError(f"no file {path}", expected="a prompt's text", next_step="Check the path.") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read", got=error, expected="text in UTF-8") from error
+    if not text.strip():
+        raise UsageError(f"{path} is empty", expected="a prompt", next_step="Write one into it.")
+
+
+def _read_text(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(MAX_PROMPT_BYTES + 1)
+    if len(content) > MAX_PROMPT_BYTES:
+        raise ValueError(f"more than {MAX_PROMPT_BYTES} bytes")
+    return content.decode()
+
+
+def _attempt(field: str, problems: list[Problem], action: Callable[[], Result]) -> Result | None:
+    try:
+        return action()
+    except SanaWMError as error:
+        problems.append(Problem.of(field, error))
+        return None

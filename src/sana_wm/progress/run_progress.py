@@ -1,0 +1,207 @@
+"""A whole run as it goes: takes what the supervisor tells of each stage, hands snapshots to whoever shows them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from typing import Literal, Protocol
+
+from sana_wm.errors import InterruptedRunError, SanaWMError
+from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.names import Stage
+from sana_wm.progress.eta import estimate, name_phase
+from sana_wm.progress.run_record import EndState, RunAsked, RunEnd, RunStart
+from sana_wm.progress.snapshot import MemoryUse, RunError, RunSnapshot, RunState, StageSnapshot, StageState
+from sana_wm.progress.stage_progress import StageProgress
+from sana_wm.runs.decisions import Action
+from sana_wm.runs.run_directory import RunDirectory
+
+ProgressEvent = Literal["run_started", "stage_started", "progress", "shrinking", "stopping", "stage_ended", "run_ended"]
+
+STOPPING = "stopping: its step ends and is saved first; Ctrl-C again ends it at once"
+
+
+class Listener(Protocol):
+    """Shows a run; see `sana_wm.cli.progress_view`."""
+
+    def __call__(self, event: ProgressEvent, snapshot: RunSnapshot) -> None:
+        """Take in what happened and where the run is now."""
+        ...
+
+
+class RunProgress:
+    """The state of a run; the supervisor's view.
+
+    Args:
+        run: The run directory.
+        manifest: What runs.
+        start: What this start means to do.
+        listeners: Called with every change.
+        clock: Wall clock in seconds.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        manifest: RunManifest,
+        start: RunStart,
+        listeners: Sequence[Listener] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._run, self._manifest, self._start = run, manifest, start
+        self._listeners, self._clock = listeners, clock
+        self._seen: dict[Stage, StageProgress] = {}
+        self._state: RunState = "running"
+        self._error: RunError | None = None
+        self._note: str | None = None
+        self._adds_nothing = False
+
+    @contextlib.contextmanager
+    def reporting(self) -> Generator[None]:
+        """Tell of the run's begin, and of its end, well or with an error; both are left in the directory, too.
+
+        Raises:
+            HandoffError: The directory cannot be written.
+        """
+        before = RunEnd.read(self._run)
+        # A start that finds everything done leaves what the one says that did it.
+        self._adds_nothing = not self._start.stages and before is not None and before.state == "finished"
+        if not self._adds_nothing:
+            self._start.write(self._run)
+        self._tell("run_started")
+        try:
+            yield
+        except BaseException as error:
+            interrupted = isinstance(error, InterruptedRunError | KeyboardInterrupt)
+            code = error.exit_code if isinstance(error, SanaWMError) else 130 if interrupted else 1
+            self._end("interrupted" if interrupted else "failed", RunError(str(error) or type(error).__name__, code))
+            raise
+        self._end("finished", None)
+
+    def stage_started(self, progress: StageProgress) -> None:
+        """A stage begins."""
+        self._seen[progress.stage], self._note = progress, None
+        self._run.asked_file.unlink(missing_ok=True)
+        self._tell("stage_started")
+
+    def updated(self, progress: StageProgress) -> None:
+        """Something changed."""
+        self._seen[progress.stage] = progress
+        self._tell("progress")
+
+    def stage_asked_to_stop(self, progress: StageProgress, why: str | None) -> None:
+        """A stage was asked to save and leave; `why` unless the user wants it so."""
+        self._seen[progress.stage] = progress
+        self._state = "stopping"
+        self._asked(STOPPING if why is None else f"{why}: asked to save and leave")
+        self._tell("stopping")
+
+    def stage_asked_to_shrink(self, progress: StageProgress, why: str) -> None:
+        """A stage was asked to take less memory and to save."""
+        self._seen[progress.stage] = progress
+        self._asked(f"{why}: asked to take less memory and to save")
+        self._tell("shrinking")
+
+    def stage_ended(self, progress: StageProgress, seconds: float) -> None:
+        """A stage is done, after `seconds`."""
+        progress.end(progress.started_at_s + seconds)
+        self._tell("stage_ended")
+
+    def _asked(self, note: str) -> None:
+        self._note = note
+        with contextlib.suppress(SanaWMError):  # `status` is then no wiser; that is no reason to end
+            RunAsked(state="stopping" if self._state == "stopping" else "running", note=note).write(self._run)
+
+    def _end(self, state: EndState, error: RunError | None) -> None:
+        self._state, self._error, self._note = state, error, None
+        if state != "finished" or not self._adds_nothing:
+            with contextlib.suppress(SanaWMError):  # the volume may be gone; that is not what ended the run
+                if self._adds_nothing:
+                    self._start.write(self._run)
+                RunEnd.of(self._run, self._clock(), state, error).write(self._run)
+        self._tell("run_ended")
+
+    def snapshot(self) -> RunSnapshot:
+        """Where the run is now."""
+        now_s = self._clock()
+        look = take_snapshot(
+            self._run, self._manifest, self._start, self._seen, self._state, now_s=now_s, error=self._error
+        )
+        return replace(look, note=self._note)
+
+    def _tell(self, event: ProgressEvent) -> None:
+        if self._listeners:
+            snapshot = self.snapshot()
+            for listener in self._listeners:
+                listener(event, snapshot)
+
+
+def take_snapshot(
+    run: RunDirectory,
+    manifest: RunManifest,
+    start: RunStart,
+    seen: dict[Stage, StageProgress],
+    state: RunState,
+    *,
+    now_s: float,
+    error: RunError | None = None,
+) -> RunSnapshot:
+    """Put together one look at a run.
+
+    Args:
+        run: The run directory.
+        manifest: What runs.
+        start: What this start means to do.
+        seen: Progress of the stages that have begun.
+        state: How the run is.
+        now_s: Wall clock.
+        error: Why it ended early.
+    """
+    under_way = state in ("running", "stopping")
+    left = estimate(start.stages, seen, start.expected, now_s) if under_way else None
+    current = next((progress for progress in seen.values() if not progress.ended), None)
+    sample = current.sample if current is not None and under_way else None
+    return RunSnapshot(
+        run_dir=str(run.path),
+        name=manifest.name,
+        state=state,
+        time_s=now_s,
+        elapsed_s=now_s - start.started_at_s,
+        remaining_s=left and left.remaining_s,
+        not_counted=left.not_counted if left else (),
+        guessed=tuple(name_phase(*key) for key in left.by_expectation if key in start.guessed) if left else (),
+        stages=tuple(
+            _stage_snapshot(stage, start, seen.get(stage), now_s, under_way=under_way) for stage in start.actions
+        ),
+        stage=current and current.stage,
+        phase=current and current.phase,
+        step=current.step if current and current.total else None,
+        total=current.total if current and current.total else None,
+        seconds_per_step=current and current.seconds_per_step,
+        phase_remaining_s=current and current.remaining_s,
+        memory=MemoryUse(
+            process_bytes=sample and sample.process_bytes,
+            device_bytes=sample and sample.device_bytes,
+            used_bytes=(sample and sample.used_bytes) or None,
+            cap_bytes=manifest.memory.cap_bytes,
+        ),
+        preview=next((seen[stage].preview for stage in reversed(seen) if seen[stage].preview), None),
+        error=error,
+        video=str(run.video_file) if state == "finished" else None,
+    )
+
+
+def _stage_snapshot(
+    stage: Stage, start: RunStart, progress: StageProgress | None, now_s: float, *, under_way: bool
+) -> StageSnapshot:
+    expected_s = start.expected_of(stage)
+    if progress is not None:
+        elapsed_s = sum(progress.spent_s.values())
+        if progress.ended:
+            return StageSnapshot(stage, "done", elapsed_s, expected_s)
+        elapsed_s += now_s - progress.phase_started_at_s
+        return StageSnapshot(stage, "running" if under_way else "stopped", elapsed_s, expected_s)
+    states: dict[Action, StageState] = {"run": "to come", "skip": "skipped", "off": "off"}
+    return StageSnapshot(stage, states[start.actions[stage]], None, expected_s)

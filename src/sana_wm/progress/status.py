@@ -1,0 +1,118 @@
+"""How a run is, seen from outside: reads what it leaves in its directory, takes no lock, changes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.names import STAGES, Stage
+from sana_wm.progress.memory import MemorySample
+from sana_wm.progress.run_progress import take_snapshot
+from sana_wm.progress.run_record import RunAsked, RunEnd, RunStart
+from sana_wm.progress.snapshot import RunError, RunSnapshot, RunState
+from sana_wm.progress.stage_progress import StageProgress, replay
+from sana_wm.runs.decisions import Action
+from sana_wm.runs.events import (
+    DeviceUse,
+    Event,
+    MemoryReading,
+    StageDone,
+    StageFailed,
+    parse_event,
+    parse_reading,
+)
+from sana_wm.runs.lines import LineReader
+from sana_wm.runs.lock import SUSPENDED, read_owner
+from sana_wm.runs.run_directory import RunDirectory
+
+
+class StatusReader:
+    """Looks at a run again and again, reading only what is new.
+
+    Args:
+        run: The run directory.
+        clock: Wall clock in seconds.
+
+    Raises:
+        HandoffError: It is no run directory.
+    """
+
+    def __init__(self, run: RunDirectory, clock: Callable[[], float] = time.time) -> None:
+        self._run, self._clock = run, clock
+        self._manifest: RunManifest = run.read_manifest()
+        self._readers = {stage: LineReader(run.events_file(stage), parse_event) for stage in STAGES}
+        self._events: dict[Stage, list[Event]] = {stage: [] for stage in STAGES}
+        self._memory_reader = LineReader(run.memory_file, parse_reading)
+        self._memory: MemoryReading | None = None
+
+    def look(self) -> RunSnapshot:
+        """The run as it is now."""
+        self._read_new()
+        end = RunEnd.read(self._run)
+        owner = read_owner(self._run)
+        under_way = end is None and owner is not None and owner.lives()
+        start = RunStart.read(self._run) or self._guess_start()
+        seen = self._replay(start, under_way=under_way)
+        state, error = self._judge(start, seen, end, under_way=under_way)
+        last_s = max((progress.phase_started_at_s for progress in seen.values()), default=start.started_at_s)
+        now_s = self._clock() if under_way else end.ended_at_s if end is not None else last_s
+        look = take_snapshot(self._run, self._manifest, start, seen, state, now_s=now_s, error=error)
+        if not under_way or owner is None:
+            return look
+        asked = RunAsked.read(self._run)
+        note = SUSPENDED if owner.is_suspended() else asked and asked.note
+        return replace(look, note=note, state=asked.state if asked is not None else look.state)
+
+    def _read_new(self) -> None:
+        for stage in STAGES:
+            reader = self._readers[stage]
+            new: list[Event] = [event for event in reader.read() if not isinstance(event, DeviceUse)]
+            self._events[stage] = new if reader.made_anew else self._events[stage] + new
+        if readings := self._memory_reader.read():
+            self._memory = readings[-1]
+
+    def _guess_start(self) -> RunStart:
+        """The start of a run that has not said what it means to do: by receipts and events."""
+        times = [events[0].time_s for events in self._events.values() if events]
+        actions: dict[Stage, Action] = {
+            stage: "run" if self._events[stage] else "skip" if self._run.receipt_file(stage).is_file() else "run"
+            for stage in STAGES
+        }
+        if not self._manifest.refiner.enabled:
+            actions["refiner"] = "off"
+        return RunStart(started_at_s=min(times, default=self._clock()), actions=actions)
+
+    def _replay(self, start: RunStart, *, under_way: bool) -> dict[Stage, StageProgress]:
+        """Progress of the stages that this start has begun."""
+        seen: dict[Stage, StageProgress] = {}
+        begun_s = start.started_at_s
+        for stage in start.stages:
+            events = [event for event in self._events[stage] if event.time_s >= start.started_at_s]
+            done = bool(events) and isinstance(events[-1], StageDone) and self._run.receipt_file(stage).is_file()
+            if not events and not under_way:
+                break
+            ended_s = events[-1].time_s if done else None
+            seen[stage] = replay(stage, events, started_at_s=begun_s, ended_at_s=ended_s)
+            if ended_s is None:
+                if under_way and self._memory is not None and self._memory.stage == stage:
+                    seen[stage].sample = MemorySample(self._memory.process_bytes, self._memory.device_bytes)
+                break
+            begun_s = ended_s
+        return seen
+
+    def _judge(
+        self, start: RunStart, seen: dict[Stage, StageProgress], end: RunEnd | None, *, under_way: bool
+    ) -> tuple[RunState, RunError | None]:
+        if end is not None:
+            return end.state, end.error
+        if under_way:
+            return "running", None
+        if all(stage in seen and seen[stage].ended for stage in start.stages):
+            return "finished", None
+        last = self._events[next(reversed(seen))][-1:] if seen else []
+        if last and isinstance(last[0], StageFailed):
+            error = RunError(last[0].message, last[0].exit_code)
+            return ("interrupted" if error.exit_code == 130 else "failed"), error
+        return "stopped", None

@@ -1,0 +1,108 @@
+"""Which stages run, and why: a pure reading of the manifest and of what the run directory holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sana_wm.backends import backend_of
+from sana_wm.errors import HandoffError
+from sana_wm.runs.links import (
+    changed_results,
+    changed_settings,
+    changed_versions,
+    changed_weights,
+    damaged_outputs,
+    foreign_inputs,
+)
+from sana_wm.runs.unfinished import is_half_done, reasons_to_refuse, versions_that_count
+from sana_wm.runs.receipts import Receipt, read_receipt
+from sana_wm.weights.manifest_layout import WeightFile
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.names import STAGES, Stage
+from sana_wm.pipeline import PIPELINE, source_of, stages_from
+
+Action = Literal["run", "skip", "off"]
+
+
+@dataclass(frozen=True)
+class StageDecision:
+    """What happens to one stage; `reason` is for people."""
+
+    stage: Stage
+    action: Action
+    reason: str
+
+
+def stages_to_run(decisions: Sequence[StageDecision]) -> list[Stage]:
+    """The stages that were decided to run, in their order."""
+    return [decision.stage for decision in decisions if decision.action == "run"]
+
+
+def decide(
+    run: RunDirectory, manifest: RunManifest, weights: Sequence[WeightFile], start_from: Stage | None = None
+) -> list[StageDecision]:
+    """Decide for every stage whether it runs.
+
+    Args:
+        run: The run directory.
+        manifest: What shall run.
+        weights: The weight files as they are now.
+        start_from: Run this stage and all after it whatever is there.
+    """
+    decisions: list[StageDecision] = []
+    for stage in STAGES:
+        if (why_off := PIPELINE[stage].off(manifest)) is not None:
+            decisions.append(StageDecision(stage, "off", why_off))
+            continue
+        decisions.append(_decide_stage(run, manifest, stage, weights, decisions, start_from))
+    return decisions
+
+
+def _decide_stage(
+    run: RunDirectory,
+    manifest: RunManifest,
+    stage: Stage,
+    weights: Sequence[WeightFile],
+    earlier: list[StageDecision],
+    start_from: Stage | None,
+) -> StageDecision:
+    if start_from is not None and stage in stages_from(start_from):
+        return StageDecision(stage, "run", f"asked for with --from {start_from}")
+    if again := next((decision.stage for decision in earlier if decision.action == "run"), None):
+        return StageDecision(stage, "run", f"{again} runs before it")
+    try:
+        receipt = read_receipt(run, stage)
+    except HandoffError as error:
+        return StageDecision(stage, "run", str(error))
+    if receipt is None:
+        return StageDecision(stage, "run", _describe_unfinished(run, manifest, stage, weights))
+    if reason := _reason_to_repeat(run, manifest, receipt, weights):
+        return StageDecision(stage, "run", reason)
+    kept = f"; kept although versions changed: {', '.join(others)}" if (others := changed_versions(receipt)) else ""
+    return StageDecision(stage, "skip", f"done, and its receipt matches{kept}")
+
+
+def _describe_unfinished(run: RunDirectory, manifest: RunManifest, stage: Stage, weights: Sequence[WeightFile]) -> str:
+    if not is_half_done(run, stage):
+        return "not done yet"
+    # Whether it is the same chip only the stage knows.
+    if reasons := reasons_to_refuse(run, manifest, stage, weights, versions_that_count(backend_of(manifest), stage)):
+        return f"half done by others ({'; '.join(reasons)}): refused, unless --from {stage} starts it over"
+    return "not finished yet; goes on from its checkpoint"
+
+
+def _reason_to_repeat(
+    run: RunDirectory, manifest: RunManifest, receipt: Receipt, weights: Sequence[WeightFile]
+) -> str | None:
+    """The first broken link of a finished stage, the cheapest to look at first."""
+    if changes := changed_settings(receipt, manifest):
+        return f"manifest field changed: {'; '.join(changes)}"
+    if changes := changed_results(receipt):
+        return f"version changed: {'; '.join(changes)}"
+    if changes := changed_weights(receipt, weights):
+        return f"weights changed: {'; '.join(changes)}"
+    findings = foreign_inputs(run, receipt, source_of(manifest, receipt.stage)) or damaged_outputs(run, receipt)
+    return "; ".join(findings) or None

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from sana_wm.names import SAVING, STARTING
+from sana_wm.progress.stage_progress import replay
+from sana_wm.runs.events import Event, PhaseEnd, PhaseStart, StageStart, StepDone
+
+
+def test_every_second_between_start_and_end_belongs_to_a_phase() -> None:
+    events: list[Event] = [
+        StageStart(time_s=103.0),
+        PhaseStart(time_s=105.0, phase="text_encoder"),
+        PhaseEnd(time_s=108.0, name="text_encoder"),
+        PhaseStart(time_s=109.0, phase="transformer"),
+        StepDone(time_s=112.0, step=1, total=3),
+        StepDone(time_s=116.0, step=3, total=3, preview="/run/previews/0003.png"),
+    ]
+    running = replay("stage1", events, started_at_s=100.0)
+    assert (running.phase, running.step, running.total, running.seconds_per_step) == ("transformer", 3, 3, 2.0)
+    assert running.preview == "/run/previews/0003.png"
+    events.append(PhaseEnd(time_s=117.0, name="transformer"))
+    ended = replay("stage1", events, started_at_s=100.0, ended_at_s=120.0)
+    assert ended.spent_s == {STARTING: 5.0, "text_encoder": 3.0, SAVING: 4.0, "transformer": 8.0}
+    assert ended.ended
+    assert ended.preview == "/run/previews/0003.png"
+
+
+def test_a_decoder_that_reports_in_strides_began_at_the_beginning() -> None:
+    strides = [StepDone(time_s=float(number), step=number, total=56) for number in (13, 29, 45, 56)]
+    begun = PhaseStart(time_s=0.0, phase="vae_decoder")
+    assert replay("vae_decode", [begun, *strides], started_at_s=0.0).partly_done == set()
+    assert replay("vae_decode", [begun, *strides[2:]], started_at_s=0.0).partly_done == {"vae_decoder"}
