@@ -56,6 +56,12 @@ def demo() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_inputs() -> Path:
+    """Small inputs that fail, or passed without a word."""
+    return require_shared("inputs")
+
+
+@pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The manifest's `model` section of a tiny checkpoint in either layout, by layout."""
     sections: dict[str, dict[str, Any]] = {}

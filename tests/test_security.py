@@ -62,7 +62,7 @@ def test_postscript_is_no_picture(tmp_path: Path) -> None:
 
 
 def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
-    from sana_wm.camera.trajectory import load_poses
+    from sana_wm.camera.poses.reading import load_poses
 
     path = tmp_path / "poses.npy"
     np.save(path, np.array([print], dtype=object), allow_pickle=True)

@@ -19,9 +19,14 @@ class SanaWMError(Exception):
         got: What was found.
         expected: What would have been right.
         next_step: What the user can do about it.
+
+    Attributes:
+        exit_code: Of a command that ends with it.
+        concerns: What it is about, in a list of findings.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
+    concerns: ClassVar[str] = "run"
 
     def __init__(self, what: str, *, got: object = None, expected: object = None, next_step: str | None = None) -> None:
         self.what = what
@@ -62,6 +67,13 @@ class Problem:
         """An error as one finding among others."""
         got, expected = (None if part is None else str(part) for part in (error.got, error.expected))
         return cls(field, error.what, got, expected, error.next_step)
+
+    @classmethod
+    def all_of(cls, error: SanaWMError) -> list[Problem]:
+        """An error as findings: a list's own, or one that is named for what was refused."""
+        if isinstance(error, ProblemListError):
+            return error.problems
+        return [cls.of(error.concerns, error)]
 
     def __str__(self) -> str:
         text = describe(self.what, got=self.got, expected=self.expected, next_step=self.next_step)
@@ -104,10 +116,21 @@ class PictureError(UsageError):
     """A picture cannot be the first frame."""
 
 
+class RefusedRunError(ProblemListError):
+    """Several things keep a run from starting; the exit code is that of the first."""
+
+    headline = "the run cannot start"
+
+    def __init__(self, problems: list[Problem], exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(problems)
+
+
 class WeightsError(SanaWMError):
     """A weight file is missing, damaged or not of this model."""
 
     exit_code = 3
+    concerns = "weights"
 
 
 class IncompleteWeightsError(ProblemListError):
@@ -128,12 +151,14 @@ class HandoffError(SanaWMError):
     """A file that one stage leaves for the next is missing, damaged or of another run."""
 
     exit_code = 4
+    concerns = "output_dir"
 
 
 class MemoryCapError(SanaWMError):
     """A stage went over the memory cap."""
 
     exit_code = 5
+    concerns = "memory"
 
 
 class MemoryNotReleasedError(SanaWMError):

@@ -20,6 +20,8 @@ LayoutName = Literal["original", "diffusers"]
 LAYOUTS: tuple[LayoutName, ...] = get_args(LayoutName)
 #: Key mappings of camera actions (`sana_wm.camera.dialects`).
 DialectName = Literal["pr379", "smoothed"]
+#: What a pose matrix maps, and along which axes its camera looks (`sana_wm.camera.poses`).
+PosesConvention = Literal["opencv_c2w", "opencv_w2c", "opengl_c2w"]
 CameraRescale = Literal["pr379", "diffusers", "none"]
 RefinerMode = Literal["autoregressive", "single_shot"]
 REFINER_MODES: tuple[RefinerMode, ...] = get_args(RefinerMode)

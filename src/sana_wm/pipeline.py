@@ -5,7 +5,7 @@ A new stage is its word in `sana_wm.names.Stage`, its record here, and its modul
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,8 @@ class StageSpec:
 
     Attributes:
         name: Everywhere: manifest key, module, process argument, log, receipt.
-        phases: What it does, one network after another.
+        phases: What it does, one network after another, and who plans each: `module:function`, or the field of
+            `sana_wm.backends.Backend` that says so for what an engine computes.
         components: What it reads of the weights, in that order.
         outputs: What it is run for, below the run directory; its receipt vouches for it.
         run_bytes: What it takes at most in the run directory, besides small files.
@@ -38,7 +39,7 @@ class StageSpec:
     """
 
     name: Stage
-    phases: tuple[str, ...]
+    phases: Mapping[str, str]
     components: tuple[str, ...]
     outputs: tuple[str, ...]
     run_bytes: Callable[[Manifest], int]
@@ -64,18 +65,32 @@ def _pixels(manifest: Manifest) -> int:
 
 STAGE1 = StageSpec(
     name="stage1",
-    phases=("text_encoder", "vae_encoder", "transformer"),
+    phases={
+        "text_encoder": "sana_wm.planning.forecasts.stage1:plan_text_encoder",
+        "vae_encoder": "sana_wm.planning.forecasts.stage1:plan_vae_encoder",
+        "transformer": "plan_stage1",
+    },
     components=("stage1_tokenizer", "stage1_text_encoder", "vae", "transformer"),
     outputs=("latents/stage1.safetensors",),
     # Its latents, the conditioning, which is less than two, two checkpoints and the one that is being written.
     run_bytes=lambda manifest: 6 * _latents_bytes(manifest),
     latents="latents/stage1.safetensors",
     kept=("latents/conditioning.safetensors",),
-    input_files=lambda _: ("input.image", "input.prompt_file", "camera.poses", "camera.intrinsics"),
+    input_files=lambda _: (
+        "input.image",
+        "input.prompt_file",
+        "camera.poses",
+        "camera.poses.cameras",
+        "camera.intrinsics",
+    ),
 )
 REFINER = StageSpec(
     name="refiner",
-    phases=("text_encoder", "connectors", "transformer"),
+    phases={
+        "text_encoder": "sana_wm.planning.forecasts.refiner:plan_text_encoder",
+        "connectors": "sana_wm.planning.forecasts.refiner:plan_connectors",
+        "transformer": "plan_refiner",
+    },
     components=("refiner_tokenizer", "refiner_text_encoder", "connectors", "refiner_transformer"),
     outputs=("latents/refined.safetensors",),
     run_bytes=lambda manifest: 4 * _latents_bytes(manifest),  # as Stage 1's, without the conditioning
@@ -86,7 +101,7 @@ REFINER = StageSpec(
 )
 VAE_DECODE = StageSpec(
     name="vae_decode",
-    phases=("vae_decoder",),
+    phases={"vae_decoder": "sana_wm.planning.forecasts.vae_decode:plan_vae_decoder"},
     components=("vae",),
     outputs=("video.mp4", "contact_sheet.png"),
     # 0.5 bits a pixel, three times what libx264 at crf 18 makes of noise-free footage; as segments, and joined.

@@ -9,7 +9,7 @@ from PIL import Image
 from sana_wm.camera.conditioning import CameraConditioning, condition_camera
 from sana_wm.camera.dialects import action_trajectory
 from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, read_intrinsics
-from sana_wm.camera.trajectory import load_poses
+from sana_wm.camera.poses.reading import load_poses
 
 VAE_STRIDE = (8, 32, 32)
 

@@ -7,7 +7,8 @@ import pytest
 
 from sana_wm.camera.dialects import action_trajectory
 from sana_wm.camera.motion import read_motion
-from sana_wm.camera.trajectory import Trajectory, load_poses
+from sana_wm.camera.poses.reading import load_poses
+from sana_wm.camera.trajectory import Trajectory
 
 
 @pytest.mark.parametrize("index", [0, 1])

@@ -146,7 +146,7 @@ def test_doctor_says_of_a_manifest_whether_it_can_run_here(
     assert "A real run can start here." in out
     code, out, _ = sana_wm("doctor", write_manifest(memory__cap_gib=0.3))
     assert code == 7
-    assert "PROBLEM  plan: does not fit a cap of 0.3 GiB" in out
+    assert "PROBLEM  memory: the run will not fit" in out
     code, out, _ = sana_wm("doctor", write_manifest(memory__cap_gib=96.0, input__image="nowhere.png"))
     assert code == 7
     assert "PROBLEM  input.image" in out

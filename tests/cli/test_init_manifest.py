@@ -14,7 +14,7 @@ from tests.conftest import draw_picture
 
 from sana_wm.camera.dialects import action_trajectory
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.preflight import check_manifest
+from sana_wm.launcher.prospect import inspect
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.portable import portable_json
 from sana_wm.video.encoder import VideoEncoder
@@ -130,7 +130,7 @@ def test_a_manifest_that_is_there_stays(sana_wm: Cli, picture: Path, tmp_path: P
 @pytest.fixture
 def earlier_run(write_manifest: Write) -> RunDirectory:
     """A run directory with its manifest, and the video that this run would leave."""
-    manifest = check_manifest(load_manifest(write_manifest(input__prompt="costs $${5}\nand more"), {}))
+    manifest = inspect(write_manifest(input__prompt="costs $${5}\nand more"), {}).require()[0]
     run = RunDirectory(Path(manifest.output_dir))
     run.path.mkdir()
     run.write_manifest(manifest)
@@ -149,7 +149,7 @@ def test_a_rerun_resolves_to_the_manifest_that_made_it(
     path = earlier_run.path if source == "run" else earlier_run.video_file
     code, _, err = sana_wm("init-manifest", "--from", path, "-o", out)
     assert (code, err) == (0, "")
-    assert check_manifest(load_manifest(out, {})) == earlier_run.read_manifest()
+    assert inspect(out, {}).require()[0] == earlier_run.read_manifest()
 
 
 def test_inputs_that_changed_since_are_named(

@@ -26,7 +26,7 @@ from PIL import Image
 
 from sana_wm.camera.dialects import action_trajectory
 from sana_wm.camera.intrinsics import read_intrinsics
-from sana_wm.camera.trajectory import load_poses
+from sana_wm.camera.poses.reading import load_poses
 from sana_wm.errors import HandoffError, SanaWMError
 from sana_wm.handoff.receipts import current_versions, read_receipt
 from sana_wm.handoff.run_directory import RunDirectory

@@ -63,7 +63,7 @@ def test_resume_looks_again_once_it_owns_the_run(
 ) -> None:
     other = resolved.model_copy(update={"stage1": resolved.stage1.model_copy(update={"seed": 7})})
     # The last step before it takes the lock: another command was as fast.
-    monkeypatch.setattr("sana_wm.cli.run._check_numerics", lambda *_: run.write_manifest(other))
+    monkeypatch.setattr("sana_wm.launcher.numerics_gate.NumericsGate.check", lambda *_: run.write_manifest(other))
     code, _, err = sana_wm("resume", run.path, "--accept-over-cap")
     assert code == 4
     assert "was changed by another command" in err

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 from sana_wm.errors import ManifestError
 from sana_wm.handoff.receipts import stage_settings
 from sana_wm.handoff.run_directory import RunDirectory
-from sana_wm.launcher.preflight import check_manifest
+from sana_wm.launcher.prospect import inspect
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.run_manifest import RunManifest
 
@@ -29,7 +29,10 @@ def photograph(path: Path, equivalent_mm: int) -> Path:
 
 
 def check(path: Path) -> RunManifest:
-    return check_manifest(load_manifest(path, {}))
+    prospect = inspect(path, {})
+    if prospect.resolved is None:
+        raise prospect.errors[0]
+    return prospect.resolved
 
 
 def test_an_estimate_is_stored_with_source_and_uncertainty_and_steers_stage1(
@@ -101,9 +104,14 @@ def test_a_missing_picture_is_said_once(write_manifest: Write) -> None:
 
 
 def test_intrinsics_of_another_picture_size_are_warned_of(write_manifest: Write, sana_wm: Cli) -> None:
-    code, _, err = sana_wm("validate-manifest", write_manifest(camera__intrinsics=[2000, 2000, 1000, 600]))
+    code, _, err = sana_wm("validate-manifest", write_manifest(camera__intrinsics=[800, 800, 50, 30]))
     assert code == 0
     assert "warning: camera.intrinsics: a field of view of" in err
+    assert "They look like those of a picture of 100x60: multiply all four by 2." in err
+    code, _, err = sana_wm("validate-manifest", write_manifest(camera__intrinsics=[2000, 2000, 1000, 600]))
+    assert code == 2
+    assert "camera.intrinsics: the principal point lies outside the input image" in err
+    assert "They look like those of a picture of 2000x1200: multiply all four by 0.1." in err
 
 
 def test_a_file_called_estimate_can_be_named(write_manifest: Write, tmp_path: Path) -> None:

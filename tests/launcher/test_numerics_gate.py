@@ -17,8 +17,7 @@ from sana_wm.launcher.cache import cache_folder
 from sana_wm.launcher.diagnosis import run_diagnostic
 from sana_wm.launcher.lock import owning
 from sana_wm.launcher.numerics_gate import MachineKey, NumericsGate
-from sana_wm.launcher.preflight import check_manifest
-from sana_wm.manifest.loading import load_manifest
+from sana_wm.launcher.prospect import inspect
 
 KEY = MachineKey(host="mac", processor="arm64 arm", system="macOS-26.2-arm64", torch="2.14.1", sana_wm="0.1.0")
 
@@ -176,7 +175,7 @@ def test_run_pipeline_and_resume_refuse_and_take_the_option(
 ) -> None:
     keep_failure(monkeypatch, tmp_path)
     path = write_manifest(device="auto")
-    manifest = check_manifest(load_manifest(path, {}))
+    manifest = inspect(path, {}).require()[0]
     run = RunDirectory(Path(manifest.output_dir))
     code, _, err = sana_wm("run-pipeline", path)
     assert code == 7
@@ -201,7 +200,7 @@ def test_a_run_on_the_cpu_passes_whatever_the_accelerator_does(
 ) -> None:
     keep_failure(monkeypatch, tmp_path)
     path = write_manifest(device="cpu")
-    run = RunDirectory(Path(check_manifest(load_manifest(path, {})).output_dir))
+    run = RunDirectory(Path(inspect(path, {}).require()[0].output_dir))
     with owning(run):
         assert sana_wm("run-pipeline", path)[0] == 9
 

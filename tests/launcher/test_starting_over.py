@@ -16,7 +16,7 @@ from sana_wm.errors import (
 from sana_wm.handoff.half_done import is_half_done
 from sana_wm.handoff.run_directory import RunDirectory
 from sana_wm.launcher.decisions import decide
-from sana_wm.launcher.run import check_start, execute
+from sana_wm.launcher.run import execute, start_checks
 from sana_wm.launcher.space import check_space
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
@@ -55,7 +55,7 @@ def test_starting_over_looks_at_the_disk_first_and_counts_no_old_result(
     with run.video_file.open("r+b") as file:
         file.truncate(2**42)  # a hole: takes no space, and none will be free until the new video is there
     with pytest.raises(HandoffError, match=r"too little free space in .* for stage vae_decode"):
-        check_start(run, huge_run, ["vae_decode"])
+        [check() for check in start_checks(run, huge_run, ["vae_decode"])]
     failed = StageFailedError("failed")
     check_space(run, huge_run, "vae_decode", after=failed)  # here the video may be the new one
 

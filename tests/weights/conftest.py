@@ -44,6 +44,8 @@ class LocalHub:
         ranges: Whether Range is honoured.
         corrupt: Names whose first byte is served wrong.
         listing: Changes the list of files before it is sent.
+        answer_api: Answers in place of the list of files where it returns True.
+        answer_file: Answers in place of a file's bytes from a position on where it returns True.
         sent: Every answer with a file's bytes.
         requests: Every request line.
     """
@@ -56,6 +58,8 @@ class LocalHub:
     ranges: bool = True
     corrupt: set[str] = field(default_factory=set)
     listing: Callable[[list[dict[str, Any]]], None] = lambda siblings: None
+    answer_api: Callable[[Handler], bool] = lambda handler: False
+    answer_file: Callable[[Handler, bytes, int], bool] = lambda handler, content, start: False
     sent: list[Sent] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     pause: Callable[[], None] = lambda: None
@@ -95,30 +99,32 @@ class Handler(BaseHTTPRequestHandler):
         for suffix, refusal in self.hub.refusals.items():
             if path.endswith(suffix) and refusal:
                 status, headers = refusal.pop(0) if isinstance(refusal, list) else refusal
-                return self._answer(status, b"{}", headers)
+                return self.answer(status, b"{}", headers)
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/(auth-check|revision/main)", path):
             return self._describe(match[1], match[2])
         if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([0-9a-f]{40})/(.+)", path):
             # As on the hub: the address redirects to where the content lies.
-            return self._answer(302, b"", {"Location": f"/cdn/{match[1]}/{match[3]}", "X-Repo-Commit": match[2]})
+            return self.answer(302, b"", {"Location": f"/cdn/{match[1]}/{match[3]}", "X-Repo-Commit": match[2]})
         if match := re.fullmatch(r"/cdn/([^/]+/[^/]+)/(.+)", path):
             return self._send_file(self.hub.repositories[match[1]] / match[2], match[2])
-        return self._answer(404, b"{}", {"X-Error-Code": "EntryNotFound"})
+        return self.answer(404, b"{}", {"X-Error-Code": "EntryNotFound"})
 
     def _describe(self, repo_id: str, what: str) -> None:
         root = self.hub.repositories.get(repo_id)
         if root is None:
-            return self._answer(401, b"{}", {"X-Error-Code": "RepoNotFound"})
+            return self.answer(401, b"{}", {"X-Error-Code": "RepoNotFound"})
         if what == "auth-check":
-            return self._answer(200, b"{}", {})
+            return self.answer(200, b"{}", {})
+        if self.hub.answer_api(self):
+            return None
         siblings = [describe_file(root, path) for path in sorted(root.rglob("*")) if path.is_file()]
         self.hub.listing(siblings)
         content = {"id": repo_id, "modelId": repo_id, "sha": COMMIT, "siblings": siblings, "tags": []}
-        return self._answer(200, json.dumps(content).encode(), {})
+        return self.answer(200, json.dumps(content).encode(), {})
 
     def _send_file(self, path: Path, name: str) -> None:
         if not path.is_file():
-            self._answer(404, b"{}", {"X-Error-Code": "EntryNotFound"})
+            self.answer(404, b"{}", {"X-Error-Code": "EntryNotFound"})
             return
         content = path.read_bytes()
         if name in self.hub.corrupt:
@@ -126,6 +132,8 @@ class Handler(BaseHTTPRequestHandler):
         start = 0
         headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "Accept-Ranges": "bytes"}
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if self.hub.answer_file(self, content, int(asked[1]) if asked else 0):
+            return
         if asked and self.hub.ranges:
             start = int(asked[1])
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
@@ -156,9 +164,9 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
         self.close_connection = True
 
-    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+    def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
-        for key, value in {**headers, "Content-Length": str(len(body)), "Content-Type": "application/json"}.items():
+        for key, value in ({"Content-Length": str(len(body)), "Content-Type": "application/json"} | headers).items():
             self.send_header(key, value)
         self.end_headers()
         if self.command != "HEAD":

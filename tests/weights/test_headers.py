@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,15 @@ def test_appended_bytes_are_found(path: Path):
         {"dtype": "F32", "shape": [-2, -3], "data_offsets": [0, 24]},
         {"dtype": "F32", "shape": [2, 3]},
         {"dtype": "F32", "shape": "two", "data_offsets": [0, 24]},
+        {"dtype": ["F32"], "shape": [2, 3], "data_offsets": [0, 24]},
+        {"dtype": "F32", "shape": [2.5, 3], "data_offsets": [0, 24]},
+        {"dtype": "F32", "shape": [True, 6], "data_offsets": [0, 24]},
+        {"dtype": "F32", "shape": [float("inf")], "data_offsets": [0, 24]},
+        {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, float("inf")]},
+        {"dtype": "F32", "shape": [2**62] * 5000, "data_offsets": [0, 24]},
         "tensor",
     ],
+    ids=lambda entry: str(entry)[:60],
 )
 def test_an_entry_that_lies_is_found_and_named(entry: Any, path: Path):
     rewrite(path, b=entry)
@@ -118,3 +126,26 @@ def test_the_digest_follows_header_size_and_numbers(path: Path):
     path.write_bytes(raw)
     rewrite(path, extra={"dtype": "F32", "shape": [0], "data_offsets": [32, 32]})
     assert identity_digest(path) != before
+
+
+def test_an_infinite_size_as_json_writes_it_is_found(path: Path):
+    """`json.dumps` writes Infinity; 1e999 is valid JSON, and Python reads it as infinite."""
+    header = b'{"a":{"dtype":"F32","shape":[1e999],"data_offsets":[0,8]}}'
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 8)
+    with pytest.raises(WeightsError, match=r"is damaged: tensor a has dtype 'F32', shape \(inf,\)"):
+        read_header(path)
+
+
+def test_metadata_that_is_no_text_is_found(path: Path):
+    rewrite(path, __metadata__={"config": 1})
+    with pytest.raises(WeightsError, match="the metadata of its header"):
+        read_header(path)
+
+
+def test_a_pipe_and_a_device_are_refused_at_once(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "zero.safetensors").symlink_to("/dev/zero")
+    for name, kind in (("pipe", "a named pipe"), ("zero", "a device")):
+        for read in (read_header, identity_digest):
+            with pytest.raises(WeightsError, match=f"{name}.safetensors is {kind}"):
+                read(tmp_path / f"{name}.safetensors")

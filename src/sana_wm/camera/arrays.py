@@ -1,9 +1,10 @@
-"""Reading `.npy` files that a user made."""
+"""Numbers in files that a user made, and `.npy` files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,21 @@ def load_npy(path: Path, *, holds: str, expected: str) -> NDArray[np.float64]:
             expected=f"a .npy file, {expected}",
             next_step="Write it with numpy.save(path, array), numbers only.",
         ) from error
+    return real_numbers(values, path, holds=holds, expected=expected)
+
+
+def real_numbers(values: NDArray[Any], path: Path, *, holds: str, expected: str) -> NDArray[np.float64]:
+    """Numbers that a file held, as float64.
+
+    Args:
+        values: As read.
+        path: The file, for messages, like `holds` and `expected` of `load_npy`.
+        holds: What it should hold.
+        expected: The right shape in words.
+
+    Raises:
+        UsageError: Not real numbers, or not finite in float32.
+    """
     if values.dtype.kind not in "iuf":
         raise UsageError(
             f"the {holds} file does not hold real numbers: {path}",

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sana_wm.camera.rigid import rigid_inverse
+
 Array = NDArray[np.float64]
 
 
@@ -80,19 +82,9 @@ def condition_camera(
 
 def _relative_to_first(c2w: Array) -> Array:
     """Poses (F, 4, 4) seen from the first camera; the first becomes the identity exactly."""
-    poses = _rigid_inverse(c2w[:1]) @ c2w
+    poses = rigid_inverse(c2w[:1]) @ c2w
     poses[0] = np.eye(4)
     return poses
-
-
-def _rigid_inverse(matrices: Array) -> Array:
-    """Inverse of rigid motions (..., 4, 4): the rotation's transpose, not a general inverse."""
-    inverse = np.zeros_like(matrices)
-    rotation = np.swapaxes(matrices[..., :3, :3], -1, -2)
-    inverse[..., :3, :3] = rotation
-    inverse[..., :3, 3:] = -rotation @ matrices[..., :3, 3:]
-    inverse[..., 3, 3] = 1.0
-    return inverse
 
 
 def _ray_directions(intrinsics: Array, height: int, width: int) -> Array:
@@ -125,4 +117,4 @@ def _ray_matrices(poses: Array, rays: Array) -> tuple[Array, Array]:
     world_from_ray[..., :3, 3] = poses[:, None, None, :3, 3]
     world_from_ray[..., 3, 3] = 1.0
     world_from_ray = world_from_ray.reshape(-1, 4, 4)
-    return _rigid_inverse(world_from_ray), world_from_ray
+    return rigid_inverse(world_from_ray), world_from_ray

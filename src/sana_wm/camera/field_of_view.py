@@ -8,6 +8,8 @@ from collections.abc import Sequence
 #: Horizontal field of view, in degrees, outside which intrinsics are more likely wrong than meant: numbers of another
 #: picture size, or swapped. A phone's main lens (24 to 28 mm) has 65 to 74, a 13 mm one 108, a 90 mm one 23.
 PLAUSIBLE_DEG = (25.0, 120.0)
+#: The same from top to bottom: the least of a 16:9 picture, the most of an upright one.
+PLAUSIBLE_VERTICAL_DEG = (14.0, 120.0)
 
 
 def field_of_view_deg(intrinsics: Sequence[float], *, width: int, height: int) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from PIL import Image
 from sana_wm.camera.arrays import load_npy
 from sana_wm.errors import UsageError
 
-EXPECTED_SHAPES = "(4,), (3, 3), (F, 4) or (F, 3, 3)"
+EXPECTED_SHAPES = "(4,), (3, 3), (F, 4) or (F, 3, 3), matrices also as 4x4"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def read_intrinsics(source: Path | Sequence[float], num_frames: int) -> NDArray[
     """Intrinsics of every frame, in pixels of the input image.
 
     Args:
-        source: A `.npy` of shape (4,), (3, 3), (F, 4) or (F, 3, 3), or the four numbers `[fx, fy, cx, cy]`.
+        source: A `.npy` of one of `EXPECTED_SHAPES`, or the four numbers `[fx, fy, cx, cy]`.
         num_frames: Frames of the video. One set of intrinsics serves all of them; of a longer per-frame array the
             first `num_frames` rows are taken.
 
@@ -53,17 +53,41 @@ def read_intrinsics(source: Path | Sequence[float], num_frames: int) -> NDArray[
         where, values = f" file: {source}", load_npy(source, holds="intrinsics", expected=EXPECTED_SHAPES)
     else:
         where, values = ": the list", np.asarray(source, dtype=np.float64)
-    if values.shape[-2:] == (3, 3) and values.ndim in (2, 3):
+    return rows_per_frame(intrinsics_rows(values, where), num_frames, where)
+
+
+def intrinsics_rows(values: NDArray[np.float64], where: str) -> NDArray[np.float64]:
+    """`[fx, fy, cx, cy]`, (1, 4) or (F, 4), of intrinsics in any of `EXPECTED_SHAPES`.
+
+    Args:
+        values: As the file holds them.
+        where: Follows "the intrinsics" in messages.
+
+    Raises:
+        UsageError: Another shape, not a camera matrix, or not positive.
+    """
+    # Four rows of four numbers are no intrinsics of four frames: the shortest video has nine.
+    if values.ndim in (2, 3) and values.shape[-2:] in ((3, 3), (4, 4)):
         values = _from_camera_matrices(values, where)
     if values.shape == (4,):
-        values = np.tile(values, (num_frames, 1))
-    if values.ndim != 2 or values.shape[1] != 4:
+        values = values[None]
+    if values.ndim != 2 or values.shape[1] != 4 or len(values) == 0:
         raise UsageError(
             f"wrong shape in the intrinsics{where}",
             got=values.shape,
             expected=EXPECTED_SHAPES,
             next_step="Give fx, fy, cx, cy in pixels of the input image, once or once a frame.",
         )
+    return values
+
+
+def rows_per_frame(rows: NDArray[np.float64], num_frames: int, where: str) -> NDArray[np.float32]:
+    """One row serves all frames; of more, the first `num_frames` are taken.
+
+    Raises:
+        UsageError: There are fewer, or one is not usable.
+    """
+    values = np.repeat(rows, num_frames, axis=0) if len(rows) == 1 else rows
     if len(values) < num_frames:
         raise UsageError(
             f"too few rows in the intrinsics{where}",
@@ -112,11 +136,11 @@ def crop_intrinsics(intrinsics: NDArray[np.float32], geometry: CropGeometry) -> 
 
 
 def _from_camera_matrices(matrices: NDArray[np.float64], where: str) -> NDArray[np.float64]:
-    """`[fx, fy, cx, cy]` of camera matrices (..., 3, 3), of which nothing else may differ from the identity."""
+    """`[fx, fy, cx, cy]` of camera matrices (..., 3, 3) or (..., 4, 4), otherwise the identity."""
     vectors = matrices[..., [0, 1, 0, 1], [0, 1, 2, 2]]
     rest = matrices.copy()
     rest[..., [0, 1, 0, 1], [0, 1, 2, 2]] = (1, 1, 0, 0)
-    if not np.allclose(rest, np.eye(3), rtol=0, atol=1e-3):
+    if not np.allclose(rest, np.eye(matrices.shape[-1]), rtol=0, atol=1e-3):
         raise UsageError(
             f"not a pinhole camera matrix in the intrinsics{where}",
             got="skew, or a last row that is not 0 0 1",

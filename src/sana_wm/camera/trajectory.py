@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sana_wm.camera.actions import MAX_ACTION_FRAMES, HeldKeys
-from sana_wm.camera.arrays import load_npy
 from sana_wm.errors import UsageError
 from sana_wm.sizes import FRAMES_PER_LATENT
 
@@ -19,16 +17,13 @@ MAX_NUM_FRAMES = MAX_ACTION_FRAMES + 1
 #: One latent frame is the given image; the shortest video adds one.
 MIN_NUM_FRAMES = FRAMES_PER_LATENT + 1
 
-#: Largest deviation of `R.T @ R` from the identity, per element: poses written with few digits still pass.
-ROTATION_TOLERANCE = 1e-3
-
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """A camera path.
 
     Attributes:
-        c2w: (F, 4, 4) float32, camera-to-world, OpenCV axes.
+        c2w: (F, 4, 4) float32, camera-to-world, OpenCV axes; as made or read, the first is the identity.
         held_keys: The F - 1 frames' keys, where an action string made the path: `held_keys[i]` led from pose i to
             pose i + 1.
     """
@@ -96,56 +91,3 @@ def check_num_frames(num_frames: int, *, available: int) -> None:
         expected=" or ".join(map(str, near)),
         next_step=f"Set num_frames to {near[0]}, or change the camera path.",
     )
-
-
-def load_poses(path: Path) -> Trajectory:
-    """Read a poses file.
-
-    Args:
-        path: `.npy` of (F, 4, 4) real numbers: camera-to-world, OpenCV axes.
-
-    Returns:
-        The path, float32, without keys.
-
-    Raises:
-        UsageError: Not readable, the wrong shape, or a matrix that is no rigid motion; the first such frame is named.
-    """
-    expected = "(F, 4, 4) camera-to-world poses"
-    poses = load_npy(path, holds="poses", expected=expected)
-    if poses.ndim != 3 or poses.shape[1:] != (4, 4) or len(poses) == 0:
-        raise UsageError(
-            f"the poses file has the wrong shape: {path}",
-            got=poses.shape,
-            expected=expected,
-            next_step="Save one 4x4 camera-to-world matrix a frame.",
-        )
-    for frame, pose in enumerate(poses):
-        _check_rigid(pose, f"pose {frame} of {len(poses)} in {path}")
-    return Trajectory(poses.astype(np.float32))
-
-
-def _check_rigid(pose: NDArray[np.float64], where: str) -> None:
-    rotation = pose[:3, :3]
-    deviation = np.abs(rotation.T @ rotation - np.eye(3)).max()
-    if deviation > ROTATION_TOLERANCE:
-        raise UsageError(
-            f"{where} has a rotation that is not orthonormal",
-            got=f"a deviation of {deviation:.2g} in R^T R",
-            expected=f"{ROTATION_TOLERANCE:g} at most",
-            next_step="Take scale and shear out of the upper-left 3x3.",
-        )
-    determinant = np.linalg.det(rotation)
-    if determinant < 0:
-        raise UsageError(
-            f"{where} has a mirrored rotation",
-            got=f"determinant {determinant:.3g}",
-            expected="+1",
-            next_step="Convert to OpenCV axes (x right, y down, z forward) by flipping two axes, not one.",
-        )
-    if pose[3].tolist() != [0, 0, 0, 1]:
-        raise UsageError(
-            f"{where} has a wrong last row",
-            got=pose[3].tolist(),
-            expected=[0.0, 0.0, 0.0, 1.0],
-            next_step="Save matrices whose last column holds the translation.",
-        )

@@ -68,7 +68,7 @@ def explain(
     if view.motion is not None:
         segments = describe_segments(parse_action(view.motion.action), shown, DIALECTS[view.motion.dialect])
     field_of_view = view.lens and view.lens.field_of_view_deg(view.video)
-    warnings = _warnings(view, field_of_view)
+    warnings = _warnings(view)
     if png is not None:
         refuse_to_overwrite(png, force=force)
         _write_plot(png, view, shown, segments, field_of_view)
@@ -110,7 +110,7 @@ def export(
 
     motion = _motion(action, dialect, translation_speed, rotation_speed_deg)
     _choose_one(manifest_path, motion)
-    trajectory = motion.trajectory() if motion is not None else load_trajectory(_load(manifest_path).camera)
+    trajectory = motion.trajectory() if motion is not None else load_trajectory(_load(manifest_path))
     refuse_to_overwrite(out, force=force)
     write_poses(trajectory, out)
     typer.echo(f"{out}: {len(trajectory)} poses")
@@ -222,12 +222,8 @@ def _view(
     return view_of_manifest(_load(manifest_path))
 
 
-def _warnings(view: CameraView, field_of_view: tuple[float, float] | None) -> list[str]:
-    from sana_wm.camera.field_of_view import doubt_about
-
-    warnings: list[str] = []
-    if field_of_view is not None and (doubt := doubt_about(field_of_view[0])):
-        warnings.append(f"{doubt}: are the intrinsics in pixels of the input image?")
+def _warnings(view: CameraView) -> list[str]:
+    warnings = list(view.doubts)
     if view.wanted_num_frames is not None and view.wanted_num_frames > len(view.trajectory):
         warnings.append(
             f"video.num_frames is {view.wanted_num_frames}, and the path has {len(view.trajectory)} poses only"

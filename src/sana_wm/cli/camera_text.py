@@ -11,7 +11,7 @@ def summary(view: CameraView, facts: PathFacts, field_of_view: tuple[float, floa
     """What a camera is and does, a few lines."""
     lines: list[str] = []
     if view.motion is None:
-        lines.append("poses     a file, no dialect")
+        lines.append(f"poses     {view.origin}, no dialect")
     else:
         dialect = DIALECTS[view.motion.dialect]
         keys = ", ".join(f"{key} {key_words(frozenset(key), dialect)}" for key in "adjl")

@@ -12,19 +12,14 @@ import typer
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson
 from sana_wm.errors import (
-    IncompleteWeightsError,
-    ManifestError,
-    ModuleEndedError,
     StageFailedError,
     UsageError,
-    WeightsError,
     printable,
 )
 
 if TYPE_CHECKING:
-    from sana_wm.errors import Problem
     from sana_wm.launcher.checkup import Finding
-    from sana_wm.manifest.model import Manifest
+    from sana_wm.launcher.prospect import Prospect
 
 
 @app.command("doctor")
@@ -96,50 +91,36 @@ def _run_parity(pr_root: Path | None, *, quiet: bool) -> tuple[Any, bool]:
 def _examine(manifest_path: Path | None) -> list[Finding]:
     from sana_wm.launcher.checkup import examine
     from sana_wm.launcher.facts import gather_machine_facts
-    from sana_wm.manifest.loading import load_manifest
+    from sana_wm.launcher.prospect import inspect
 
     if manifest_path is None:
         return examine(gather_machine_facts(os.environ))
-    try:
-        manifest = load_manifest(manifest_path, os.environ)
-    except ManifestError as error:
-        return [*examine(gather_machine_facts(os.environ)), *map(_as_finding, error.problems)]
-    return [*examine(gather_machine_facts(os.environ, manifest)), *_examine_manifest(manifest)]
+    prospect = inspect(manifest_path, os.environ)
+    return [*examine(gather_machine_facts(os.environ, prospect.manifest)), *_examine_prospect(prospect)]
 
 
-def _as_finding(problem: Problem) -> Finding:
-    from sana_wm.launcher.checkup import Finding
-
-    got = "" if problem.got is None else f"; got {problem.got}"
-    return Finding(problem.field, f"{problem.what}{got}", "problem", problem.next_step or "")
-
-
-def _examine_manifest(manifest: Manifest) -> list[Finding]:
+def _examine_prospect(prospect: Prospect) -> list[Finding]:
     """Whether this run can start here: what it names, its device, its plan."""
-    from sana_wm.cli.plan import plan_here
     from sana_wm.launcher.checkup import Finding
-    from sana_wm.launcher.plan import what_would_fit
-    from sana_wm.launcher.preflight import find_problems
     from sana_wm.sizes import GIB
 
-    problems = find_problems(manifest)
-    findings = [_as_finding(one) for one in problems]
-    if not findings:
-        findings = [Finding("manifest", manifest.name, "ok", "its inputs can be used, and its output has the room")]
-    if any(one.field == "device" for one in problems):
-        return findings  # there is nothing to plan for
-    try:
-        plan = plan_here(manifest)
-    except ModuleEndedError:  # what torch said is on standard error
-        advice = 'set "device": "auto", or install a torch build for it'
-        return [*findings, Finding("device of the manifest", manifest.device, "problem", advice)]
-    except (WeightsError, IncompleteWeightsError):
-        return findings  # said above
-    if plan.fits:
+    findings = [
+        Finding(
+            problem.field,
+            problem.what if problem.got is None else f"{problem.what}; got {problem.got}",
+            "problem",
+            problem.next_step or "",
+        )
+        for problem in prospect.problems
+    ]
+    if not findings and prospect.manifest is not None:
+        value = "its inputs can be used, and its output has the room"
+        findings = [Finding("manifest", prospect.manifest.name, "ok", value)]
+    findings += [Finding("manifest", warning, "warning", "") for warning in prospect.warnings]
+    if (plan := prospect.plan) is not None and plan.fits:
         value = f"peak {plan.peak_bytes / GIB:.1f} GiB under a cap of {plan.cap_bytes / GIB:.1f} GiB"
-        return [*findings, Finding("plan", value, "ok", "`sana-wm plan MANIFEST` has the phases and times")]
-    value = f"does not fit a cap of {plan.cap_bytes / GIB:.1f} GiB on {plan.device.name}"
-    return [*findings, Finding("plan", value, "problem", what_would_fit(plan))]
+        findings.append(Finding("plan", value, "ok", "`sana-wm plan MANIFEST` has the phases and times"))
+    return findings
 
 
 def _print_findings(findings: list[Finding]) -> None:

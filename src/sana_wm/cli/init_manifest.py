@@ -29,7 +29,9 @@ def init_manifest(
     ] = None,
     action: Annotated[str | None, typer.Option("--action", help="Action string, such as w-80,jw-40.")] = None,
     dialect: Annotated[str | None, typer.Option("--dialect", help="Of --action: pr379 (default) or smoothed.")] = None,
-    poses: Annotated[Path | None, typer.Option("--poses", help="Poses file, .npy, instead of --action.")] = None,
+    poses: Annotated[
+        Path | None, typer.Option("--poses", help="Poses file of any known format, instead of --action.")
+    ] = None,
     intrinsics: Annotated[
         str | None, typer.Option("--intrinsics", help="fx,fy,cx,cy in pixels of the picture, or a .npy.")
     ] = None,

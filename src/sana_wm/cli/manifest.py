@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sana_wm.cli.app import app
-from sana_wm.errors import ProblemListError, printable
+from sana_wm.errors import SanaWMError, printable
+
+if TYPE_CHECKING:
+    from sana_wm.launcher.prospect import Prospect
 
 ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="JSON manifest of the run.")]
 #: Stands in for variables that name weights, where none are looked at.
@@ -24,28 +27,32 @@ def validate_manifest(
     as_json: AsJson = False,
     show: Annotated[bool, typer.Option("--show", help="Print the manifest with every default.")] = False,
 ) -> None:
-    """Check a manifest and all that it names. Inputs, the weights' headers, the disk: every problem at once."""
-    from sana_wm.launcher.intrinsics import describe_estimate
-    from sana_wm.launcher.preflight import check_manifest, list_warnings
-    from sana_wm.manifest.loading import load_manifest
+    """Check a manifest and all that it names. Inputs, weights, disk, memory: every problem at once."""
+    from sana_wm.launcher.prospect import inspect
 
+    prospect = inspect(manifest_path, os.environ)
     try:
-        manifest = load_manifest(manifest_path, os.environ)
-        resolved = check_manifest(manifest)
-    except ProblemListError as error:
+        resolved, _ = prospect.require()
+    except SanaWMError as error:
         if not as_json:
             raise
-        typer.echo(json.dumps({"ok": False, "problems": [problem.as_json() for problem in error.problems]}, indent=2))
+        typer.echo(json.dumps({"ok": False, "problems": [one.as_json() for one in prospect.problems]}, indent=2))
         raise typer.Exit(error.exit_code) from error
-    warnings = list_warnings(resolved)
     if as_json:
-        report = {"ok": True, "warnings": warnings, "manifest": resolved.model_dump(mode="json")}
+        report = {"ok": True, "warnings": prospect.warnings, "manifest": resolved.model_dump(mode="json")}
         typer.echo(json.dumps(report, indent=2))
         return
-    if show:
-        typer.echo(manifest.model_dump_json(indent=2))
-    for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    if resolved.intrinsics_estimate is not None:
-        typer.echo(f"intrinsics: {describe_estimate(resolved.intrinsics_estimate)}", err=True)
-    typer.echo(printable(f"{manifest_path} is valid: {manifest.video.num_frames} frames, {manifest.name}"), err=show)
+    if show and prospect.manifest is not None:
+        typer.echo(prospect.manifest.model_dump_json(indent=2))
+    tell_remarks(prospect)
+    typer.echo(printable(f"{manifest_path} is valid: {resolved.video.num_frames} frames, {resolved.name}"), err=show)
+
+
+def tell_remarks(prospect: Prospect) -> None:
+    """Say on standard error what runs and deserves a word."""
+    from sana_wm.launcher.intrinsics import describe_estimate
+
+    for warning in prospect.warnings:
+        typer.echo(printable(f"warning: {warning}"), err=True)
+    if prospect.stored is None and prospect.resolved is not None and prospect.resolved.intrinsics_estimate is not None:
+        typer.echo(f"intrinsics: {describe_estimate(prospect.resolved.intrinsics_estimate)}", err=True)

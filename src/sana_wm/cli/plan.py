@@ -11,16 +11,10 @@ import typer
 
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import WITHOUT_WEIGHTS, AsJson, ManifestPath
-from sana_wm.errors import IncompleteWeightsError, ManifestError, MemoryCapError
+from sana_wm.errors import MemoryCapError, SanaWMError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.plan import RunPlan
-    from sana_wm.manifest.model import Manifest
-    from sana_wm.names import Stage
-    from sana_wm.weights.layout import WeightLayout
 
 CapGib = Annotated[
     float | None, typer.Option("--cap-gib", min=0.1, help="Another memory.cap_gib than the manifest's, in GiB.")
@@ -40,71 +34,44 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what a run will take: memory, disk, time. Exit code 5: it does not fit its memory."""
-    try:
-        planned = _plan_file(manifest_path, cap_gib, without_weights=without_weights)
-    except (ManifestError, IncompleteWeightsError):
-        if not without_weights and manifest_path.is_file():
-            typer.echo("Nothing set up yet? Add --without-weights: a plan by the released model's sizes.", err=True)
-        raise
-    if as_json:
-        typer.echo(json.dumps(planned.as_json(), indent=2))
+    changes = {} if cap_gib is None else {"memory.cap_gib": cap_gib}
+    if without_weights:
+        planned, refusal = _plan_by_released_sizes(manifest_path, changes), None
     else:
-        typer.echo(describe_plan(planned))
-    if not planned.fits:
+        planned, refusal = _plan_as_found(manifest_path, changes)
+    if planned is not None:
+        typer.echo(json.dumps(planned.as_json(), indent=2) if as_json else describe_plan(planned))
+    if refusal is not None:
+        raise refusal
+    if planned is not None and not planned.fits:
         raise typer.Exit(MemoryCapError.exit_code)
 
 
-def _plan_file(manifest_path: Path, cap_gib: float | None, *, without_weights: bool) -> RunPlan:
+def _plan_as_found(manifest_path: Path, changes: dict[str, float]) -> tuple[RunPlan | None, SanaWMError | None]:
+    """The plan of all stages with the weights that are there, and what else keeps the run from starting."""
+    from sana_wm.launcher.prospect import Choices, inspect
+
+    prospect = inspect(manifest_path, os.environ, Choices(plan_all=True, changes=changes))
+    try:
+        prospect.require()
+    except MemoryCapError:
+        return prospect.plan, None  # the plan says it
+    except SanaWMError as error:
+        if prospect.plan is None and manifest_path.is_file():
+            typer.echo("Nothing set up yet? Add --without-weights: a plan by the released model's sizes.", err=True)
+        return prospect.plan, error
+    return prospect.plan, None
+
+
+def _plan_by_released_sizes(manifest_path: Path, changes: dict[str, float]) -> RunPlan:
     from sana_wm.handoff.camera_path import load_trajectory
+    from sana_wm.launcher.prospect import change_fields, plan_by_released_sizes
     from sana_wm.manifest.loading import load_manifest
 
-    manifest = load_manifest(manifest_path, (NOT_SET_UP if without_weights else {}) | os.environ)
+    manifest = change_fields(load_manifest(manifest_path, NOT_SET_UP | os.environ), changes)
     if manifest.camera.action is not None:
-        load_trajectory(manifest.camera).first(manifest.video.num_frames)
-    if cap_gib is not None:
-        memory = manifest.memory.model_copy(update={"cap_gib": cap_gib})
-        manifest = manifest.model_copy(update={"memory": memory})
-    return plan_by_released_sizes(manifest) if without_weights else plan_here(manifest)
-
-
-def plan_here(
-    manifest: Manifest,
-    stages: Sequence[Stage] | None = None,
-    layout: WeightLayout | None = None,
-    run: RunDirectory | None = None,
-) -> RunPlan:
-    """The plan of a manifest's stages, all of them when left out, on this machine; see `plan_run`."""
-    from sana_wm.launcher.history import History
-    from sana_wm.launcher.plan import plan_run
-    from sana_wm.launcher.process import find_device
-    from sana_wm.pipeline import active_stages
-    from sana_wm.weights.check import check_layout
-    from sana_wm.weights.manifest_layout import locate_weights
-
-    stages = active_stages(manifest) if stages is None else stages
-    layout = layout or locate_weights(manifest)
-    if problems := check_layout(layout, stages):
-        raise IncompleteWeightsError(problems)
-    return plan_run(manifest, stages, find_device(manifest.device), History.of_this_user(os.environ), layout, run)
-
-
-def plan_by_released_sizes(manifest: Manifest) -> RunPlan:
-    """The plan of a manifest on this machine, as if the released weights were there."""
-    import tempfile
-    from dataclasses import replace
-
-    from sana_wm.pipeline import active_stages
-    from sana_wm.weights.facts import model_facts
-    from sana_wm.weights.hollow import write_hollow_checkpoint
-
-    with tempfile.TemporaryDirectory() as folder:
-        planned = plan_here(manifest, layout=write_hollow_checkpoint(Path(folder)))
-    published_bytes = sum(
-        file.approximate_bytes
-        for repository in model_facts().layouts[manifest.model.layout]
-        for file in repository.needed_files(active_stages(manifest))
-    )
-    return replace(planned, weights_bytes=published_bytes, by_released_sizes=True)
+        load_trajectory(manifest).first(manifest.video.num_frames)
+    return plan_by_released_sizes(manifest, os.environ)
 
 
 def describe_plan(plan: RunPlan) -> str:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sana_wm.cli.app import app
-from sana_wm.cli.manifest import AsJson, ManifestPath
-from sana_wm.errors import MemoryCapError, UsageError, printable
+from sana_wm.cli.manifest import AsJson, ManifestPath, tell_remarks
+from sana_wm.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
     from sana_wm.cli.progress_json import JsonProgress
     from sana_wm.handoff.run_directory import RunDirectory
     from sana_wm.launcher.decisions import StageDecision
-    from sana_wm.launcher.plan import RunPlan
-    from sana_wm.manifest.run_manifest import RunManifest
-    from sana_wm.names import Stage
+    from sana_wm.launcher.prospect import Prospect
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which stages would run and why, then stop.")]
 StartFrom = Annotated[
@@ -61,37 +58,18 @@ def run_pipeline(
     json_progress_fd: JsonLinesTo = None,
 ) -> None:
     """Run a manifest. Stage 1, refiner and VAE decode each have a process of their own."""
-    from sana_wm.handoff.run_directory import RunDirectory
-    from sana_wm.launcher.intrinsics import describe_estimate
-    from sana_wm.launcher.lock import owning
-    from sana_wm.launcher.preflight import check_manifest, list_warnings
-    from sana_wm.launcher.prepare import compare, prepare
-    from sana_wm.manifest.loading import load_manifest
+    from sana_wm.launcher.prospect import Choices, inspect
 
     lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
-    parsed = load_manifest(manifest_path, os.environ)
-    if frames_dir is not None:
-        video = parsed.video.model_copy(update={"frames_dir": str(frames_dir.absolute())})
-        parsed = parsed.model_copy(update={"video": video})
-    manifest = check_manifest(parsed)
-    for warning in list_warnings(manifest):
-        typer.echo(f"warning: {warning}", err=True)
-    if manifest.intrinsics_estimate is not None:
-        typer.echo(f"intrinsics: {describe_estimate(manifest.intrinsics_estimate)}", err=True)
-    run = RunDirectory(Path(manifest.output_dir))
-    starting_over = compare(run, manifest, force=force)
-    if dry_run:
-        for stage in starting_over:
-            typer.echo(f"--force would delete what {stage} left", err=True)
-        _print_decisions(_decide(run, manifest, None), as_json=as_json)
-        return
-    manifest, plan = _check_memory(run, manifest, _decide(run, manifest, None), accept=accept_over_cap)
-    _check_numerics(manifest, accept_numerics)
-    with owning(run) as lock:
-        for path in prepare(run, manifest, force=force):
-            typer.echo(printable(f"deleted {path}"), err=True)
-        _execute(run, manifest, None, plan, lock, lines)
-    _tell_result(run, lines, as_json=as_json)
+    changes = {} if frames_dir is None else {"video.frames_dir": str(frames_dir.absolute())}
+    choices = Choices(
+        force=force,
+        accept_over_cap=accept_over_cap,
+        accept_numerics=tuple(accept_numerics or ()),
+        changes=changes,
+    )
+    prospect = inspect(manifest_path, os.environ, choices)
+    _carry_out(prospect, lines, dry_run=dry_run, as_json=as_json)
 
 
 @app.command("resume")
@@ -113,77 +91,56 @@ def resume(
 ) -> None:
     """Go on with a run where it stopped. What is done and matches its receipt is skipped."""
     from sana_wm.handoff.run_directory import RunDirectory
-    from sana_wm.launcher.decisions import stages_to_run
-    from sana_wm.launcher.lock import owning
-    from sana_wm.launcher.prepare import check_receipts, check_unchanged
-    from sana_wm.launcher.run import check_start
+    from sana_wm.launcher.prospect import Choices, inspect_run
     from sana_wm.names import STAGES, stage_named
 
     lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     stage = stage_named(start_from) if start_from is not None else None
     if start_from is not None and stage is None:
         raise UsageError("--from names no stage", got=repr(start_from), expected=", ".join(STAGES))
-    run = RunDirectory(run_dir.resolve())
-    stored = run.read_manifest()
-    asked = {"cap_gib": cap_gib, "budget_gib": budget_gib}
-    changes = {name: value for name, value in asked.items() if value is not None}
-    manifest = stored.model_copy(update={"memory": stored.memory.model_copy(update=changes)})
-    check_receipts(run, stored)
-    decisions = _decide(run, manifest, stage)
+    asked = {"memory.cap_gib": cap_gib, "memory.budget_gib": budget_gib}
+    choices = Choices(
+        start_from=stage,
+        accept_over_cap=accept_over_cap,
+        accept_numerics=tuple(accept_numerics or ()),
+        changes={name: value for name, value in asked.items() if value is not None},
+    )
+    prospect = inspect_run(RunDirectory(run_dir.resolve()), os.environ, choices)
+    _carry_out(prospect, lines, dry_run=dry_run, as_json=as_json, run_dir=run_dir.resolve())
+
+
+def _carry_out(
+    prospect: Prospect,
+    lines: JsonProgress | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    run_dir: Path | None = None,
+) -> None:
+    """Start what was looked at, or say what would happen."""
+    from sana_wm.cli.progress_view import make_view
+    from sana_wm.handoff.run_directory import RunDirectory
+    from sana_wm.launcher.start import Audience, start
+
+    tell_remarks(prospect)
     if dry_run:
-        _print_decisions(decisions, as_json=as_json)
-    if stages := stages_to_run(decisions):
-        check_start(run, manifest, stages)
-    if dry_run:
+        for stage in prospect.starting_over:
+            typer.echo(f"--force would delete what {stage} left", err=True)
+        if prospect.decisions:
+            _print_decisions(prospect.decisions, as_json=as_json)
+        prospect.require()
         return
-    checked, plan = _check_memory(run, manifest, decisions, accept=accept_over_cap)
-    _check_numerics(manifest, accept_numerics)
-    with owning(run) as lock:
-        check_unchanged(run, stored)
-        if checked.memory != stored.memory:
-            run.write_manifest(checked)
-        _execute(run, checked, stage, plan, lock, lines)
+    manifest, _ = prospect.require()
+    run = RunDirectory(run_dir or Path(manifest.output_dir))
+    view = make_view(sys.stderr)
+    audience = Audience(
+        listeners=[view, lines] if lines else [view],
+        say=lambda line: view.say(printable(line)),
+        decided=lambda decisions: _print_decisions(decisions, as_json=False, to_stderr=True),
+        showing=view,
+    )
+    start(prospect, run, os.environ, audience)
     _tell_result(run, lines, as_json=as_json)
-
-
-def _check_memory(
-    run: RunDirectory, manifest: RunManifest, decisions: Sequence[StageDecision], *, accept: bool
-) -> tuple[RunManifest, RunPlan]:
-    """Refuse to start a stage that will not fit; on demand warn and plan it as lean as it gets.
-
-    Returns:
-        The manifest that runs, and its plan.
-    """
-    from sana_wm.cli.plan import plan_here
-    from sana_wm.launcher.decisions import stages_to_run
-    from sana_wm.launcher.plan import plan_over_cap, require_fit
-
-    stages = stages_to_run(decisions)
-    plan = plan_here(manifest, stages, run=run)
-    try:
-        require_fit(plan)
-    except MemoryCapError as error:
-        if not accept:
-            raise
-        typer.echo(f"warning: {error.what}; it is tried all the same, with the least that can be planned", err=True)
-        lean = plan_over_cap(manifest, stages, plan.device)
-        return lean, plan_here(lean, stages, run=run)
-    return manifest, plan
-
-
-def _check_numerics(manifest: RunManifest, accepted: list[str] | None) -> None:
-    """Refuse to run on an accelerator that computes wrongly."""
-    from sana_wm.launcher.numerics_gate import NumericsGate
-
-    gate = NumericsGate.of_this_machine(os.environ, say=lambda words: typer.echo(words, err=True))
-    gate.check(manifest.device, accepted or ())
-
-
-def _decide(run: RunDirectory, manifest: RunManifest, start_from: Stage | None) -> list[StageDecision]:
-    from sana_wm.launcher.decisions import decide
-    from sana_wm.launcher.preflight import current_weights
-
-    return decide(run, manifest, current_weights(manifest), start_from)
 
 
 def _open_json_progress(wanted: bool, descriptor: int | None, *, as_json: bool) -> JsonProgress | None:
@@ -198,37 +155,6 @@ def _open_json_progress(wanted: bool, descriptor: int | None, *, as_json: bool) 
             next_step="Leave --json out (the last line of --json-progress says the same), or add --json-progress-fd.",
         )
     return JsonProgress(target)
-
-
-def _execute(
-    run: RunDirectory,
-    manifest: RunManifest,
-    start_from: Stage | None,
-    plan: RunPlan,
-    lock: int,
-    lines: JsonProgress | None,
-) -> None:
-    from sana_wm.cli.progress_view import make_view
-    from sana_wm.launcher.run import execute
-    from sana_wm.launcher.run_progress import RunProgress
-    from sana_wm.launcher.run_record import RunStart
-
-    decisions = _decide(run, manifest, start_from)
-    _print_decisions(decisions, as_json=False, to_stderr=True)
-    start = RunStart.of(decisions, plan.expected_s, time.time(), plan.guessed)
-    view = make_view(sys.stderr)
-    progress = RunProgress(run, manifest, start, [view, lines] if lines else [view])
-    with view, progress.reporting():
-        execute(
-            run,
-            manifest,
-            decisions,
-            environment=os.environ,
-            view=progress,
-            start_from=start_from,
-            lock=lock,
-            say=lambda line: view.say(printable(line)),
-        )
 
 
 def _tell_result(run: RunDirectory, lines: JsonProgress | None, *, as_json: bool) -> None:

@@ -94,10 +94,12 @@ def verify(
     stages: Stages = ALL_STAGES,
     folder: From = None,
     manifest: OfManifest = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Headers, names, shapes and sizes only: seconds.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="No hashes: headers, names, shapes, samples and sizes.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check the weights file by file: headers, names, shapes, sizes, and every byte against the hub's hash."""
+    """Check the weights file by file: headers, shapes, samples, and every byte against the hub's hash where known."""
     from sana_wm.cli.transfer_view import make_transfer_view
     from sana_wm.cli.weights_text import print_reports
     from sana_wm.weights.verification import verify_weights
@@ -108,7 +110,9 @@ def verify(
     if as_json:
         content = [report.as_json() for report in reports]
         listed = [problem.as_json() for problem in problems]
-        typer.echo(json.dumps({"ok": not problems, "files": content, "problems": listed}, indent=2))
+        is_proven = all(report.is_proven for report in reports)
+        verdict = False if problems else True if is_proven else None  # null: nothing wrong was seen, not all was proven
+        typer.echo(json.dumps({"ok": verdict, "files": content, "problems": listed}, indent=2))
         if problems:
             raise typer.Exit(IncompleteWeightsError.exit_code)
         return
@@ -158,7 +162,8 @@ def _download(places: WeightPlaces, stages: tuple[Stage, ...], *, replace: bool,
     from sana_wm.launcher.power import keep_awake_command, kept_awake
     from sana_wm.weights.check import check_layout
     from sana_wm.weights.download import DownloadPlan, plan_download, run_download
-    from sana_wm.weights.hub import GO_ON, Hub
+    from sana_wm.weights.hub import Hub
+    from sana_wm.weights.patience import GO_ON
     from sana_wm.weights.places import places_in
 
     with (

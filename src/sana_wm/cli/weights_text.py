@@ -68,16 +68,26 @@ def print_rows(rows: list[InventoryRow], stages: tuple[Stage, ...]) -> None:
 
 
 def print_reports(reports: list[FileReport]) -> None:
-    """One line for each file."""
-    words = {
-        "right": "its SHA-256 is the hub's",
+    """One line for each file: `ok` only of one whose every byte is known to be the hub's."""
+    for report in reports:
+        verdict = "BAD" if report.problems else "ok " if report.is_proven else "-- "
+        size = format_bytes(report.size_bytes)
+        typer.echo(printable(f"{verdict} {size:>11}  {report.path}: {_describe_proof(report)}"))
+    unproven = [report for report in reports if not report.is_proven and not report.problems]
+    if unproven:
+        typer.echo(f"{len(unproven)} of {len(reports)} files are not proven: a flipped bit in them would not be seen")
+    if any(report.sha256 == "unknown" for report in unproven):
+        typer.echo("`sana-wm weights download` asks the hub for unknown hashes; it fetches nothing that is right.")
+
+
+def _describe_proof(report: FileReport) -> str:
+    kinds = {
+        "right": f"every byte is the hub's, by {report.source}",
         "unknown": "its hash is not known here",
         "unchecked": "its hash was not checked",
-        "wrong": "its SHA-256 is not the hub's",
+        "wrong": f"its hash is not the hub's, by {report.source}",
     }
-    for report in reports:
-        verdict = "BAD" if report.problems else "ok "
-        size = format_bytes(report.size_bytes)
-        typer.echo(printable(f"{verdict} {size:>11}  {report.path}: {words[report.sha256]}"))
-    if any(report.sha256 == "unknown" for report in reports):
-        typer.echo("`sana-wm weights download` asks the hub for unknown hashes; it fetches nothing that is right.")
+    seen = {"size": "size", "header": "header", "samples": "a sample of each tensor", "parsed": "read to its end"}
+    if report.problems or report.is_proven:
+        return kinds[report.sha256]
+    return f"{kinds[report.sha256]}; looked at: {', '.join(seen[name] for name in report.checked)}"

@@ -88,6 +88,23 @@ def reasons_to_refuse(
     ]
 
 
+def refuse_others_work(
+    run: RunDirectory, manifest: RunManifest, stage: Stage, weights: Sequence[WeightFile], computed_by: dict[str, str]
+) -> None:
+    """Refuse to go on with what others have begun; arguments as of `reasons_to_refuse`.
+
+    Raises:
+        HandoffError: The stage was half done with other settings, weights or libraries, or on another chip.
+    """
+    if reasons := reasons_to_refuse(run, manifest, stage, weights, computed_by):
+        raise HandoffError(
+            f"stage {stage} is half done, and not by what would go on",
+            got="; ".join(reasons),
+            expected="the settings, weights, libraries and chip that began it: others do not give the same bits",
+            next_step=f"Go on with those, or start the stage over: {run.resume_command} --from {stage}",
+        )
+
+
 def begin(run: RunDirectory, manifest: RunManifest, here: Beginning) -> None:
     """Begin a stage, or go on with it.
 
@@ -100,12 +117,6 @@ def begin(run: RunDirectory, manifest: RunManifest, here: Beginning) -> None:
     begun = read_beginning(run, stage)
     if begun is not None and begun.source_sha256 != here.source_sha256:
         remove_tree(run.checkpoint_folder(stage))
-    if reasons := reasons_to_refuse(run, manifest, stage, here.weights, here.computed_by):
-        raise HandoffError(
-            f"stage {stage} is half done, and not by what would go on",
-            got="; ".join(reasons),
-            expected="the settings, weights, libraries and chip that began it: others do not give the same bits",
-            next_step=f"Go on with those, or start the stage over: {run.resume_command} --from {stage}",
-        )
+    refuse_others_work(run, manifest, stage, here.weights, here.computed_by)
     if not is_half_done(run, stage):
         write_durably(run.beginning_file(stage), here.model_dump_json(indent=2) + "\n")

@@ -104,12 +104,15 @@ def stage_settings(manifest: RunManifest, target: str) -> dict[str, Any]:
         if not field.steers(target):
             continue
         is_file = field.facts.path == "input" and not isinstance(flat[name], list)
-        if name in manifest.inputs:
-            chosen[f"sha256 of {name}"] = manifest.inputs[name].sha256
+        for key, file in manifest.inputs.items():
+            if key == name or key.startswith(f"{name}."):
+                chosen[f"sha256 of {key}"] = file.sha256
         if not is_file:
             chosen[name] = flat[name]
     if "video.frames_dir" in chosen and (folder := manifest.frames_within_output) is not None:
         chosen["video.frames_dir"] = str(folder)  # a run directory may move
+    if manifest.camera.poses_fps is not None and manifest_fields()["camera.poses"].steers(target):
+        chosen["video.fps"] = manifest.video.fps  # the path is resampled to it
     return chosen
 
 

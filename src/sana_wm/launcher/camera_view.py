@@ -9,15 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sana_wm.camera.dialects import action_trajectory
+from sana_wm.camera.actions import parse_action
+from sana_wm.camera.dialects import DIALECTS, action_trajectory
 from sana_wm.camera.exif import read_focal_length
 from sana_wm.camera.field_of_view import field_of_view_deg, focal_length_px
-from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, read_intrinsics, resize_and_center_crop
+from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, resize_and_center_crop
+from sana_wm.camera.plausibility import (
+    doubts_about_action,
+    doubts_about_path,
+    doubts_about_view,
+    require_pixels,
+)
 from sana_wm.camera.preview import Scene, reach, render_preview
 from sana_wm.camera.trajectory import Trajectory
 from sana_wm.durable import durable_file, write_durably
 from sana_wm.errors import UsageError
-from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
+from sana_wm.handoff.camera_path import load_camera_path, load_intrinsics
+from sana_wm.launcher.camera_doubts import doubts_about_camera
 from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics
 from sana_wm.manifest.model import ESTIMATE, CameraSection, Manifest, VideoSection
 from sana_wm.names import DialectName
@@ -103,6 +111,8 @@ class CameraView:
         video: Size and frame rate.
         wanted_num_frames: How much of the path the video takes, where a manifest says so.
         lens: Where there is a picture.
+        origin: Where the path comes from, unless an action made it, in words.
+        doubts: What deserves a word.
     """
 
     trajectory: Trajectory
@@ -110,6 +120,8 @@ class CameraView:
     video: VideoSection
     wanted_num_frames: int | None
     lens: Lens | None
+    origin: str = ""
+    doubts: tuple[str, ...] = ()
 
     @property
     def shown(self) -> Trajectory:
@@ -123,17 +135,27 @@ def view_of_manifest(manifest: Manifest) -> CameraView:
     Raises:
         UsageError: The path, the picture or the intrinsics are not usable.
     """
-    open_picture(Path(manifest.input.image))
+    picture_size = open_picture(Path(manifest.input.image)).size
     source = Path(manifest.camera.intrinsics).name if isinstance(manifest.camera.intrinsics, str) else "as given"
     if manifest.camera.intrinsics == ESTIMATE:
         estimate = estimate_intrinsics(manifest)
         manifest = settle_intrinsics(manifest, estimate)
         source = f"{estimate.source}, give or take {estimate.uncertainty_share:.0%}: {estimate.basis}"
-    trajectory, camera = load_trajectory(manifest.camera), manifest.camera
-    num_frames = min(manifest.video.num_frames, len(trajectory))
-    intrinsics = read_intrinsics(intrinsics_source(camera), num_frames)
+    elif manifest.camera.intrinsics is None:
+        source = "from the poses file"
+    path, num_frames = load_camera_path(manifest), manifest.video.num_frames
+    intrinsics = load_intrinsics(manifest, path, min(num_frames, len(path.trajectory)), picture_size)
+    require_pixels(intrinsics, picture_size)
     lens = Lens(Path(manifest.input.image), intrinsics, source)
-    return CameraView(trajectory, ActionPath.of(camera), manifest.video, manifest.video.num_frames, lens)
+    return CameraView(
+        path.trajectory,
+        ActionPath.of(manifest.camera),
+        manifest.video,
+        num_frames,
+        lens,
+        origin=f"a file of {path.file.format}, {path.file.convention}" if path.file else "",
+        doubts=tuple(words for _, words in doubts_about_camera(manifest, picture_size)),
+    )
 
 
 def view_of_motion(motion: ActionPath, picture: Path | None, horizontal_deg: float | None) -> CameraView:
@@ -148,8 +170,16 @@ def view_of_motion(motion: ActionPath, picture: Path | None, horizontal_deg: flo
         UsageError: The action, the picture or its EXIF data are not usable.
     """
     trajectory = motion.trajectory()
-    lens = picture and _lens_of_picture(picture, horizontal_deg)
-    return CameraView(trajectory, motion, VideoSection(), None, lens or None)
+    lens = _lens_of_picture(picture, horizontal_deg) if picture is not None else None
+    video = VideoSection()
+    doubts = [
+        *doubts_about_path(trajectory.c2w),
+        *doubts_about_action(parse_action(motion.action), DIALECTS[motion.dialect]),
+    ]
+    if lens is not None:
+        cropped = lens.cropped(height=video.height, width=video.width)
+        doubts += doubts_about_view(cropped, height=video.height, width=video.width)
+    return CameraView(trajectory, motion, video, None, lens, doubts=tuple(doubts))
 
 
 def _lens_of_picture(path: Path, horizontal_deg: float | None) -> Lens:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from sana_wm.camera.intrinsics import crop_geometry, read_intrinsics
+from sana_wm.camera.plausibility import require_pixels
+from sana_wm.camera.poses.colmap import cameras_file
 from sana_wm.durable import sha256_of
 from sana_wm.errors import Problem, SanaWMError, UsageError
-from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
+from sana_wm.handoff.camera_path import CameraPath, intrinsics_source, load_camera_path, load_intrinsics
 from sana_wm.manifest.model import ESTIMATE, Manifest, VideoSection
 from sana_wm.manifest.run_manifest import InputFile
 from sana_wm.video.picture import open_picture
@@ -25,20 +27,25 @@ Result = TypeVar("Result")
 def check_inputs(manifest: Manifest) -> list[Problem]:
     """Open everything the manifest names; returns all problems found."""
     problems: list[Problem] = []
-    _attempt("input.image", problems, lambda: open_picture(Path(manifest.input.image)))
+    picture = _attempt("input.image", problems, lambda: open_picture(Path(manifest.input.image)))
     if (prompt_file := manifest.input.prompt_file) is not None:
         _attempt("input.prompt_file", problems, lambda: _check_prompt_file(Path(prompt_file)))
     field = "camera.poses" if manifest.camera.poses is not None else "camera.action"
-    trajectory = _attempt(field, problems, lambda: load_trajectory(manifest.camera))
-    if trajectory is not None:
-        _attempt("video.num_frames", problems, lambda: trajectory.first(manifest.video.num_frames))
+    path = _attempt(field, problems, lambda: load_camera_path(manifest))
+    if path is not None:
+        _attempt("video.num_frames", problems, lambda: path.trajectory.first(manifest.video.num_frames))
     if manifest.camera.intrinsics != ESTIMATE:
-        _attempt(
-            "camera.intrinsics",
-            problems,
-            lambda: read_intrinsics(intrinsics_source(manifest.camera), manifest.video.num_frames),
-        )
+        _attempt("camera.intrinsics", problems, lambda: _check_intrinsics(manifest, path, picture and picture.size))
     return problems
+
+
+def _check_intrinsics(manifest: Manifest, path: CameraPath | None, picture_size: tuple[int, int] | None) -> None:
+    """Read them, as far as what they depend on could be read."""
+    if path is None or picture_size is None:
+        if (source := intrinsics_source(manifest.camera)) is not None:
+            read_intrinsics(source, manifest.video.num_frames)
+        return
+    require_pixels(load_intrinsics(manifest, path, manifest.video.num_frames, picture_size), picture_size)
 
 
 def hash_inputs(manifest: Manifest) -> dict[str, InputFile]:
@@ -49,6 +56,8 @@ def hash_inputs(manifest: Manifest) -> dict[str, InputFile]:
         "camera.poses": manifest.camera.poses,
         "camera.intrinsics": manifest.camera.intrinsics,
     }
+    if manifest.camera.poses is not None and (cameras := cameras_file(Path(manifest.camera.poses))) is not None:
+        fields["camera.poses.cameras"] = str(cameras)
     return {
         name: InputFile(path=path, sha256=sha256_of(Path(path)))
         for name, path in fields.items()

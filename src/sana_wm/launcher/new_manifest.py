@@ -13,7 +13,8 @@ from PIL import Image
 
 from sana_wm.camera.exif import read_focal_length
 from sana_wm.camera.field_of_view import focal_length_px
-from sana_wm.camera.trajectory import check_num_frames, load_poses, valid_num_frames_near
+from sana_wm.camera.poses.reading import read_poses
+from sana_wm.camera.trajectory import check_num_frames, valid_num_frames_near
 from sana_wm.durable import write_durably
 from sana_wm.errors import HandoffError, ManifestError, UsageError
 from sana_wm.handoff.run_directory import RunDirectory
@@ -105,9 +106,14 @@ def draft_manifest(draft: Draft, folder: Path, environ: Mapping[str, str]) -> tu
     knows_depth_pro = "depth_pro_root" in draft.roots or ROOT_VARIABLES["depth_pro_root"] in environ
     if cut := describe_crop(picture.size, VideoSection()):
         notes.append(f"{draft.image}: {cut}")
-    camera["intrinsics"] = choose_intrinsics(
-        draft.image, draft.intrinsics, draft.field_of_view_deg, folder, notes, knows_depth_pro=knows_depth_pro
-    )
+    given = draft.intrinsics is not None or draft.field_of_view_deg is not None
+    if not given and draft.poses is not None and read_poses(draft.poses).intrinsics is not None:
+        camera["intrinsics"] = None
+        notes.append("the intrinsics will be those in the poses file")
+    else:
+        camera["intrinsics"] = choose_intrinsics(
+            draft.image, draft.intrinsics, draft.field_of_view_deg, folder, notes, knows_depth_pro=knows_depth_pro
+        )
     asks_depth_pro = knows_depth_pro and camera["intrinsics"] == ESTIMATE
     data = {
         SCHEMA_KEY: schema_uri(),
@@ -158,7 +164,9 @@ def manifest_of_run(source: Path) -> RunManifest:
 def _camera_path(draft: Draft, preset: Preset, folder: Path, notes: list[str]) -> tuple[Json, int]:
     """The camera path's fields, and how many poses it has."""
     if draft.poses is not None:
-        return {"poses": _written(draft.poses, folder)}, len(load_poses(draft.poses))
+        read = read_poses(draft.poses)
+        notes += (f"{draft.poses}: {note}" for note in read.notes)
+        return {"poses": _written(draft.poses, folder)}, len(read.trajectory)
     action = draft.action
     if action is None:
         action = f"w-{preset.num_frames - 1}"

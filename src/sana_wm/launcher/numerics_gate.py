@@ -110,15 +110,21 @@ class NumericsGate:
         Raises:
             StageFailedError: A check that sana-wm relies on failed and was not accepted.
         """
-        if device == "cpu":
-            return
-        report = self._kept() or self._test()
+        if device != "cpu":
+            for check in self._judge(self._kept() or self._test(), accepted):
+                self._say(f"warning: numerics check {check['id']} fails on this machine and was accepted")
+
+    def check_kept(self, device: str, accepted: Collection[str]) -> None:
+        """As `check`, by an earlier result alone: what was never tested is not refused here."""
+        if device != "cpu" and (report := self._kept()) is not None:
+            self._judge(report, accepted)
+
+    def _judge(self, report: Mapping[str, Any], accepted: Collection[str]) -> list[dict[str, Any]]:
+        """The failed checks of a report that were accepted."""
         failed = [check for check in report["checks"] if check["id"] in report["failed"]]
-        refused = [check for check in failed if check["id"] not in accepted]
-        if refused:
+        if refused := [check for check in failed if check["id"] not in accepted]:
             raise StageFailedError(_describe(report["device"], refused, self.file))
-        for check in failed:
-            self._say(f"warning: numerics check {check['id']} fails on this machine and was accepted")
+        return failed
 
     def keep(self, report: Mapping[str, Any]) -> None:
         """Keep a report for the next runs; one of a CPU is not kept.

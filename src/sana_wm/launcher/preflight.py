@@ -7,23 +7,19 @@ import tempfile
 from pathlib import Path
 
 from sana_wm.backends import backend_of, load_part
-from sana_wm.camera.field_of_view import doubt_about
-from sana_wm.camera.intrinsics import read_intrinsics
 from sana_wm.errors import (
     HandoffError,
-    IncompleteWeightsError,
-    ManifestError,
     PictureError,
     Problem,
     StageFailedError,
     UsageError,
     WeightsError,
 )
-from sana_wm.handoff.camera_path import intrinsics_source
 from sana_wm.handoff.receipts import WeightFile
 from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.launcher.camera_doubts import doubts_about_camera
 from sana_wm.launcher.inputs import check_inputs, describe_crop, hash_inputs, read_prompt
-from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics, video_field_of_view_deg
+from sana_wm.launcher.intrinsics import estimate_intrinsics, settle_intrinsics
 from sana_wm.launcher.space import existing_part, free_bytes_at, needed_by_volume
 from sana_wm.machine import version_of
 from sana_wm.manifest.loading import parse_manifest
@@ -32,7 +28,6 @@ from sana_wm.manifest.run_manifest import IntrinsicsEstimate, RunManifest
 from sana_wm.pipeline import active_stages
 from sana_wm.video.encoder import check_codec
 from sana_wm.video.picture import open_picture
-from sana_wm.weights.check import check_layout
 from sana_wm.weights.manifest_layout import identify_weights, locate_weights
 
 TRAINED_SIZE = (704, 1280)
@@ -169,34 +164,14 @@ def list_warnings(manifest: RunManifest) -> list[str]:
     backend = backend_of(manifest)
     if backend.list_warnings is not None and not check_backend(manifest):
         warnings += load_part(backend.list_warnings)(manifest)
-    first = read_intrinsics(intrinsics_source(manifest.camera), manifest.video.num_frames)[0]
     picture_size = open_picture(Path(manifest.input.image)).size
     if cut := describe_crop(picture_size, manifest.video):
         warnings.append(f"input.image: {cut}")
-    across_deg = video_field_of_view_deg(manifest, tuple(first.tolist()), picture_size)[0]
-    if doubt := doubt_about(across_deg):
-        warnings.append(f"camera.intrinsics: {doubt}; they are in pixels of the input image")
+    warnings += [f"{field}: {words}" for field, words in doubts_about_camera(manifest, picture_size)]
     return warnings
 
 
-def check_manifest(manifest: Manifest) -> RunManifest:
-    """Check everything a manifest names and resolve it for a run.
-
-    Raises:
-        ManifestError: Inputs or output have problems; weight problems are listed with them.
-        IncompleteWeightsError: Only the weights have problems.
-    """
-    manifest, estimate, unsettled = _settle_intrinsics(manifest)
-    problems = [*unsettled, *find_problems(manifest)]
-    weight_problems = check_layout(locate_weights(manifest), active_stages(manifest))
-    if problems:
-        raise ManifestError([*problems, *weight_problems])
-    if weight_problems:
-        raise IncompleteWeightsError(weight_problems)
-    return resolve_manifest(manifest, estimate)
-
-
-def _settle_intrinsics(manifest: Manifest) -> tuple[Manifest, IntrinsicsEstimate | None, list[Problem]]:
+def settle(manifest: Manifest) -> tuple[Manifest, IntrinsicsEstimate | None, list[Problem]]:
     """Put numbers in the place of `"estimate"`."""
     if manifest.camera.intrinsics != ESTIMATE:
         return manifest, None, []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -46,25 +46,32 @@ from sana_wm.weights.manifest_layout import locate_weights
 Command = Callable[[Stage, RunDirectory], list[str]]
 
 
-def check_start(run: RunDirectory, manifest: RunManifest, stages: Sequence[Stage]) -> None:
-    """All that must hold before anything of an earlier result is touched.
+def start_checks(run: RunDirectory, manifest: RunManifest, stages: Sequence[Stage]) -> Iterator[Callable[[], None]]:
+    """All that must hold before anything of an earlier result is touched, each as a check of its own that raises.
 
     Raises:
         IncompleteWeightsError: Weights of these stages are missing or damaged.
         HandoffError: An input file is not the run's, or there is too little space for the first of them.
         UsageError: ffmpeg cannot write the video.
     """
+    if not stages:
+        return
+    yield partial(_check_weights, run, manifest, stages)
+    for stage in stages:
+        yield partial(require_inputs, manifest, stage)
+    if any(PIPELINE[stage].encodes_video for stage in stages):
+        yield partial(check_codec, manifest.video.codec)
+    if run.path.exists():  # for one that is to be made, `preflight.check_output` has looked
+        yield partial(check_space, run, manifest, stages[0])
+
+
+def _check_weights(run: RunDirectory, manifest: RunManifest, stages: Sequence[Stage]) -> None:
     if problems := check_layout(locate_weights(manifest), stages):
         moved = (
             "If the weights have moved, set their folders in your own manifest and run it again with run-pipeline: "
             "this run goes on."
         )
-        raise IncompleteWeightsError(problems, moved)
-    for stage in stages:
-        require_inputs(manifest, stage)
-    if any(PIPELINE[stage].encodes_video for stage in stages):
-        check_codec(manifest.video.codec)
-    check_space(run, manifest, stages[0])
+        raise IncompleteWeightsError(problems, moved if run.holds_results() else None)
 
 
 def execute(
@@ -93,7 +100,7 @@ def execute(
         say: Takes a line for the user: that the machine slept, that the run pauses.
 
     Raises:
-        SanaWMError: Something of `check_start`, and nothing was touched; or a stage did not end well, and everything
+        SanaWMError: Something of `start_checks`, and nothing was touched; or a stage did not end well, and everything
             before it stays valid.
     """
     run.refuse_links_out()
@@ -102,7 +109,8 @@ def execute(
         if metrics_findings(run):  # they were damaged, or the run ended between its last receipt and them
             write_metrics(run, manifest, stages, 0.0)
         return
-    check_start(run, manifest, stages)
+    for check in start_checks(run, manifest, stages):
+        check()
     remove_parts_under(run.path)
     run.metrics_file.unlink(missing_ok=True)
     started_s = time.monotonic()

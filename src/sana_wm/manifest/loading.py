@@ -224,7 +224,9 @@ def _absolutize(data: Json, base: Path) -> list[Problem]:
 
 def _problem(details: ErrorDetails) -> Problem:
     # pydantic names the branch of a union (`camera.intrinsics.str`): the field is what the user wrote.
-    parts = [str(part) for part in details["loc"] if not str(part).startswith(("str", "tuple["))]
+    parts = [
+        str(part) for part in details["loc"] if not str(part).startswith(("str", "tuple[", "constrained-", "literal["))
+    ]
     field = ".".join(parts) or "manifest"
     kind = details["type"]
     if kind == "extra_forbidden":

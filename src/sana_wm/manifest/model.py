@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sana_wm.manifest.fields import facts, neutral
-from sana_wm.names import CameraRescale, Codec, DialectName, LayoutName, RefinerMode, Variant
+from sana_wm.names import CameraRescale, Codec, DialectName, LayoutName, PosesConvention, RefinerMode, Variant
 from sana_wm.sizes import FRAMES_PER_LATENT, GIB, PIXELS_PER_LATENT
 
 Positive = Annotated[float, Field(gt=0)]
@@ -92,11 +92,21 @@ class CameraSection(Section, frozen=True):
     translation_speed: Annotated[Positive, CAMERA] = Field(default=0.05, description="Scene units per frame.")
     rotation_speed_deg: Annotated[Positive, CAMERA] = Field(default=1.2, description="Degrees per frame.")
     poses: Annotated[str | None, CAMERA_FILE] = Field(
-        default=None, description=".npy of (F, 4, 4) camera-to-world poses, OpenCV axes."
+        default=None,
+        description="Poses file: .npy, .npz, RealEstate10K, transforms.json, TUM, KITTI, COLMAP and others.",
     )
-    intrinsics: Annotated[str | PixelIntrinsics, CAMERA_FILE] = Field(
+    poses_convention: Annotated[PosesConvention | None, CAMERA] = Field(
+        default=None, description="What its matrices are; null takes what its format says, for arrays opencv_c2w."
+    )
+    poses_fps: Annotated[Positive | Literal["timestamps"] | None, CAMERA] = Field(
+        default=None,
+        description="Poses a second, or timestamps for the file's own times: resampled to video.fps. "
+        "null takes each pose for a frame.",
+    )
+    intrinsics: Annotated[str | PixelIntrinsics | None, CAMERA_FILE] = Field(
+        default=None,
         description="[fx, fy, cx, cy] or .npy of (4,), (3,3), (F,4), (F,3,3), in pixels of the input image; "
-        "or estimate: from the picture's EXIF data, else by Depth Pro."
+        "or estimate: from the picture's EXIF data, else by Depth Pro; null takes those in the poses file.",
     )
 
 

@@ -30,6 +30,15 @@ def _choose_one(manifest: Manifest) -> list[Problem]:
                     next_step=f"Leave {names[1]} out." if given else f"Add {names[0]} or {names[1]}.",
                 )
             )
+    camera = manifest.camera
+    if camera.poses is None:
+        for name in ("poses_convention", "poses_fps"):
+            if getattr(camera, name) is not None:
+                what = "poses_convention and poses_fps belong to poses"
+                problems.append(Problem(f"camera.{name}", what, next_step="Leave it out, or name a poses file."))
+        if camera.intrinsics is None:
+            what = "is missing: only a poses file can hold them"
+            problems.append(Problem("camera.intrinsics", what, expected="[fx, fy, cx, cy], a file, or estimate"))
     if manifest.input.prompt is not None and not manifest.input.prompt.strip():
         problems.append(Problem("input.prompt", "prompt is empty", expected="text", next_step="Say what is seen."))
     return problems

@@ -41,7 +41,7 @@ class RunCameraSection(CameraSection, frozen=True):
 
     @field_validator("intrinsics")
     @classmethod
-    def _are_known(cls, intrinsics: str | PixelIntrinsics) -> str | PixelIntrinsics:
+    def _are_known(cls, intrinsics: str | PixelIntrinsics | None) -> str | PixelIntrinsics | None:
         if intrinsics == ESTIMATE:
             raise ValueError("the intrinsics of a run are numbers, or a file")
         return intrinsics

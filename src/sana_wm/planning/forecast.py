@@ -5,25 +5,12 @@ Stages choose by the same functions, so that what was promised is what runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sana_wm.backends import backend_of, load_part
 from sana_wm.names import STAGES, Stage
-from sana_wm.pipeline import active_stages
-from sana_wm.planning.forecasts import refiner, stage1, vae_decode
+from sana_wm.pipeline import PIPELINE, active_stages
 from sana_wm.planning.phase import PhasePlanning, PlannedRun, Planner
-
-#: How each phase is planned, by stage and phase, in the order in which they run.
-PHASES: Mapping[tuple[Stage, str], PhasePlanning] = {
-    ("stage1", "text_encoder"): stage1.plan_text_encoder,
-    ("stage1", "vae_encoder"): stage1.plan_vae_encoder,
-    ("stage1", "transformer"): lambda run: load_part(backend_of(run.manifest).plan_stage1)(run),
-    ("refiner", "text_encoder"): refiner.plan_text_encoder,
-    ("refiner", "connectors"): refiner.plan_connectors,
-    ("refiner", "transformer"): lambda run: load_part(backend_of(run.manifest).plan_refiner)(run),
-    ("vae_decode", "vae_decoder"): vae_decode.plan_vae_decoder,
-}
 
 
 @dataclass(frozen=True)
@@ -46,7 +33,12 @@ class RunForecaster(PlannedRun):
             WeightsError: A header or config cannot be read.
         """
         active = set(active_stages(self.manifest)) & set(self.stages)
-        return {(stage, phase): self.planner(stage, phase) for stage, phase in PHASES if stage in active}
+        return {
+            (stage, phase): self.planner(stage, phase)
+            for stage in STAGES
+            if stage in active
+            for phase in PIPELINE[stage].phases
+        }
 
     def planner(self, stage: Stage, phase: str) -> Planner:
         """How one phase is planned.
@@ -54,4 +46,7 @@ class RunForecaster(PlannedRun):
         Raises:
             WeightsError: A header or config cannot be read.
         """
-        return PHASES[stage, phase](self)
+        planning = PIPELINE[stage].phases[phase]
+        by_engine = getattr(backend_of(self.manifest), planning, None)
+        plan: PhasePlanning = load_part(by_engine or planning)
+        return plan(self)

@@ -107,9 +107,9 @@ def _charts(name: str, description: str, draw: Callable[[Shape], Figure]) -> Mar
 
 def _camera(facts: RunFacts) -> Markup:
     """The camera path as a chart, or why there is none."""
-    video, camera = facts.manifest.video, facts.manifest.camera
+    video = facts.manifest.video
     try:
-        trajectory = load_trajectory(camera).first(video.num_frames)
+        trajectory = load_trajectory(facts.manifest).first(video.num_frames)
     except SanaWMError as error:  # a poses file may have moved since
         return Markup('<p class="bad">{}</p>').format(error)
     return _charts(

@@ -12,9 +12,9 @@ from PIL import Image
 
 from sana_wm.backends import load_part
 from sana_wm.camera.conditioning import condition_camera
-from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, read_intrinsics, resize_and_center_crop
+from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, resize_and_center_crop
 from sana_wm.durable import durable_file
-from sana_wm.handoff.camera_path import intrinsics_source, load_trajectory
+from sana_wm.handoff.camera_path import load_camera_path, load_intrinsics
 from sana_wm.handoff.chain import require_inputs
 from sana_wm.handoff.events import PlanShrunk, now_s
 from sana_wm.models.engine import Stage1, Stage1Inputs
@@ -84,9 +84,10 @@ def _crop_picture(context: StageContext) -> Image.Image:
 def _condition_camera(context: StageContext) -> dict[str, torch.Tensor]:
     manifest = context.manifest
     video = manifest.video
-    trajectory = load_trajectory(manifest.camera).first(video.num_frames)
-    intrinsics = read_intrinsics(intrinsics_source(manifest.camera), video.num_frames)
+    path = load_camera_path(manifest)
+    trajectory = path.trajectory.first(video.num_frames)
     picture = open_picture(Path(manifest.input.image))
+    intrinsics = load_intrinsics(manifest, path, video.num_frames, picture.size)
     geometry = crop_geometry(picture.size, height=video.height, width=video.width)
     camera = condition_camera(
         trajectory.c2w, crop_intrinsics(intrinsics, geometry), height=video.height, width=video.width

@@ -183,7 +183,7 @@ def _write_frames(
 
 
 def _overlay(manifest: Manifest, shown: ShownFrames) -> Overlay:
-    trajectory = load_trajectory(manifest.camera).first(manifest.video.num_frames)
+    trajectory = load_trajectory(manifest).first(manifest.video.num_frames)
     motion = read_motion(trajectory.without_first(shown.first))
     return Overlay(motion.keys, motion.yaw, motion.pitch, width=manifest.video.width, height=manifest.video.height)
 

@@ -1,16 +1,24 @@
-"""What is wrong with the weights on disk, all at once and within seconds: headers are read, numbers are not."""
+"""What is wrong with the weights on disk, all at once and within seconds: headers are read, and samples of numbers."""
 
 from __future__ import annotations
 
+import glob
+import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 
 from sana_wm.errors import Problem, WeightsError
 from sana_wm.names import Stage
 from sana_wm.weights.component_config import read_config
 from sana_wm.weights.headers import Header, read_header
-from sana_wm.weights.layout import REPAIR, TOKENIZER_FILES, Component, WeightLayout, read_weight_map
+from sana_wm.weights.layout import Component, WeightLayout, read_weight_map
+from sana_wm.weights.lookalikes import find_unfinished, recognise
+from sana_wm.weights.misplaced import field_of, find_misplaced
+from sana_wm.weights.reading import REPAIR, is_missing, unreadable
+from sana_wm.weights.samples import sample_numbers
 from sana_wm.weights.tables import TABLES, Shape, expected_tensors, network_sizes
+from sana_wm.weights.tokenizer_files import check_tokenizer
 
 LOADABLE_DTYPES = ("F32", "BF16", "F16")
 # One network's output width, what is added to it, and the input width of the network behind it.
@@ -21,6 +29,7 @@ NEIGHBOURS = (
     ("refiner_text_encoder", "num_hidden_layers", 1, "connectors", "text_proj_in_factor"),
     ("connectors", "connector_width", 0, "refiner_transformer", "caption_channels"),
 )
+DOWNLOAD = "Its download was not finished: go on with sana-wm weights download, or whatever began it."
 TOKENIZERS = ("stage1_tokenizer", "refiner_tokenizer")
 MAX_TENSORS_NAMED = 8  # a wrong model has hundreds of wrong tensors; the first few say which model it is
 
@@ -29,8 +38,9 @@ def check_layout(layout: WeightLayout, stages: Sequence[Stage]) -> list[Problem]
     """Everything that would stop the given stages from loading their weights.
 
     Checked are folders, configs, tokenizers and shards, the index against the shards, that every file is as long as
-    its header says, for every tensor that a loader reads its name, shape and dtype, and when all that is well, whether
-    the networks are of one model: another Gemma is whole and still does not fit. Where a config asks for
+    its header says, for every tensor that a loader reads its name, shape and dtype and a sample of its numbers, and
+    when all that is well, whether the networks are of one model: another Gemma is whole and still does not fit. Weights
+    that lie elsewhere or are something else are named as that, in one line. Where a config asks for
     another structure than the released one, no table knows the names: then only the files are checked here, and the
     strict loader has the last word.
 
@@ -42,27 +52,44 @@ def check_layout(layout: WeightLayout, stages: Sequence[Stage]) -> list[Problem]
         The problems, field naming the file; empty when all is well.
     """
     components = {component.name: component for stage in stages for component in layout.of_stage(stage)}
-    problems = [problem for component in components.values() for problem in _check_component(layout, component)]
-    return problems or list(_check_neighbours(components))
+    misplaced = find_misplaced(layout, components.values())
+    checked = {
+        name: _check_component(layout, component)
+        for name, component in components.items()
+        if name not in misplaced.components
+    }
+    problems = [*misplaced.problems, *(problem for found, _ in checked.values() for problem in found)]
+    problems = problems or list(_check_neighbours(components))
+    strange = {problem.field for problem in problems}
+    for name, (_, headers) in checked.items():
+        if not layout.is_hollow and str(components[name].folder) not in strange:
+            samplings = (sample_numbers(header, components[name].rules) for header in headers)
+            problems += [sampling.problem for sampling in samplings if sampling.problem]
+    return problems
 
 
-def _check_component(layout: WeightLayout, component: Component) -> Iterator[Problem]:
-    if not component.folder.is_dir():
-        what = f"the folder of {component.name} is missing"
-        yield Problem(str(component.folder), what, next_step=_where(layout, component))
-        return
+def _check_component(layout: WeightLayout, component: Component) -> tuple[list[Problem], list[Header]]:
+    """All but the numbers: what is wrong, and the headers of the files that are whole."""
+    if problem := _check_folder(layout, component):
+        return [problem], []
     headers, header_problems = _read_headers(component)
-    problems = [*_check_config(component), *_check_tokenizer(component), *_check_index(component), *header_problems]
-    yield from problems
+    tokenizer_problems = check_tokenizer(component) if component.name in TOKENIZERS else ()
+    problems = [*_check_config(component), *tokenizer_problems, *_check_index(component), *header_problems]
     if component.name in TABLES and not problems:
-        yield from _check_tensors(component, headers)
+        problems += _check_tensors(component, headers)
+    return problems, headers
 
 
-def _where(layout: WeightLayout, component: Component) -> str:
-    field = "refiner_root" if component in layout.of_stage("refiner") else "root"
-    if layout.name == "original" and component in (layout.stage1_text_encoder, layout.stage1_tokenizer):
-        field = "gemma_root"
-    return f"Set model.{field} in the manifest, or download them: sana-wm weights download (docs/weights.md)."
+def _check_folder(layout: WeightLayout, component: Component) -> Problem | None:
+    try:
+        with os.scandir(component.folder):
+            return None
+    except (FileNotFoundError, NotADirectoryError):
+        what = f"the folder of {component.name} is missing"
+        step = f"Set model.{field_of(layout, component)} in the manifest, or download them: sana-wm weights download"
+        return Problem(str(component.folder), what, next_step=f"{step} (docs/weights.md).")
+    except OSError as error:
+        return Problem.of(str(component.folder), unreadable(component.folder, error, "the folder"))
 
 
 def _check_config(component: Component) -> Iterator[Problem]:
@@ -71,17 +98,7 @@ def _check_config(component: Component) -> Iterator[Problem]:
     try:
         read_config(component)
     except WeightsError as error:
-        yield Problem.of(str(component.config), error)
-
-
-def _check_tokenizer(component: Component) -> Iterator[Problem]:
-    if component.name in TOKENIZERS and not any((component.folder / name).is_file() for name in TOKENIZER_FILES):
-        yield Problem(
-            str(component.folder),
-            f"{component.name} has no vocabulary",
-            expected=" or ".join(TOKENIZER_FILES),
-            next_step=REPAIR,
-        )
+        yield recognise(component.config) or Problem.of(str(component.config), error)
 
 
 def _check_index(component: Component) -> Iterator[Problem]:
@@ -91,7 +108,7 @@ def _check_index(component: Component) -> Iterator[Problem]:
     try:
         named = {component.folder / file_name for file_name in read_weight_map(component.index).values()}
     except WeightsError as error:
-        yield Problem.of(str(component.index), error)
+        yield recognise(component.index) or Problem.of(str(component.index), error)
         return
     stem = component.index.name.removesuffix(".safetensors.index.json")
     for shard in sorted(set(component.folder.glob(f"{stem}-*-of-*.safetensors")) - named):
@@ -102,14 +119,23 @@ def _read_headers(component: Component) -> tuple[list[Header], list[Problem]]:
     headers: list[Header] = []
     problems: list[Problem] = []
     for shard in component.shards:
-        if not shard.is_file():
-            problems.append(Problem(str(shard), f"a weight file of {component.name} is missing", next_step=REPAIR))
+        if is_missing(shard):
+            problems.append(_missing(component, shard))
+            continue
+        if problem := find_unfinished(shard):
+            problems.append(problem)
             continue
         try:
             headers.append(read_header(shard))
         except WeightsError as error:
-            problems.append(Problem.of(str(shard), error))
+            problems.append(recognise(shard) or Problem.of(str(shard), error))
     return headers, problems
+
+
+def _missing(component: Component, shard: Path) -> Problem:
+    what = f"a weight file of {component.name} is missing"
+    parts = sorted(path.name for path in shard.parent.glob(f"{glob.escape(shard.name)}.*"))
+    return Problem(str(shard), what, got=", ".join(parts[:3]) or None, next_step=DOWNLOAD if parts else REPAIR)
 
 
 def _check_tensors(component: Component, headers: list[Header]) -> Iterator[Problem]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, cast
 
 from sana_wm.errors import WeightsError
 from sana_wm.weights.headers import read_header
-from sana_wm.weights.layout import REPAIR, Component
+from sana_wm.weights.layout import Component
+from sana_wm.weights.reading import REPAIR, parse_json, read_plain
 
 
 def read_config(component: Component) -> dict[str, Any]:
@@ -21,16 +21,12 @@ def read_config(component: Component) -> dict[str, Any]:
     """
     if component.config is None:
         return _parse(read_header(component.shards[0]).metadata.get("config", "{}"), component.shards[0])
-    try:
-        text = component.config.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WeightsError(f"the config {component.config} cannot be read", got=error, next_step=REPAIR) from error
-    return _parse(text, component.config)
+    return _parse(read_plain(component.config, "the config"), component.config)
 
 
-def _parse(text: str, source: object) -> dict[str, Any]:
+def _parse(text: bytes | str, source: object) -> dict[str, Any]:
     try:
-        content: object = json.loads(text)
+        content: object = parse_json(text)
     except ValueError as error:
         raise WeightsError(f"the config in {source} is not JSON", got=error, next_step=REPAIR) from error
     if not isinstance(content, dict):

@@ -10,9 +10,11 @@ from pathlib import Path
 from sana_wm.errors import DownloadError, Problem
 from sana_wm.names import Stage
 from sana_wm.weights.facts import Repository
-from sana_wm.weights.hub import Hub, RemoteFile, RemoteRepository
+from sana_wm.weights.hub import Hub
+from sana_wm.weights.hub_answers import NO_MIRROR, RemoteFile, RemoteRepository
 from sana_wm.weights.layout import WeightLayout, read_weight_map
 from sana_wm.weights.places import WeightPlaces, is_needed
+from sana_wm.weights.reading import MAX_JSON_BYTES, naming_refusals
 from sana_wm.weights.record import RecordedFile, WeightRecord, read_record, write_record
 from sana_wm.weights.transfer import TransferView, fetch_file, hash_file, part_of
 
@@ -72,6 +74,7 @@ class DownloadPlan:
         return sum(file.size_bytes for file in self.skipped)
 
 
+@naming_refusals()
 def plan_download(
     hub: Hub,
     places: WeightPlaces,
@@ -103,6 +106,8 @@ def plan_download(
         for file in remote.files
         if is_needed(repository, file.name, stages)
     ]
+    if clashes := list(_find_clashes([(known.path_of(repository, file.name), file) for repository, _, file in needed])):
+        raise DownloadError(clashes)
     named: set[Path] = set()
     for repository, remote, file in needed:
         if file.name.endswith(INDEX):
@@ -163,6 +168,24 @@ def _open_all(hub: Hub, repositories: tuple[Repository, ...]) -> list[tuple[Repo
     if problems:
         raise DownloadError(problems)
     return remotes
+
+
+def _find_clashes(needed: list[tuple[Path, RemoteFile]]) -> Iterator[Problem]:
+    """Files that cannot lie beside one another on every volume, and indexes that are none."""
+    seen: dict[str, str] = {}
+    for path, file in needed:
+        folded = str(path).casefold()
+        if folded in seen:
+            yield Problem(file.name, "the hub has two files of this name", got=seen[folded], next_step=NO_MIRROR)
+        seen[folded] = file.name
+        if file.name.endswith(INDEX) and file.size_bytes > MAX_JSON_BYTES:
+            got, right = f"{file.size_bytes} bytes", f"{MAX_JSON_BYTES} bytes at most"
+            yield Problem(file.name, "this is too large for an index", got, right, NO_MIRROR)
+    for path, file in needed:
+        if above := next(
+            (seen[str(folder).casefold()] for folder in path.parents if str(folder).casefold() in seen), None
+        ):
+            yield Problem(file.name, "the hub has a file where this one needs a folder", above, next_step=NO_MIRROR)
 
 
 def _find_lacking(layout: WeightLayout, stages: tuple[Stage, ...], offered: set[Path]) -> Iterator[Problem]:

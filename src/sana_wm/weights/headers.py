@@ -7,18 +7,20 @@ part), then the data. Source: https://huggingface.co/docs/safetensors/index#form
 from __future__ import annotations
 
 import hashlib
-import json
 import math
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from sana_wm.errors import WeightsError
-from sana_wm.weights.layout import REPAIR
+from sana_wm.weights.reading import REPAIR, open_plain, parse_json, unreadable
 
 SAMPLES, SAMPLE_BYTES = 16, 65_536
-MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
+#: The library itself takes 100 MB, which as Python objects can be gigabytes; the released headers have 0.2 MB.
+MAX_HEADER_BYTES = 16 * 1024**2
+MAX_SIZE, MAX_DIMENSIONS = 2**63, 64  # a product of more would take seconds
 # The float8 types are readable but never loaded; see check.py for what is.
 DTYPE_BYTES = {
     **dict.fromkeys(("F64", "I64", "U64"), 8),
@@ -56,13 +58,13 @@ def read_header(path: Path) -> Header:
     """
     raw, file_bytes = _read_raw_header(path)
     try:
-        content: object = json.loads(raw)
-    except (ValueError, RecursionError) as error:
+        content: object = parse_json(raw)
+    except ValueError as error:
         raise _damaged(path, f"its header is not JSON ({error})") from error
     if not isinstance(content, dict):
         raise _damaged(path, "its header is not a JSON object")
     entries = cast("dict[str, Any]", content)
-    metadata = cast("dict[str, str]", entries.pop("__metadata__", {}))
+    metadata = _metadata(path, entries.pop("__metadata__", {}))
     data_start = 8 + len(raw)
     tensors = {name: _entry(path, name, entry, data_start) for name, entry in entries.items()}
     _verify_extent(path, tensors, data_start, file_bytes)
@@ -79,7 +81,7 @@ def identity_digest(path: Path) -> str:
     """
     raw, file_bytes = _read_raw_header(path)
     digest = hashlib.sha256(struct.pack("<Q", file_bytes) + raw)
-    with path.open("rb") as file:
+    with open_plain(path, "the weight file") as file:
         for sample in range(SAMPLES):
             file.seek(8 + len(raw) + sample * (file_bytes - 8 - len(raw)) // SAMPLES)
             digest.update(file.read(SAMPLE_BYTES))
@@ -87,9 +89,9 @@ def identity_digest(path: Path) -> str:
 
 
 def _read_raw_header(path: Path) -> tuple[bytes, int]:
-    try:
-        with path.open("rb") as file:
-            file_bytes = path.stat().st_size
+    with open_plain(path, "the weight file") as file:
+        try:
+            file_bytes = os.fstat(file.fileno()).st_size
             prefix = file.read(8)
             if len(prefix) < 8:
                 raise _damaged(path, f"it has {file_bytes} bytes, too few for a header")
@@ -97,18 +99,29 @@ def _read_raw_header(path: Path) -> tuple[bytes, int]:
             if length > min(MAX_HEADER_BYTES, file_bytes - 8):
                 raise _damaged(path, f"its header claims {length} bytes, the file has {file_bytes}")
             return file.read(length), file_bytes
-    except OSError as error:
-        raise WeightsError("a weight file cannot be read", got=f"{path}: {error.strerror}", next_step=REPAIR) from error
+        except OSError as error:
+            raise unreadable(path, error, "the weight file") from error
+
+
+def _metadata(path: Path, content: Any) -> dict[str, str]:
+    entries = cast("dict[str, Any]", content) if isinstance(content, dict) else None
+    if entries is None or not all(isinstance(value, str) for value in entries.values()):
+        raise _damaged(path, "the metadata of its header is not text by name")
+    return entries
 
 
 def _entry(path: Path, name: str, entry: Any, data_start: int) -> TensorEntry:
     try:
-        dtype, shape = str(entry["dtype"]), tuple(int(size) for size in entry["shape"])
-        start, end = (int(offset) for offset in entry["data_offsets"])
+        dtype, shape = entry["dtype"], tuple(entry["shape"])
+        start, end = offsets = tuple(entry["data_offsets"])
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, f"the entry of tensor {name} cannot be read ({error!r})") from error
-    if start < 0 or any(size < 0 for size in shape) or end - start != math.prod(shape) * DTYPE_BYTES.get(dtype, -1):
-        raise _damaged(path, f"tensor {name} of dtype {dtype} and shape {shape} has {end - start} bytes")
+    # JSON also knows 1.5, true and 1e999, of which int() would make sizes, or an OverflowError.
+    are_sizes = all(type(size) is int and 0 <= size < MAX_SIZE for size in (*shape, *offsets))
+    if not are_sizes or len(shape) > MAX_DIMENSIONS or not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
+        raise _damaged(path, f"tensor {name} has dtype {dtype!r:.40}, shape {shape!r:.80} and bytes {offsets!r:.80}")
+    if end - start != math.prod(shape) * DTYPE_BYTES[dtype]:
+        raise _damaged(path, f"tensor {name} of dtype {dtype} and shape {shape!r:.80} has {end - start} bytes")
     return TensorEntry(dtype, shape, data_start + start, data_start + end)
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 from sana_wm.names import Stage
 from sana_wm.weights.facts import Repository
 from sana_wm.weights.places import WeightPlaces
+from sana_wm.weights.reading import naming_refusals
 from sana_wm.weights.record import read_record
 
 #: `optional`: none of them is here, and none is one that must be: some repositories keep the tokenizer elsewhere.
@@ -44,6 +45,7 @@ class InventoryRow:
     state: State
 
 
+@naming_refusals()
 def list_weights(places: WeightPlaces, stages: tuple[Stage, ...]) -> list[InventoryRow]:
     """One row for each group of files that the stages read.
 

@@ -6,7 +6,6 @@ Nothing here opens a weight file or complains of a missing one: `weights/check.p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import cast
 from sana_wm.errors import WeightsError
 from sana_wm.names import LayoutName, Stage
 from sana_wm.pipeline import PIPELINE
+from sana_wm.weights.reading import REPAIR, is_file, is_folder, parse_json, read_plain
 
 DIFFUSERS_STEM = "diffusion_pytorch_model"
 TRANSFORMERS_STEM = "model"
@@ -121,7 +121,7 @@ class WeightLayout:
     @property
     def is_hollow(self) -> bool:
         """Whether its weights are holes."""
-        return (self.vae.folder.parent / HOLLOW_MARKER).is_file()
+        return is_file(self.vae.folder.parent / HOLLOW_MARKER)
 
     def of_stage(self, stage: Stage) -> tuple[Component, ...]:
         """The components that a stage reads, in the order in which it reads them."""
@@ -189,8 +189,8 @@ def read_weight_map(index: Path) -> dict[str, str]:
         WeightsError: The file cannot be read, or is not such an index.
     """
     try:
-        content: object = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content: object = parse_json(read_plain(index, "the weight index"))
+    except ValueError as error:
         raise WeightsError("a weight index cannot be read", got=f"{index}: {error}", next_step=REPAIR) from error
     weight_map = cast("dict[str, object]", content).get("weight_map") if isinstance(content, dict) else None
     if not isinstance(weight_map, dict) or not _is_plain_weight_map(cast("dict[object, object]", weight_map)):
@@ -201,9 +201,6 @@ def read_weight_map(index: Path) -> dict[str, str]:
             next_step=REPAIR,
         )
     return cast("dict[str, str]", weight_map)
-
-
-REPAIR = "Fetch it again: sana-wm weights download --replace, with your --manifest or --to (docs/weights.md)."
 
 
 def _is_plain_weight_map(weight_map: dict[object, object]) -> bool:
@@ -219,7 +216,7 @@ def _network(name: str, folder: Path, stem: str, rules: KeyRules | None = None) 
     rules = rules or KeyRules()
     config = folder / "config.json"
     index = folder / f"{stem}.safetensors.index.json"
-    if not index.is_file():
+    if not is_file(index):
         return Component(name, folder, config, shards=(folder / f"{stem}.safetensors",), rules=rules)
     try:
         file_names = sorted({file_name for key, file_name in read_weight_map(index).items() if rules(key) is not None})
@@ -232,7 +229,7 @@ def _network(name: str, folder: Path, stem: str, rules: KeyRules | None = None) 
 
 def _tokenizer(name: str, folder: Path, beside: Path) -> Component:
     """A tokenizer in its own folder, or in the text encoder's folder where it has none."""
-    place = folder if folder.is_dir() else beside
+    place = folder if is_folder(folder) else beside
     return Component(name, place, place / "tokenizer_config.json")
 
 

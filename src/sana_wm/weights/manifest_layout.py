@@ -8,6 +8,7 @@ from sana_wm.names import Stage
 from sana_wm.weights.headers import identity_digest
 from sana_wm.weights.layout import WeightLayout
 from sana_wm.weights.places import places_of
+from sana_wm.weights.reading import is_file, naming_refusals
 
 
 def locate_weights(manifest: Manifest) -> WeightLayout:
@@ -15,6 +16,7 @@ def locate_weights(manifest: Manifest) -> WeightLayout:
     return places_of(manifest).layout()
 
 
+@naming_refusals()
 def identify_weights(layout: WeightLayout, stage: Stage) -> tuple[WeightFile, ...]:
     """The weight files a stage reads, as far as they are there: names, sizes and a digest of header and samples.
 
@@ -32,5 +34,5 @@ def identify_weights(layout: WeightLayout, stage: Stage) -> tuple[WeightFile, ..
         )
         for component in layout.of_stage(stage)
         for shard in component.shards
-        if shard.is_file()
+        if is_file(shard)
     )

@@ -11,6 +11,7 @@ from sana_wm.manifest.model import Manifest
 from sana_wm.names import LayoutName, Stage
 from sana_wm.weights.facts import Repository, model_facts
 from sana_wm.weights.layout import WeightLayout, resolve_layout
+from sana_wm.weights.reading import is_folder
 
 #: Of the refiner in the original repository.
 REFINER_FOLDER = "refiner"
@@ -76,7 +77,7 @@ def places_of(manifest: Manifest) -> WeightPlaces:
 
 def guess_layout(root: Path) -> LayoutName:
     """The layout that a folder shows; the one that NVIDIA released where it shows nothing."""
-    return "diffusers" if (root / "transformer").is_dir() and not (root / "dit").is_dir() else "original"
+    return "diffusers" if is_folder(root / "transformer") and not is_folder(root / "dit") else "original"
 
 
 def is_needed(repository: Repository, name: str, stages: Collection[Stage]) -> bool:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sana_wm.durable import part_path, publish
 from sana_wm.errors import WeightsError
+from sana_wm.weights.reading import read_plain, unreadable
 
 RECORD_NAME = "sana-wm-weights.json"
 
@@ -51,10 +52,12 @@ def read_record(folder: Path) -> WeightRecord | None:
     """
     path = folder / RECORD_NAME
     try:
-        return WeightRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        if not path.exists():
+            return None
+        return WeightRecord.model_validate_json(read_plain(path, "the download record"))
+    except OSError as error:
+        raise unreadable(path, error, "the download record") from error
+    except ValidationError as error:
         raise WeightsError(
             f"the download record {path} cannot be read",
             got=str(error).splitlines()[0],

@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-from collections.abc import Generator
+import os
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from sana_wm.durable import publish
 from sana_wm.errors import DownloadError, Problem
-from sana_wm.weights.hub import GO_ON, HUB_ERRORS, Hub, Patience, RemoteFile, RemoteRepository
+from sana_wm.weights.hub import Hub
+from sana_wm.weights.hub_answers import AnswerError, RemoteFile, RemoteRepository, Span
+from sana_wm.weights.patience import GO_ON, HUB_ERRORS
+from sana_wm.weights.reading import kind_of, open_plain
 
 READ_BYTES = 8 * 1024**2
 
@@ -44,6 +48,12 @@ class Digests:
         self._sha256 = hashlib.sha256()
         self._git_sha1 = hashlib.sha1(f"blob {remote.size_bytes}\0".encode(), usedforsecurity=False)
 
+    def copy(self) -> Digests:
+        """These as they are now; both go on from here by themselves."""
+        twin = Digests(self._remote)
+        twin._sha256, twin._git_sha1 = self._sha256.copy(), self._git_sha1.copy()
+        return twin
+
     def update(self, chunk: bytes) -> None:
         """Take more of the file."""
         self._sha256.update(chunk)
@@ -72,11 +82,12 @@ def hash_file(path: Path, remote: RemoteFile, view: TransferView) -> Digests:
     """The hashes of a file on disk.
 
     Raises:
-        OSError: It cannot be read.
+        WeightsError: It cannot be opened.
+        OSError: It cannot be read to its end.
     """
     view.began("checking", remote.name, remote.size_bytes)
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             return _hash_open(file, remote, view)
     finally:
         view.ended()
@@ -100,6 +111,8 @@ def fetch_file(
         with _open_alone(part) as file:
             view.began("fetching", remote.name, remote.size_bytes)
             try:
+                if part.stat().st_size > remote.size_bytes:
+                    file.truncate(remote.size_bytes)
                 digests = _hash_open(file, remote, view)
                 digests = _fetch_rest(hub, repository, remote, file, digests, view)
             finally:
@@ -117,29 +130,50 @@ def fetch_file(
 def _fetch_rest(
     hub: Hub, repository: RemoteRepository, remote: RemoteFile, file: BinaryIO, digests: Digests, view: TransferView
 ) -> Digests:
-    patience = Patience(hub, repository.repo_id, remote.name)
-    position = file.tell()
-    patience.progressed(position)
-    while position < remote.size_bytes:
+    patience = hub.patience(repository.repo_id, remote.name)
+    while (position := file.tell()) < remote.size_bytes:
+        patience.begin()
+        before = digests.copy()
         try:
-            with hub.stream(repository, remote.name, position) as (start, chunks):
-                if start != position:
-                    hub.say(f"{remote.name}: the server does not go on at byte {position}; starting over")
-                    file.truncate(0)
-                    file.seek(0)
-                    digests, position = Digests(remote), 0
-                for chunk in chunks:
-                    file.write(chunk)
-                    digests.update(chunk)
-                    position += len(chunk)
-                    patience.progressed(position)
-                    view.at(position)
-            if position < remote.size_bytes:
-                patience.bear(ConnectionError("the answer ended early"))
+            with hub.stream(repository, remote, position) as (span, chunks):
+                if span.start_bytes < position:
+                    hub.say(f"{remote.name}: the server sends all of it again; what is here is held against that")
+                _take(span, chunks, file, digests, view)
         except HUB_ERRORS as error:
-            patience.bear(error)
+            patience.bear(error, file.tell() - position)
+            continue
+        if file.tell() < span.end_bytes and not span.is_measured:
+            file.truncate(position)  # it ended in order and was not the file: a page of something in between
+            file.seek(position)
+            digests = before
+        if file.tell() < remote.size_bytes:
+            patience.bear(ConnectionError("the answer ended early"), file.tell() - position)
     file.flush()
     return digests
+
+
+def _take(span: Span, chunks: Iterator[bytes], file: BinaryIO, digests: Digests, view: TransferView) -> None:
+    """Append what arrives; what is here already must be the same, and is not written again."""
+    here_bytes, arriving_at = file.tell(), span.start_bytes
+    for chunk in chunks:
+        known = chunk[: max(0, here_bytes - arriving_at)]
+        if known:
+            file.seek(arriving_at)
+            if file.read(len(known)) != known:
+                file.seek(here_bytes)
+                raise AnswerError(
+                    "what comes differs from what came before",
+                    f"other bytes between {arriving_at} and {arriving_at + len(known)}",
+                    next_step=f"If a browser opens any page as it should, delete {file.name} and begin anew.",
+                )
+            file.seek(here_bytes)
+        arriving_at += len(chunk)
+        fresh = chunk[len(known) :]
+        if fresh:
+            file.write(fresh)
+            digests.update(fresh)
+            here_bytes += len(fresh)
+            view.at(here_bytes)
 
 
 def _hash_open(file: BinaryIO, remote: RemoteFile, view: TransferView) -> Digests:
@@ -172,8 +206,11 @@ def _verify(digests: Digests, remote: RemoteFile, part: Path) -> None:
 
 @contextlib.contextmanager
 def _open_alone(part: Path) -> Generator[BinaryIO]:
-    """A partial file, open for reading and writing, that no other process writes to."""
-    with part.open("a+b") as file:
+    """A partial file, open for reading and writing, that no other process writes to; ours, not what a link leads to."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    with os.fdopen(os.open(part, flags, 0o666), "a+b") as file:
+        if kind := kind_of(os.fstat(file.fileno()).st_mode):
+            raise DownloadError([Problem(str(part), f"this is {kind}", None, "a file", "Remove it.")])
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

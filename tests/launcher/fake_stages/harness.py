@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from sana_wm.backends import DIFFUSERS
 from sana_wm.handoff.half_done import Beginning, begin, versions_that_count
 from sana_wm.handoff.receipts import PhaseRecord, Receipt, describe_outputs, stage_settings, write_receipt
 from sana_wm.handoff.run_directory import RunDirectory
@@ -35,7 +36,7 @@ def save() -> None:
         source_sha256="",
         settings=stage_settings(RUN.read_manifest(), STAGE),
         weights=(),
-        computed_by=versions_that_count(STAGE),
+        computed_by=versions_that_count(DIFFUSERS, STAGE),
     )
     begin(RUN, RUN.read_manifest(), here)
     (RUN.checkpoint_folder(STAGE) / "saved").write_text("yes")

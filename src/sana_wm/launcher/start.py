@@ -1,0 +1,85 @@
+"""Starts what was looked at: takes the run directory, looks again at what can have changed, runs the stages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sana_wm.handoff.run_directory import RunDirectory
+from sana_wm.launcher.decisions import StageDecision, decide
+from sana_wm.launcher.lock import owning
+from sana_wm.launcher.numerics_gate import NumericsGate
+from sana_wm.launcher.preflight import current_weights
+from sana_wm.launcher.prepare import check_unchanged, prepare
+from sana_wm.launcher.prospect import Prospect
+from sana_wm.launcher.run import execute
+from sana_wm.launcher.run_progress import Listener, RunProgress
+from sana_wm.launcher.run_record import RunStart
+from sana_wm.manifest.run_manifest import RunManifest
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Who is told of a run.
+
+    Attributes:
+        listeners: Shown every change.
+        say: Takes a line for people.
+        decided: Told what happens to each stage, once the directory is owned.
+        showing: Open while the stages run.
+    """
+
+    listeners: Sequence[Listener] = ()
+    say: Callable[[str], None] = lambda _: None
+    decided: Callable[[Sequence[StageDecision]], None] = lambda _: None
+    showing: AbstractContextManager[object] = field(default_factory=nullcontext[None])
+
+
+def start(prospect: Prospect, run: RunDirectory, environment: Mapping[str, str], audience: Audience) -> None:
+    """Run what a prospect says.
+
+    Args:
+        prospect: From `inspect` or `inspect_run`.
+        run: Its run directory.
+        environment: This process's environment.
+        audience: Who is told.
+
+    Raises:
+        SanaWMError: The prospect had an error, something changed since it was made, or a stage did not end well;
+            everything before it stays valid.
+    """
+    manifest, plan = prospect.require()
+    choices = prospect.choices
+    gate = NumericsGate.of_this_machine(environment, say=audience.say)
+    gate.check(manifest.device, choices.accept_numerics)
+    with owning(run) as lock:
+        for path in _take_over(prospect, run, manifest):
+            audience.say(f"deleted {path}")
+        decisions = decide(run, manifest, current_weights(manifest), choices.start_from)
+        audience.decided(decisions)
+        begun = RunStart.of(decisions, plan.expected_s, time.time(), plan.guessed)
+        progress = RunProgress(run, manifest, begun, audience.listeners)
+        with audience.showing, progress.reporting():
+            execute(
+                run,
+                manifest,
+                decisions,
+                environment=environment,
+                view=progress,
+                start_from=choices.start_from,
+                lock=lock,
+                say=audience.say,
+            )
+
+
+def _take_over(prospect: Prospect, run: RunDirectory, manifest: RunManifest) -> list[Path]:
+    """Put the manifest into the directory, which is owned now; returns what was deleted."""
+    if prospect.stored is None:
+        return prepare(run, manifest, force=prospect.choices.force)
+    check_unchanged(run, prospect.stored)
+    if manifest != prospect.stored:
+        run.write_manifest(manifest)
+    return []
