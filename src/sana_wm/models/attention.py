@@ -32,7 +32,8 @@ class AttentionBudget:
 
     Attributes:
         max_score_elements: Elements of one block of scores. 2^30 keeps well clear of the 2^31 and 2^32 faults of MPS.
-        max_score_bytes: Bytes of one block of scores, which are held in float32.
+        max_score_bytes: Bytes of one block of scores, which are held in float32. 1 GiB is a quarter of 4 GiB,
+            from where on tensors on MPS may abort and were never tried.
     """
 
     max_score_elements: int = 2**30

@@ -18,7 +18,8 @@ from sana_wm.errors import WeightsError
 
 #: Pixels of the square that the network sees, per pixel of a patch: `DepthProImageProcessor`'s 1536 for 384.
 SQUARE_PATCHES = 4
-#: Side of the middle that is looked at once more, as a share of the picture's.
+#: Side of the middle that is looked at once more, as a share of the picture's: as through a longer
+#: lens, with most of the scene. Our choice, not a paper's.
 CROP_SHARE = 0.8
 
 

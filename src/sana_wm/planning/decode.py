@@ -18,12 +18,13 @@ from sana_wm.weights.tables import read_table
 Implementation = Literal["frame", "window", "channels_last"]
 
 TAPS = 3
-"""Frames that one temporal convolution looks at."""
+"""Frames that one temporal convolution looks at: the kernels of `AutoencoderKLLTX2Video` are 3x3x3."""
 
 STRIDES = {"spatiotemporal": (2, 2, 2), "temporal": (2, 1, 1), "spatial": (1, 2, 2)}
 """Upsampling of (frames, height, width) by the config's `upsample_type`."""
 
-# (frames at the latent level, most frames at any level): each row is faster and larger than the one before.
+# (frames at the latent level, most frames at any level): each row is faster and larger than the one before, as measured
+# in reports/bench/decode.md for all but (2, 8), which stands between two that were.
 LADDER = ((1, 1), (1, 2), (1, 4), (2, 8), (4, 8), (4, 16), (8, 16))
 
 FASTEST: Mapping[str, Implementation] = {"cuda": "channels_last", "mps": "frame", "cpu": "window"}

@@ -11,6 +11,7 @@ from sana_wm.planning.forecast import RunForecaster
 from sana_wm.planning.phase import PhaseForecast, Planner
 from sana_wm.sizes import FRAMES_PER_LATENT
 
+#: Where a search ends: twice the memory of the largest Mac, 512 GB.
 LARGEST_CAP_GIB = 1024
 
 Planners = Mapping[tuple[Stage, str], Planner]

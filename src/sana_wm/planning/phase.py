@@ -16,7 +16,7 @@ from sana_wm.weights.layout import Component, WeightLayout
 from sana_wm.weights.stored import StoredWeights, read_stored_weights
 from sana_wm.weights.tables import network_sizes
 
-#: What cuBLAS and cuDNN keep for themselves beside the tensors.
+#: What cuBLAS and cuDNN keep for themselves beside the tensors: a workspace of up to 64 MiB (docs/memory.md).
 LIBRARY_BYTES = 64 * 1024**2
 
 

@@ -11,7 +11,7 @@ from sana_wm.planning.shares import LEANER_SHARE
 from sana_wm.sizes import GIB, STAGE1_PROMPT_TOKENS
 
 # Measured on one H200 (reports/bench/stage1-variants.md): matrix products reach their full rate from about this many
-# tokens on; more only take memory.
+# tokens on; more only take memory. 21 frames of 704x1280 with both prompts, and 18 (the 2^15 rounded down to frames).
 ATTENTION_CHUNK_TOKENS = 36960
 FEED_FORWARD_CHUNK_TOKENS = 32768
 
@@ -112,8 +112,11 @@ def step_tflop(sizes: Mapping[str, float], grid: tuple[int, int, int], prompts: 
     every = int(sizes["softmax_every_n"])
     tokens = grid[0] * grid[1] * grid[2]
     softmax_layers = layers // every if every else 0
-    linear = 48 * channels**2 * tokens * layers
+    # The matrices of a block have 26 channels^2 of weights; two of them are for the prompt, whose tokens are few.
+    linear = 2 * 24 * channels**2 * tokens * layers
+    # Main and camera branch; each has scores and their sum over the values.
     softmax = 2 * 4 * tokens**2 * channels * softmax_layers
+    # Products with a head's state: two Gram matrices (state, mass), updates, reading; in the camera branch one of each.
     delta = 2 * 7 * head_dim * channels * tokens * (layers - softmax_layers)
     return prompts * (linear + softmax + delta) / 1e12
 
@@ -169,7 +172,7 @@ def leaner_plan(shape: StepShape, plan: Stage1Plan) -> Stage1Plan | None:
 
 
 def _plans(shape: StepShape) -> list[Stage1Plan]:
-    """All plans, the fastest first."""
+    """All plans, the fastest first; a 64th of a chunk is less than a frame of 704x1280, and so one frame at a time."""
     return [_plan(shape, passes, divisor) for passes in range(1, shape.batch + 1) for divisor in (1, 2, 4, 8, 16, 64)]
 
 

@@ -13,7 +13,7 @@ STAGE1_TEXT_TOKENS = 517
 #: Live elements per pixel while the VAE encodes one frame untiled, summed over fake tensors at 704x1280
 #: (reports/mps-lint.json).
 ENCODE_ELEMENTS_PER_PIXEL = 92
-#: Floating operations per pixel of that.
+#: Floating operations per pixel of that, as torch's FlopCounterMode counts them: 5.92e6 at 704x1280.
 ENCODE_FLOP_PER_PIXEL = 5.9e6
 
 
@@ -52,7 +52,11 @@ def packing_bytes(packed_width: int, tokens: int, element_bytes: int) -> int:
 
 
 def connectors_work_bytes(packed_width: int, tokens: int, element_bytes: int) -> int:
-    """The packed hidden states of all layers, as they come and three times in float32 while they are normalised."""
+    """The packed hidden states of all layers, as they come and three times in float32 while they are normalised.
+
+    11.2 bytes an element instead of three times four, which makes the phase 2 % more than its peak on CUDA
+    (reports/memory-h100.md: 4.44 against 4.34 GiB).
+    """
     return int(tokens * packed_width * (element_bytes + 11.2))
 
 

@@ -79,7 +79,10 @@ def build_positions(
 
 
 def arrange_plucker(chunk_plucker: Tensor, like: Tensor) -> Tensor:
-    """(48, T, h, w) -> (T, 1, S, P): rays, a constant 1, and zeros up to a multiple of 8 channels."""
+    """(48, T, h, w) -> (T, 1, S, P): rays, a constant 1, and zeros up to a multiple of 8 channels.
+
+    Eight bfloat16 are 16 bytes, the alignment of a row that matrix kernels read in whole vectors.
+    """
     channels, frames = chunk_plucker.shape[:2]
     width = -(-(channels + 1) // 8) * 8
     out = torch.zeros((frames, 1, chunk_plucker[0, 0].numel(), width))

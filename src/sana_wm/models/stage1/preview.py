@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+#: Six latent frames of the released 40 columns, eightfold, are 1920 pixels side by side: a screen's width.
 MAX_FRAMES = 6
 SCALE = 8
 #: Weight of the ridge penalty relative to the data: 128 channels against 880 samples need a little.
