@@ -16,6 +16,10 @@ LayoutName = Literal["original", "diffusers"]
 #: Key mappings of camera actions (`sana_wm.camera.dialects`).
 DialectName = Literal["pr379", "smoothed"]
 CameraRescale = Literal["pr379", "diffusers", "none"]
+#: The two forms of the student's arithmetic that upstream published for the same weights (docs/differences.md).
+StreamingVersion = Literal["main", "release401"]
+#: Where the noise of a chunk comes from: its own number, or one draw for the whole clip.
+ChunkNoise = Literal["chunk", "clip"]
 RefinerMode = Literal["autoregressive", "single_shot"]
 Codec = Literal["libx264", "h264_videotoolbox", "hevc_videotoolbox"]
 
