@@ -17,7 +17,7 @@ from sana_wm.models.stage1.conditioning import (
 )
 from sana_wm.models.stage1.text_attention import TextKeys
 from sana_wm.planning.stage1 import Stage1Plan
-from sana_wm.planning.streaming import chunk_ranges
+from sana_wm.planning.streaming import CHUNK_FRAMES, chunk_ranges
 
 
 class StreamConditioning:
@@ -29,6 +29,7 @@ class StreamConditioning:
         prompt_attention_mask: (1 or chunks, L); may have holes.
         camera: `chunk_plucker` (48, T, h, w), `P` and `P_inv` (T h w, 4, 4), float32 on the CPU. The poses are relative
             to the video's first frame, never to the chunk's.
+        chunk_frames: Latent frames of every chunk but the first.
 
     Attributes:
         ranges: Latent frames of each chunk.
@@ -44,11 +45,12 @@ class StreamConditioning:
         prompt_embeds: Tensor,
         prompt_attention_mask: Tensor,
         camera: Mapping[str, Tensor],
+        chunk_frames: int = CHUNK_FRAMES,
     ) -> None:
         self._transformer = transformer
         self._prompts, self._mask, self._camera = prompt_embeds, prompt_attention_mask, camera
         frames, height, width = camera["chunk_plucker"].shape[1:]
-        self.ranges = chunk_ranges(frames)
+        self.ranges = chunk_ranges(frames, chunk_frames)
         self.plane = (int(height), int(width))
         if len(prompt_embeds) not in (1, len(self.ranges)):
             raise HandoffError(

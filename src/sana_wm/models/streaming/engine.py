@@ -17,7 +17,7 @@ from sana_wm.models.streaming.memory import StreamMemory
 from sana_wm.names import StreamingVersion
 from sana_wm.planning.kernels import kernel_rules
 from sana_wm.planning.stage1 import Stage1Plan, StepShape, choose_plan, leaner_plan
-from sana_wm.planning.streaming import TIMESTEPS, Window, chunk_shape
+from sana_wm.planning.streaming import CHUNK_FRAMES, TIMESTEPS, Window, chunk_shape
 
 
 class StreamingEngine:
@@ -27,6 +27,7 @@ class StreamingEngine:
         transformer: In evaluation mode, on its device, in its dtype.
         version: Which of the two published forms of the student's arithmetic.
         window: Which earlier chunks the softmax blocks see.
+        chunk_frames: Latent frames of every chunk but the first.
         timesteps: Of the steps, descending, whole; sigmas are a thousandth of them, and the last step ends at 0.
         working_set_bytes: Limit for everything but the weights, what is remembered included; `None`: no limit.
         attention_dtype: What softmax self-attention computes in and keeps; upstream rounds to bfloat16 even in a
@@ -47,6 +48,7 @@ class StreamingEngine:
         *,
         version: StreamingVersion = "main",
         window: Window | None = None,
+        chunk_frames: int = CHUNK_FRAMES,
         timesteps: tuple[int, ...] = TIMESTEPS,
         working_set_bytes: int | None = None,
         attention_dtype: torch.dtype | None = torch.bfloat16,
@@ -56,6 +58,7 @@ class StreamingEngine:
         )
         self.transformer = transformer
         self.window = window or Window()
+        self.chunk_frames = chunk_frames
         self.timesteps = timesteps
         self.working_set_bytes = working_set_bytes
         self.plan: Stage1Plan | None = None
@@ -70,7 +73,9 @@ class StreamingEngine:
         Raises:
             MemoryCapError: No plan fits the working-set budget.
         """
-        conditioning = StreamConditioning(self.transformer, prompt_embeds, prompt_attention_mask, camera)
+        conditioning = StreamConditioning(
+            self.transformer, prompt_embeds, prompt_attention_mask, camera, self.chunk_frames
+        )
         parameter = next(self.transformer.parameters())
         self._shape = chunk_shape(
             self.transformer.config,
