@@ -169,3 +169,32 @@ def test_an_incomplete_checkpoint_is_refused():
 def test_less_than_a_chunk_is_refused():
     with pytest.raises(UsageError, match=r"got 2 latent frames; expected at least 3"):
         chunk_ranges(2)
+
+
+def test_memory_in_place_has_the_same_bits_and_stays_where_it_is():
+    run = Run(16)
+    expected = run.latents()
+    engine = StreamingEngine(run.transformer, replay=True)
+    run.prepare(engine)
+    places, out = [], []
+    for chunk in run.chunks(engine=engine):
+        places.append(sorted(tensor.data_ptr() for tensor in chunk.memory.to_tensors().values()))
+        out.append(chunk.latents)
+    assert torch.equal(torch.cat(out, dim=2), expected)
+    assert places[1] == places[2] == places[-1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_replayed_passes_have_the_bits_of_launched_ones():
+    transformer = build_transformer(SMALL, torch.device("cuda"), torch.bfloat16)
+    inputs = build_inputs(transformer, (16, *PLANE))
+    videos = []
+    for replay in (False, True):
+        engine = StreamingEngine(transformer, replay=replay)
+        conditioning = engine.prepare(inputs.prompt_embeds[1:], inputs.prompt_attention_mask[1:], inputs.camera)
+        noise = [inputs.latents[:, :, frames.start : frames.stop] for frames in conditioning.ranges]
+        chunks = sample_chunks(
+            engine, conditioning, inputs.latents[:, :, :1], lambda chunk, _, noise=noise: noise[chunk].clone()
+        )
+        videos.append(torch.cat([chunk.latents for chunk in chunks], dim=2))
+    assert torch.equal(*videos)

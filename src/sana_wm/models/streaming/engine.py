@@ -14,6 +14,7 @@ from sana_wm.models.stage1.engine import Stage1Engine
 from sana_wm.models.stage1.memory import BlockMemory
 from sana_wm.models.streaming.conditioning import StreamConditioning
 from sana_wm.models.streaming.memory import StreamMemory
+from sana_wm.models.streaming.replay import ReplayedPass
 from sana_wm.names import StreamingVersion
 from sana_wm.planning.kernels import kernel_rules
 from sana_wm.planning.stage1 import Stage1Plan, StepShape, choose_plan, leaner_plan
@@ -32,6 +33,8 @@ class StreamingEngine:
         working_set_bytes: Limit for everything but the weights, what is remembered included; `None`: no limit.
         attention_dtype: What softmax self-attention computes in and keeps; upstream rounds to bfloat16 even in a
             float32 model.
+        replay: Whether passes of steady chunks are captured and replayed; where CUDA computes, when left out. A chunk's
+            memory is then spent by the pass that remembers the next one.
 
     Attributes:
         plan: How the passes are cut since the latest `prepare`; `None` before.
@@ -52,6 +55,7 @@ class StreamingEngine:
         timesteps: tuple[int, ...] = TIMESTEPS,
         working_set_bytes: int | None = None,
         attention_dtype: torch.dtype | None = torch.bfloat16,
+        replay: bool | None = None,
     ) -> None:
         self._network = Stage1Engine(
             transformer, camera_rescale="none", attention_dtype=attention_dtype, streaming_version=version
@@ -63,6 +67,10 @@ class StreamingEngine:
         self.working_set_bytes = working_set_bytes
         self.plan: Stage1Plan | None = None
         self._shape: StepShape | None = None
+        self.device = next(transformer.parameters()).device
+        self._replay = self.device.type == "cuda" if replay is None else replay
+        self._look = ReplayedPass(self._network.predict, keep=False)
+        self._keep = ReplayedPass(self._network.predict, keep=True)
 
     @torch.no_grad()
     def prepare(
@@ -123,11 +131,11 @@ class StreamingEngine:
         chunk = self._chunk(conditioning, memory)
         past = memory.past()
         clean_frames = 1 if memory.next_chunk == 0 else 0
-        current = latents.to(next(self.transformer.parameters()).device, torch.float32, copy=True)
+        current = latents.to(self.device, torch.float32, copy=True)
         for timestep, following in pairwise((*self.timesteps, 0)):
             frame_timesteps = torch.full((current.shape[2],), float(timestep))
             frame_timesteps[:clean_frames] = 0
-            velocity = self._network.predict(current, frame_timesteps, chunk, (0,), past)
+            velocity, _ = self._pass(self._look, current, frame_timesteps, chunk, past)
             current[:, :, clean_frames:] += (following - timestep) / 1000 * velocity[:, :, clean_frames:]
         return current
 
@@ -138,15 +146,28 @@ class StreamingEngine:
         Args:
             latents: (1, C, n, h, w), what `denoise` returned.
             conditioning: From `prepare`.
-            memory: What the chunks before it left; it stays as it is.
+            memory: What the chunks before it left; with `replay` it is spent.
 
         Returns:
             The memory with this chunk in it.
         """
-        kept: list[BlockMemory] = []
         chunk = self._chunk(conditioning, memory)
-        self._network.predict(latents, torch.zeros(latents.shape[2]), chunk, (0,), memory.past(), kept)
-        return memory.after(kept)
+        clean = torch.zeros(latents.shape[2])
+        _, kept = self._pass(self._keep, latents.to(self.device, torch.float32), clean, chunk, memory.past())
+        return memory.after(kept or [], in_place=self._replay)
+
+    def _pass(
+        self,
+        replayed: ReplayedPass,
+        latents: Tensor,
+        frame_timesteps: Tensor,
+        chunk: Stage1Conditioning,
+        past: list[BlockMemory] | None,
+    ) -> tuple[Tensor, list[BlockMemory] | None]:
+        timesteps = frame_timesteps.to(self.device)
+        if self._replay and self.device.type == "cuda":
+            return replayed(latents, timesteps, chunk, past)
+        return replayed.once(latents, timesteps, chunk, past)
 
     def _chunk(self, conditioning: StreamConditioning, memory: StreamMemory) -> Stage1Conditioning:
         if self.plan is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -39,16 +39,36 @@ class StreamMemory:
             for index, block in enumerate(self.last)
         ]
 
-    def after(self, made: Sequence[BlockMemory]) -> StreamMemory:
+    def after(self, made: Sequence[BlockMemory], *, in_place: bool = False) -> StreamMemory:
         """The memory with one more chunk, without what no later chunk sees.
 
         Args:
             made: Per block, what the chunk leaves.
+            in_place: Write it where what drops out lay, as far as shapes agree: this memory is spent then, and the
+                memories of all steady chunks lie in the same place.
         """
+        if in_place:
+            made = self._write_over(made)
         known = {**self.keys, self.next_chunk: tuple(block.keys[0] if block.keys else None for block in made)}
         following = self.next_chunk + 1
         kept = {chunk: keys for chunk, keys in known.items() if self._is_seen(chunk, following)}
         return StreamMemory(self.window, following, tuple(replace(block, keys=()) for block in made), kept)
+
+    def _write_over(self, made: Sequence[BlockMemory]) -> list[BlockMemory]:
+        following = self.next_chunk + 1
+        spent = [chunk for chunk in self.keys if not self._is_seen(chunk, following)]
+        places: list[BlockMemory] = []
+        for index, block in enumerate(made):
+            old = self.last[index] if self.last else BlockMemory()
+            keys = self.keys[spent[0]][index] if spent else None
+            places.append(
+                BlockMemory(
+                    _write(block.delta_net, old.delta_net),
+                    tuple(_write(part, keys) for part in block.keys),
+                    _write(block.feed_forward, old.feed_forward),
+                )
+            )
+        return places
 
     def _is_seen(self, chunk: int, following: int) -> bool:
         """Whether chunk `following` sees this one, or, as only the first may, a later one does."""
@@ -98,6 +118,17 @@ class StreamMemory:
             for chunk in numbers
         }
         return cls(window, next_chunk, last, keys)
+
+
+def _write(new: Any, old: Any) -> Any:
+    """`new`, in the tensors of `old` where they have its shape, else in copies of its own."""
+    if isinstance(new, Tensor):
+        fits = isinstance(old, Tensor) and old.shape == new.shape
+        return old.copy_(new) if fits else new.clone()
+    if is_dataclass(new):
+        parts = {entry.name: _write(getattr(new, entry.name), getattr(old, entry.name, None)) for entry in fields(new)}
+        return replace(cast(Any, new), **parts)
+    return new
 
 
 def _name(tensors: dict[str, Tensor], name: str, part: object) -> None:
