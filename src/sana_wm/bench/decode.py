@@ -78,7 +78,7 @@ def build_vae(device: torch.device, dtype: torch.dtype = torch.bfloat16, *, caus
     torch.set_default_dtype(dtype)
     try:
         with device:
-            vae = AutoencoderKLLTX2Video(**CONFIG | {"decoder_causal": causal})
+            vae = AutoencoderKLLTX2Video(**CONFIG | dict[str, Any](decoder_causal=causal))
     finally:
         torch.set_default_dtype(before)
     return vae.eval().requires_grad_(False)

@@ -64,7 +64,7 @@ def video_text_connectors() -> LTX2TextConnectors:
 
 def vae(part: VaePart = "both", *, causal: bool = False) -> AutoencoderKLLTX2Video:
     """The video VAE, 1.22 B parameters, or one half of it; with the streaming model's causal decoder if asked for."""
-    network = _build(lambda: AutoencoderKLLTX2Video(**VAE_CONFIG | {"decoder_causal": causal}))
+    network = _build(lambda: AutoencoderKLLTX2Video(**VAE_CONFIG | dict[str, Any](decoder_causal=causal)))
     if part != "both":
         network.add_module("decoder" if part == "encoder" else "encoder", None)
     return network
