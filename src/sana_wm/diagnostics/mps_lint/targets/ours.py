@@ -53,7 +53,7 @@ def build_stage1(size: Size) -> Trial:
 
 
 def build_stage1_streaming(size: Size) -> Trial:
-    """Chunks until one sees as much as any, with the pass that remembers each."""
+    """Chunks until one sees as much as any: of the steps one, which are all alike, and the pass that remembers it."""
     transformer = networks.stage1_transformer(size)
     config: Any = transformer.config
     height, width = size.latent_height, size.latent_width
@@ -72,7 +72,7 @@ def build_stage1_streaming(size: Size) -> Trial:
         return torch.zeros(1, int(config.in_channels), len(frames), height, width)
 
     def run() -> None:
-        engine = StreamingEngine(transformer)
+        engine = StreamingEngine(transformer, timesteps=(1000,))
         conditioning = engine.prepare(prompt_embeds, _mask(1, tokens), camera)
         memory = engine.new_memory()
         for chunk, frames in enumerate(chunks):
