@@ -23,6 +23,10 @@ DialectName = Literal["pr379", "smoothed"]
 #: What a pose matrix maps, and along which axes its camera looks (`sana_wm.camera.poses`).
 PosesConvention = Literal["opencv_c2w", "opencv_w2c", "opengl_c2w"]
 CameraRescale = Literal["pr379", "diffusers", "none"]
+#: The two forms of the student's arithmetic that upstream published for the same weights (docs/differences.md).
+StreamingVersion = Literal["main", "release401"]
+#: Where the noise of a chunk comes from: its own number, or one draw for the whole clip.
+ChunkNoise = Literal["chunk", "clip"]
 RefinerMode = Literal["autoregressive", "single_shot"]
 REFINER_MODES: tuple[RefinerMode, ...] = get_args(RefinerMode)
 Codec = Literal["libx264", "h264_videotoolbox", "hevc_videotoolbox"]

@@ -14,6 +14,7 @@ RELEASES = ("2.13.0", "2.14.1", "2.15.0")
 # What shows every op in a few seconds: one softmax block among four, two refiner layers, a short video.
 QUICK = {
     "stage1": Size(num_frames=49, num_layers=4),
+    "stage1_streaming": Size(num_frames=97, num_layers=4),
     "refiner": Size(num_layers=2),
     "refiner_single_shot": Size(num_layers=2),
     "connectors": Size(),
@@ -21,6 +22,7 @@ QUICK = {
     "gemma3": Size(),
     "vae_encode": Size(),
     "vae_decode": Size(num_frames=17),
+    "vae_decode_causal": Size(num_frames=17),
 }
 
 
@@ -33,7 +35,7 @@ def test_ours_and_the_stock_networks_are_checked_side_by_side():
     ours = {target.name for target in TARGETS if target.implementation == "sana_wm"}
     stock = {target.name for target in TARGETS if target.implementation == "diffusers"}
     assert ours == set(QUICK)
-    assert ours - stock == {"refiner_single_shot"}
+    assert ours - stock == {"refiner_single_shot", "stage1_streaming", "vae_decode_causal"}
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -54,7 +56,7 @@ def test_our_engines_have_no_finding_in_any_release(name, version):
 
 @pytest.mark.long
 @pytest.mark.parametrize("num_frames", [161, 321, 961])
-@pytest.mark.parametrize("name", ["stage1", "refiner_single_shot", "vae_decode"])
+@pytest.mark.parametrize("name", ["stage1", "refiner_single_shot", "vae_decode", "vae_decode_causal"])
 def test_our_engines_have_no_finding_at_full_size_and_length(name, num_frames):
     report = check(name, Size(num_frames))
     assert report.faults == (), report.as_text()
@@ -63,5 +65,6 @@ def test_our_engines_have_no_finding_at_full_size_and_length(name, num_frames):
 
 
 @pytest.mark.long
-def test_the_refiner_has_no_finding_at_full_depth():
-    assert check("refiner", Size()).faults == ()
+@pytest.mark.parametrize("name", ["refiner", "stage1_streaming"])
+def test_what_has_no_length_has_no_finding_at_full_depth(name):
+    assert check(name, Size()).faults == ()

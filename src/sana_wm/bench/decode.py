@@ -12,6 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl_ltx2 import AutoencoderKLLTX2V
 
 from sana_wm.bench.ceilings import measure_ceilings
 from sana_wm.bench.measure import measure, report
+from sana_wm.bench.streaming import decode_row
 from sana_wm.models.vae.streaming_decoder import StreamingDecoder
 from sana_wm.planning.decode import FASTEST, Implementation, decode_tflop, plan_decode
 from sana_wm.runtime.device import empty_cache, select_device, synchronize
@@ -38,6 +39,7 @@ STOCK = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
+    parser.add_argument("--variant", choices=["bidirectional", "streaming"], default="bidirectional")
     parser.add_argument("--latent-frames", type=int, nargs="+", default=[41], help="lengths to decode")
     parser.add_argument("--budget-gib", type=float, nargs="+", default=[2.6], help="one row each; weights included")
     parser.add_argument("--against", choices=["diffusers"], help="measure diffusers' decode beside ours")
@@ -49,11 +51,18 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     """Run the benchmark and return its report."""
     device = select_device(args.device)
     ceilings = measure_ceilings(device, torch.bfloat16)
-    vae = build_vae(device)
+    vae = build_vae(device, causal=args.variant == "streaming")
     rows: list[dict[str, Any]] = []
     if args.against:  # before ours, which rearranges the memory of the weights
         rows += [stock_row(vae, frames, name, args.repeats) for frames in args.latent_frames for name in STOCK]
     implementation = args.implementation or FASTEST[device.type]
+    if args.variant == "streaming":
+        plane = (LATENT_HEIGHT, LATENT_WIDTH)
+        for budget_gib in args.budget_gib:
+            budget_bytes = int(budget_gib * GIB)
+            plan = plan_decode(vae.config, *plane, vae.dtype.itemsize, budget_bytes, implementation=implementation)
+            rows += [decode_row(vae, plan, frames, plane) for frames in args.latent_frames]
+        return report("decode", device, {"ceilings": ceilings.as_json(), "rows": rows})
     rows += [
         streaming_row(vae, frames, budget_gib, implementation, args.repeats)
         for frames in args.latent_frames
@@ -62,14 +71,14 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     return report("decode", device, {"ceilings": ceilings.as_json(), "rows": rows})
 
 
-def build_vae(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> Any:
+def build_vae(device: torch.device, dtype: torch.dtype = torch.bfloat16, *, causal: bool = False) -> Any:
     """The released decoder with random weights, made on the device."""
     torch.manual_seed(0)
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with device:
-            vae = AutoencoderKLLTX2Video(**CONFIG)
+            vae = AutoencoderKLLTX2Video(**CONFIG | dict[str, Any](decoder_causal=causal))
     finally:
         torch.set_default_dtype(before)
     return vae.eval().requires_grad_(False)

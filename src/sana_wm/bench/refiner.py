@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from sana_wm.bench.measure import measure, report
 from sana_wm.bench.refiner_weights import build_transformer, drop_audio, text_encoder_row, write_checkpoint
+from sana_wm.bench.streaming import released_refiner_row
 from sana_wm.models.refiner.loading import open_refiner_engine
 from sana_wm.models.refiner.refine import refine_autoregressive, refine_single_shot
 from sana_wm.models.refiner.transformer import RefinerEngine
@@ -52,6 +53,7 @@ FPS = 16.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
+    parser.add_argument("--variant", choices=["bidirectional", "streaming"], default="bidirectional")
     parser.add_argument("--latent-frames", type=int, default=41)
     parser.add_argument("--mode", nargs="+", choices=["autoregressive", "single_shot"], default=["autoregressive"])
     parser.add_argument("--against", choices=["diffusers"], help="measure diffusers' pipeline beside ours")
@@ -70,6 +72,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         The file of the contract's section on benchmarks.
     """
     device = select_device(args.device)
+    if args.variant == "streaming":
+        return report("refiner", device, {"rows": [released_refiner_row(device)]})
     inputs = _inputs(args.latent_frames, device)
     extra: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from sana_wm.bench.ceilings import Ceilings, measure_ceilings
 from sana_wm.bench.measure import Measurement, measure, report
 from sana_wm.bench.random_stage1 import MID_SIZE, Stage1Inputs, build_inputs, build_transformer
+from sana_wm.bench.streaming import stage1_row
 from sana_wm.models.stage1.engine import Stage1Engine
 from sana_wm.planning.stage1 import step_tflop
 from sana_wm.runtime.device import device_memory, empty_cache, select_device, select_dtype
@@ -25,6 +26,7 @@ FULL_GRID, MID_GRID = (22, 40), (12, 20)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this benchmark."""
+    parser.add_argument("--variant", choices=["bidirectional", "streaming"], default="bidirectional")
     parser.add_argument("--latent-frames", type=int, nargs="+", default=[41])
     parser.add_argument("--budget-gib", type=float, help="working-set budget of our engine, without the weights")
     parser.add_argument("--against", choices=["diffusers"], help="measure the stock transformer in the same run")
@@ -43,6 +45,12 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     config, plane = (MID_SIZE, MID_GRID) if args.size == "mid" else ({}, FULL_GRID)
     transformer = build_transformer(config, device, dtype)
     rows: list[dict[str, object]] = []
+    if args.variant == "streaming":
+        rows = [
+            stage1_row(transformer, (frames, *plane), ceilings, budget_gib=args.budget_gib, repeats=args.repeats)
+            for frames in args.latent_frames
+        ]
+        return report("stage1", device, {"ceilings": ceilings.as_json(), "rows": rows})
     for frames in args.latent_frames:
         inputs = build_inputs(transformer, (frames, *plane))
         if args.against:

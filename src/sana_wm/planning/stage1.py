@@ -34,6 +34,7 @@ class StepShape:
         attention_head_dim: Head dim of a query in softmax attention, wider than the true one where a kernel needs it.
         attention_copies: How often one item's query is there besides while a kernel attends.
         conditioning_bytes: What stays the same from step to step: tables, text keys.
+        past_frames: Latent frames made before, whose keys softmax attention sees too.
     """
 
     frames: int
@@ -47,6 +48,7 @@ class StepShape:
     attention_head_dim: int
     attention_copies: int
     conditioning_bytes: int
+    past_frames: int = 0
 
 
 def step_shape(
@@ -203,7 +205,8 @@ def predict_working_set_bytes(shape: StepShape, plan: Stage1Plan) -> int:
     # temporaries of a chunk or the attention's result beside the copies of one item.
     operand = activation * shape.attention_element_bytes / shape.element_bytes * shape.attention_head_dim / head_dim
     attended = activation + shape.attention_copies * operand / shape.batch
-    softmax = 3 * activation + 3 * operand + max(attended, (2 + 3 * float32) * attention_chunk)
+    past = 2 * operand * shape.past_frames / shape.frames
+    softmax = 3 * activation + 3 * operand + past + max(attended, (2 + 3 * float32) * attention_chunk)
     # Feed-forward: residual and result; half of the wide part before and after the depthwise convolution, the gate.
     feed_forward = 2 * activation + (1.5 * shape.widening + 2) * feed_forward_chunk
     return int(max(delta_net, softmax, feed_forward)) + shape.conditioning_bytes

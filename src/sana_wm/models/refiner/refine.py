@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from sana_wm.models.refiner.block_stream import BlockStream
 from sana_wm.models.refiner.kv_window import KVWindow
 from sana_wm.models.refiner.rope import RotaryTable
 from sana_wm.models.refiner.state import RefinerState
@@ -97,30 +97,22 @@ def refine_autoregressive(
         return done
 
     engine.set_prompt(prompt_embeds, prompt_attention_mask)
-    window = engine.new_window(asked.latent_shape, sink_size, asked.history_frames, asked.current_frames)
-
-    def tables(start: int) -> tuple[RotaryTable, RotaryTable]:
-        """Of the block at `start`, and of the sink right before the history that the block sees."""
-        end = min(start + block_size, num_frames)
-        sink_start = start - window.history_frames - sink_size
-        return _table(engine, done, range(start, end), fps), _table(
-            engine, done, range(sink_start, sink_start + sink_size), fps
-        )
-
-    def keep(start: int, block_tables: tuple[RotaryTable, RotaryTable]) -> None:
-        engine.capture_history(done[:, :, start : start + block_size], *block_tables, window)
-
-    engine.capture_sink(done[:, :, :sink_size], _table(engine, done, range(sink_size), fps), window)
-    for start in starts[: state.next_block]:
-        keep(start, tables(start))
-
-    for index in range(state.next_block, len(starts)):
-        start = starts[index]
-        clean = done[:, :, start : start + block_size]
-        block_tables = tables(start)
-        done[:, :, start : start + block_size] = _denoise(engine, clean, sigmas, generator, block_tables, window)
-        if index + 1 < len(starts):  # nothing looks back at the last block
-            keep(start, block_tables)
+    stream = BlockStream(
+        engine,
+        done[:, :, :sink_size],
+        history_frames=asked.history_frames,
+        block_frames=asked.current_frames,
+        fps=fps,
+        generator=generator,
+        sigmas=sigmas,
+    )
+    for index, start in enumerate(starts):
+        block = slice(start, start + block_size)
+        if index < state.next_block:
+            stream.recall(done[:, :, block])
+            continue
+        is_last = index + 1 == len(starts)
+        done[:, :, block] = stream.refine(done[:, :, block], is_last=is_last)
         if on_block is not None:
             on_block(RefinerState(done, index + 1, generator.get_state()))
     return done
@@ -176,21 +168,6 @@ def _first_state(
     state = resume_from.matching(latents)
     generator.set_state(state.generator_state)
     return replace(state, latents=state.latents.clone())
-
-
-def _denoise(
-    engine: RefinerEngine,
-    clean: Tensor,
-    sigmas: tuple[float, ...],
-    generator: torch.Generator,
-    tables: tuple[RotaryTable, RotaryTable],
-    window: KVWindow,
-) -> Tensor:
-    """Noise a block and take it down all levels; (B, C, f, h, w) float32 on the CPU."""
-    current = _add_noise(clean, sigmas[0], generator)
-    for sigma, next_sigma in pairwise(sigmas):
-        current = _euler_step(engine, current, sigma, next_sigma, tables, window)
-    return current
 
 
 def _add_noise(clean: Tensor, sigma: float, generator: torch.Generator) -> Tensor:

@@ -69,11 +69,14 @@ def encode_text(
 
 
 def build_positions(
-    transformer: SanaWMTransformer3DModel, camera: Mapping[str, Tensor], grid: tuple[int, int, int]
+    transformer: SanaWMTransformer3DModel,
+    camera: Mapping[str, Tensor],
+    grid: tuple[int, int, int],
+    first_frame: int = 0,
 ) -> Positions:
-    """Rotary tables and ray transforms on the network's device."""
+    """Rotary tables and ray transforms on the network's device; the camera's matrices are of the grid's frames."""
     device = next(transformer.parameters()).device
-    rotation, half_rotation = build_rotations(transformer, grid, device)
+    rotation, half_rotation = build_rotations(transformer, grid, device, first_frame)
     rays = build_ray_transforms(camera["P"], camera["P_inv"], half_rotation, grid, device)
     return Positions(rotation, rays)
 

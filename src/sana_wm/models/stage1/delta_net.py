@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from sana_wm.models.pacing import paced
 from sana_wm.models.stage1.delta_rule import bmm_float32, cross, gram, read, scan, store_transition
+from sana_wm.models.stage1.memory import NO_MEMORY, BlockMemory, DeltaNetMemory
 from sana_wm.models.stage1.modulation import Modulation, modulate, normalize
 from sana_wm.models.stage1.positions import (
     Positions,
@@ -76,36 +77,72 @@ class DeltaNetAttention:
         rescale_camera: Whether camera queries, keys and values are scaled back to their former RMS
             (docs/differences.md).
         norm_eps: Epsilon of the layer norm.
+        carry_camera_keys: Whether the camera branch's convolution looks back into the chunk before.
 
     Source: diffusers `BidirectionalGDNUCPESinglePathLiteLA` and the two modules in it.
     """
 
-    def __init__(self, module: DeltaNetModule, *, rescale_camera: bool, norm_eps: float) -> None:
+    def __init__(
+        self, module: DeltaNetModule, *, rescale_camera: bool, norm_eps: float, carry_camera_keys: bool = True
+    ) -> None:
         self.module = module
+        self.carry_camera_keys = carry_camera_keys
         self.rescale_camera = rescale_camera
         self.norm_eps = norm_eps
         self.head_dim = int(module.dim)
         self.key_convolution = cast(SanaWMTemporalShortConvolution, module.conv_k)
         self.camera_key_convolution = cast(SanaWMTemporalShortConvolution, module.conv_k_cam)
 
-    def add_to(self, x: Tensor, modulation: Modulation, positions: Positions, frames_per_chunk: int) -> None:
-        """Add the block's self-attention to the residual stream `x` (T, B, S, C), in place."""
+    def add_to(
+        self,
+        x: Tensor,
+        modulation: Modulation,
+        positions: Positions,
+        frames_per_chunk: int,
+        past: BlockMemory = NO_MEMORY,
+        *,
+        keep: bool = False,
+    ) -> BlockMemory:
+        """Add the block's self-attention to the residual stream `x` (T, B, S, C), in place.
+
+        Args:
+            x: The residual stream.
+            modulation: Of the self-attention.
+            positions: Of all frames.
+            frames_per_chunk: How many frames are worked on together.
+            past: What earlier frames left.
+            keep: Whether to return what these frames leave.
+        """
         chunks = frame_chunks(len(x), frames_per_chunk)
-        projections = self._project(x, modulation, chunks)
-        states, normalizer = self._run_recurrence(projections, positions, chunks)
+        projections = self._project(x, modulation, chunks, past.delta_net)
+        states = self._run_recurrence(projections, positions, chunks, past.delta_net)
+        memory = self._remember(projections, states) if keep else NO_MEMORY
+        branches = states[:, :2].to(x.dtype)
+        normalizer = _block_diagonal(states[:, 2, ..., 0].to(x.dtype))
+        del states
         for frames in paced(chunks, x.device):
             modulated = projections.modulated[frames]
             here = positions.of(frames, x.shape[1])
-            main = self._read_main(modulated, states[frames, 0], normalizer[frames], here.rotation)
-            camera = self._read_camera(modulated, states[frames, 1], here.rays)
+            main = self._read_main(modulated, branches[frames, 0], normalizer[frames], here.rotation)
+            camera = self._read_camera(modulated, branches[frames, 1], here.rays)
             out = merge_branches(modulated, main, camera, self.module)
             x[frames].addcmul_(modulation.gate[frames], out)
+        return memory
 
-    def _project(self, x: Tensor, modulation: Modulation, chunks: list[slice]) -> Projections:
+    def _remember(self, projections: Projections, states: Tensor) -> BlockMemory:
+        """Copies: a view would keep the whole chunk alive."""
+        last = slice(len(states), len(states) + reach_of(self.key_convolution))
+        camera_keys = projections.camera_keys[last].clone() if self.carry_camera_keys else None
+        return BlockMemory(delta_net=DeltaNetMemory(states[-1].clone(), projections.keys[last].clone(), camera_keys))
+
+    def _project(
+        self, x: Tensor, modulation: Modulation, chunks: list[slice], past: DeltaNetMemory | None
+    ) -> Projections:
         module, total = self.module, len(x)
         reach = reach_of(self.key_convolution)
         modulated = torch.empty_like(x)
-        keys, camera_keys = zero_framed(total, reach, x), zero_framed(total, reach, x)
+        keys = zero_framed(total, reach, x, None if past is None else past.keys)
+        camera_keys = zero_framed(total, reach, x, None if past is None else past.camera_keys)
         gates: list[Tensor] = []
         means: list[Tensor] = []
         for frames in paced(chunks, x.device):
@@ -122,9 +159,9 @@ class DeltaNetAttention:
         return Projections(modulated, keys, camera_keys, root_beta, decay)
 
     def _run_recurrence(
-        self, projections: Projections, positions: Positions, chunks: list[slice]
-    ) -> tuple[Tensor, Tensor]:
-        """The states (T, 2, B, H, D, D), main and camera, and the main branch's normalizer (T, B, C, H).
+        self, projections: Projections, positions: Positions, chunks: list[slice], past: DeltaNetMemory | None
+    ) -> Tensor:
+        """The states that each frame reads, (T, 3, B, H, D, D) float32: main, camera, and the main branch's mass.
 
         The mass, a vector, rides along as the first column of a third matrix: one scan of three is faster than two.
         """
@@ -140,9 +177,8 @@ class DeltaNetAttention:
             )
             self._write_main(projections, frames, here.rotation, main, mass)
             self._write_camera(projections, frames, here.rays, camera)
-        states = scan(transitions.flatten(1, 3), updates.flatten(1, 3)).view(matrix)
-        dtype = projections.modulated.dtype
-        return states[:, :2].to(dtype), _block_diagonal(states[:, 2, ..., 0].to(dtype))
+        initial = None if past is None else past.states.flatten(0, 2)
+        return scan(transitions.flatten(1, 3), updates.flatten(1, 3), initial).view(matrix)
 
     def _key_scale(self, projections: Projections) -> float:
         """What upstream multiplies keys by; here it goes into the state matrices, which are smaller."""

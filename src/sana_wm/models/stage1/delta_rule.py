@@ -54,18 +54,22 @@ def store_transition(gram_matrix: Tensor, weight: Tensor, decay: Tensor, out: Te
     out.diagonal(dim1=-2, dim2=-1).add_(decay[..., None])
 
 
-def scan(transitions: Tensor, updates: Tensor) -> Tensor:
+def scan(transitions: Tensor, updates: Tensor, initial: Tensor | None = None) -> Tensor:
     """Run the recurrence in both directions and add the two states that each frame reads.
 
     Args:
         transitions: (T, n, D, D) float32, W of each frame.
         updates: (T, n, D, E) float32, U of each frame; overwritten.
+        initial: (n, D, E) float32, the state that arrives from earlier frames; zero when left out.
 
     Returns:
         (T, n, D, E) float32: the state after frame t going forwards, plus the state before frame t going backwards.
+        Nothing comes back to the last frame, so its slot is the state to carry on with.
     """
     frames = transitions.shape[0]
     forward = updates.clone()
+    if initial is not None:
+        forward[0].baddbmm_(transitions[0], initial)
     for t in range(1, frames):
         forward[t].baddbmm_(transitions[t], forward[t - 1])
     # Going backwards, slot t becomes the state that has passed over the frames t, t+1, ...: frame t - 1 reads it.

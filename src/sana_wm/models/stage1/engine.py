@@ -7,7 +7,7 @@ softmax attention and the recurrence works on a few frames at a time. Nothing of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from diffusers.models.transformers.transformer_sana_wm import SanaWMTransformer3DModel
@@ -27,8 +27,9 @@ from sana_wm.models.stage1.conditioning import (
     merge_plucker_projections,
     tensor_bytes,
 )
+from sana_wm.models.stage1.memory import NO_MEMORY, BlockMemory
 from sana_wm.models.stage1.modulation import modulate
-from sana_wm.names import CameraRescale
+from sana_wm.names import CameraRescale, StreamingVersion
 from sana_wm.planning.kernels import kernel_rules
 from sana_wm.planning.stage1 import Stage1Plan, StepShape, choose_plan, leaner_plan, step_shape
 from sana_wm.replacements.catalogue import require
@@ -74,6 +75,7 @@ class Stage1Engine:
         working_set_bytes: Limit for everything but the weights; `None`: no limit.
         attention_dtype: What softmax self-attention computes in. Upstream rounds to bfloat16 even in a float32 model;
             float32 is the exact form.
+        streaming_version: Which form of the student's arithmetic; `None` for the bidirectional model.
 
     Attributes:
         plan: How the steps of the latest `prepare` are cut; `None` before.
@@ -89,6 +91,7 @@ class Stage1Engine:
         camera_rescale: CameraRescale,
         working_set_bytes: int | None = None,
         attention_dtype: torch.dtype | None = torch.bfloat16,
+        streaming_version: StreamingVersion | None = None,
     ) -> None:
         require(*PATCHES)
         check_config(transformer)
@@ -100,7 +103,11 @@ class Stage1Engine:
         self._attention_budget = AttentionBudget()
         self._blocks = [
             Stage1Block(
-                block, camera_rescale=camera_rescale, attention_dtype=attention_dtype, budget=self._attention_budget
+                block,
+                camera_rescale=camera_rescale,
+                attention_dtype=attention_dtype,
+                budget=self._attention_budget,
+                streaming_version=streaming_version,
             )
             for block in blocks_of(transformer)
         ]
@@ -182,7 +189,13 @@ class Stage1Engine:
 
     @torch.no_grad()
     def predict(
-        self, latents: Tensor, frame_timesteps: Tensor, conditioning: Stage1Conditioning, prompts: tuple[int, ...]
+        self,
+        latents: Tensor,
+        frame_timesteps: Tensor,
+        conditioning: Stage1Conditioning,
+        prompts: tuple[int, ...],
+        past: Sequence[BlockMemory] | None = None,
+        kept: list[BlockMemory] | None = None,
     ) -> Tensor:
         """Velocities without guidance.
 
@@ -191,6 +204,8 @@ class Stage1Engine:
             frame_timesteps: (T,) float32, whole numbers.
             conditioning: From `prepare`.
             prompts: Which of its prompts, computed as one batch.
+            past: Per block, what earlier frames left; nothing when left out.
+            kept: Receives per block what these frames leave.
 
         Returns:
             (prompts, C, T, h, w) float32.
@@ -199,7 +214,17 @@ class Stage1Engine:
         x = self._embed_latents(latents)
         for index, block in enumerate(self._blocks):
             text = tuple(conditioning.text[index][prompt] for prompt in prompts)
-            x = block.forward(x, block_embedding, text, conditioning.plucker_projections[index], conditioning)
+            x, memory = block.forward(
+                x,
+                block_embedding,
+                text,
+                conditioning.plucker_projections[index],
+                conditioning,
+                NO_MEMORY if past is None else past[index],
+                keep=kept is not None,
+            )
+            if kept is not None:
+                kept.append(memory)
             end_piece(x.device)
         return self._decode_velocity(x, frame_embedding, conditioning)
 

@@ -13,6 +13,8 @@ import torch
 from diffusers.models.transformers.transformer_sana_wm import SanaWMTransformer3DModel
 from torch import Tensor
 
+from sana_wm.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Rotation:
@@ -74,7 +76,7 @@ class Positions:
 
 
 def build_rotations(
-    transformer: SanaWMTransformer3DModel, grid: tuple[int, int, int], device: torch.device
+    transformer: SanaWMTransformer3DModel, grid: tuple[int, int, int], device: torch.device, first_frame: int = 0
 ) -> tuple[Rotation, Rotation]:
     """The rotary tables of the whole head and of its second half, made on the CPU.
 
@@ -82,13 +84,28 @@ def build_rotations(
         transformer: The loaded network, for its table of angles.
         grid: Latent frames, height, width.
         device: Where the real tables go; the complex one never leaves the CPU.
+        first_frame: Where in the video the grid's first latent frame is.
+
+    Raises:
+        UsageError: The network's table of angles ends before the last frame.
     """
-    table = transformer.rope(grid, device=torch.device("cpu"))[0, 0]
+    last = first_frame + grid[0]
+    if last > transformer.rope.max_seq_len:
+        raise UsageError(
+            "the video is longer than the network can count",
+            got=f"{last} latent frames",
+            expected=f"at most {transformer.rope.max_seq_len}",
+            next_step="Ask for fewer frames.",
+        )
     head_dim = int(transformer.config["linear_head_dim"])
     # A head of `dim` channels splits its pairs over time, height and width as dim/2 - 2*(dim//6), dim//6, dim//6.
     # The half head takes the first angles of each axis.
     axis, half_axis = head_dim // 6, head_dim // 2 // 6
     time = head_dim // 2 - 2 * axis
+    cpu = torch.device("cpu")
+    times = transformer.rope((last, 1, 1), device=cpu)[0, 0, first_frame:, None, :time]
+    plane = transformer.rope((1, *grid[1:]), device=cpu)[0, 0, None, :, time:]
+    table = torch.cat([times.expand(-1, plane.shape[1], -1), plane.expand(grid[0], -1, -1)], dim=2).flatten(0, 1)
     half_time = head_dim // 4 - 2 * half_axis
     half_table = torch.cat(
         [

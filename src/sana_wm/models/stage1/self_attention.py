@@ -48,10 +48,13 @@ def frame_chunks(frames: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, frames)) for start in range(0, frames, size)]
 
 
-def zero_framed(frames: int, reach: int, like: Tensor) -> Tensor:
-    """An empty (T + 2 reach, B, S, C) with zero frames on both sides, for filters over time."""
+def zero_framed(frames: int, reach: int, like: Tensor, before: Tensor | None = None) -> Tensor:
+    """An empty (T + 2 reach, B, S, C) with zero frames on both sides, for filters over time.
+
+    `before`, (reach, B, S, C), stands for the zeros on the left where the video did not begin with these frames.
+    """
     padded = like.new_empty((frames + 2 * reach, *like.shape[1:]))
-    padded[:reach] = 0
+    padded[:reach] = 0 if before is None else before
     padded[frames + reach :] = 0
     return padded
 

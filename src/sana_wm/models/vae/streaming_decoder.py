@@ -2,7 +2,8 @@
 
 Every frame is computed once, with the decoder's own weights and the result of the untiled decode; memory depends on the
 picture's size and the plan, not on the number of frames. The first frames come out once the decoder has seen as many
-latent frames as it reaches ahead (22 for the released one).
+latent frames as it reaches ahead (22 for the released one; a causal decoder reaches none, so that every piece comes out
+whole before the next is asked for).
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class StreamingDecoder:
         self.mean = vae.latents_mean.float().to(self.device).view(1, -1, 1, 1)
         self.std = vae.latents_std.float().to(self.device).view(1, -1, 1, 1)
         self.scaling_factor = float(vae.config.scaling_factor)
+        self.is_causal = bool(decoder.is_causal)
         self.layers, self.levels = _build_layers(decoder, plan)
         if self.levels[-1] + 1 != len(plan.steps):
             raise UsageError(
@@ -89,10 +91,13 @@ class StreamingDecoder:
     def _stream(self, latents: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         for layer in self.layers:
             layer.reset()  # the last stream may have been abandoned halfway
-        for piece, last in _regroup(latents, self.plan.steps[0]):
+        regroup = _cut if self.is_causal else _regroup
+        for piece, last in regroup(latents, self.plan.steps[0]):
             self._check_size(piece)
             yield from self._drive(self._denormalize(piece), last)
             synchronize(self.device)  # on MPS the only thing that drops the scratch of the work so far
+        for layer in self.layers:
+            layer.reset()  # a causal stream never learns that it has ended
 
     def _drive(self, frames: torch.Tensor, last: bool) -> Iterator[torch.Tensor]:
         """Send frames through the layers depth first, cut to each level's step: only what waits stays alive."""
@@ -155,8 +160,23 @@ def _regroup(latents: Iterable[torch.Tensor], size: int) -> Iterator[tuple[torch
                 group = []
             group.append(frame)
     if not group:
-        raise HandoffError("there are no latents to decode", got="no frames", expected="at least one latent frame")
+        raise _no_latents()
     yield torch.stack(group), True
+
+
+def _cut(latents: Iterable[torch.Tensor], size: int) -> Iterator[tuple[torch.Tensor, bool]]:
+    """The pieces as they arrive, in parts of at most `size` frames: a causal decoder need not know the last one."""
+    count = 0
+    for piece in latents:
+        for part in piece.split(size):
+            count += len(part)
+            yield part, False
+    if not count:
+        raise _no_latents()
+
+
+def _no_latents() -> HandoffError:
+    return HandoffError("there are no latents to decode", got="no frames", expected="at least one latent frame")
 
 
 def _build_layers(decoder: Any, plan: DecodePlan) -> tuple[list[StreamingLayer], list[int]]:

@@ -62,9 +62,9 @@ def video_text_connectors() -> LTX2TextConnectors:
     return connectors
 
 
-def vae(part: VaePart | None = None) -> AutoencoderKLLTX2Video:
-    """The video VAE, 1.22 B parameters, or one half of it."""
-    network = _build(lambda: AutoencoderKLLTX2Video(**VAE_CONFIG))
+def vae(part: VaePart | None = None, *, causal: bool = False) -> AutoencoderKLLTX2Video:
+    """The video VAE, 1.22 B parameters, or one half of it; with the streaming model's causal decoder if asked for."""
+    network = _build(lambda: AutoencoderKLLTX2Video(**VAE_CONFIG | dict[str, Any](decoder_causal=causal)))
     if part is not None:
         network.add_module("decoder" if part == "encoder" else "encoder", None)
     return network

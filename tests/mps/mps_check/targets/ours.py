@@ -14,13 +14,17 @@ from sana_wm.models.refiner.text import connect, encode_levels
 from sana_wm.models.refiner.transformer import RefinerEngine
 from sana_wm.models.stage1.engine import Stage1Engine
 from sana_wm.models.stage1.sampler import build_schedule, euler_step
+from sana_wm.models.streaming.engine import StreamingEngine
 from sana_wm.models.vae.first_frame import encode_first_frame
 from sana_wm.models.vae.streaming_decoder import StreamingDecoder
 from sana_wm.planning.decode import plan_decode
 from sana_wm.planning.refiner import SIGMAS
+from sana_wm.planning.streaming import chunk_ranges
 from sana_wm.sizes import REFINER_PROMPT_TOKENS, STAGE1_PROMPT_TOKENS
 
 AMPLE_BYTES = 1024**4
+#: The first, the second, and one that sees both.
+STEADY_CHUNKS = 3
 
 
 def build_stage1(size: Size) -> Trial:
@@ -44,6 +48,36 @@ def build_stage1(size: Size) -> Trial:
         latents = on_device(1, config.in_channels, frames, height, width, dtype=torch.float32)
         velocity = engine.velocity(latents, schedule.timesteps[0], conditioning, guidance_scale=5.0)
         return euler_step(latents, velocity, schedule, 0)
+
+    return Trial((transformer,), run)
+
+
+def build_stage1_streaming(size: Size) -> Trial:
+    """Chunks until one sees as much as any: of the steps one, which are all alike, and the pass that remembers it."""
+    transformer = networks.stage1_transformer(size)
+    config: Any = transformer.config
+    height, width = size.latent_height, size.latent_width
+    chunks = chunk_ranges(size.latent_num_frames)[:STEADY_CHUNKS]
+    frames = chunks[-1].stop
+    tokens = STAGE1_PROMPT_TOKENS
+    prompt_embeds = torch.zeros(1, 1, tokens, config.caption_channels)
+    matrices = torch.eye(4).expand(frames * height * width, 4, 4)
+    camera = {
+        "chunk_plucker": torch.zeros(config.chunk_plucker_channels, frames, height, width),
+        "P": matrices,
+        "P_inv": matrices,
+    }
+
+    def noise(_: int, frames: range) -> Tensor:
+        return torch.zeros(1, int(config.in_channels), len(frames), height, width)
+
+    def run() -> None:
+        engine = StreamingEngine(transformer, timesteps=(1000,))
+        conditioning = engine.prepare(prompt_embeds, _mask(1, tokens), camera)
+        memory = engine.new_memory()
+        for chunk, frames in enumerate(chunks):
+            made = engine.denoise(noise(chunk, frames), conditioning, memory)
+            memory = engine.remember(made, conditioning, memory)
 
     return Trial((transformer,), run)
 
@@ -116,7 +150,15 @@ def build_vae_encode(size: Size) -> Trial:
 
 def build_vae_decode(size: Size) -> Trial:
     """The whole video as a stream, in the largest steps that a plan takes."""
-    vae = networks.vae("decoder")
+    return _decode(size, networks.vae("decoder"))
+
+
+def build_vae_decode_causal(size: Size) -> Trial:
+    """The same with the streaming model's decoder."""
+    return _decode(size, networks.vae("decoder", causal=True))
+
+
+def _decode(size: Size, vae: Any) -> Trial:
     config: Any = vae.config
     plan = plan_decode(config, size.latent_height, size.latent_width, vae.dtype.itemsize, AMPLE_BYTES)
     latents = torch.zeros(size.latent_num_frames, config.latent_channels, size.latent_height, size.latent_width)
@@ -137,6 +179,7 @@ def _mask(batch: int, tokens: int) -> Tensor:
 
 TARGETS = (
     Target("stage1", "sana_wm", build_stage1, has_frames=True),
+    Target("stage1_streaming", "sana_wm", build_stage1_streaming),
     Target("refiner", "sana_wm", build_refiner),
     Target("refiner_single_shot", "sana_wm", build_refiner_single_shot, has_frames=True),
     Target("connectors", "sana_wm", build_connectors),
@@ -145,4 +188,5 @@ TARGETS = (
     Target("gemma3", "sana_wm", build_gemma3),
     Target("vae_encode", "sana_wm", build_vae_encode),
     Target("vae_decode", "sana_wm", build_vae_decode, has_frames=True),
+    Target("vae_decode_causal", "sana_wm", build_vae_decode_causal, has_frames=True),
 )

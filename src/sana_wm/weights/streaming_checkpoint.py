@@ -1,0 +1,186 @@
+"""The student's training checkpoint, written once as safetensors; the only place where a pickle is opened.
+
+`sana_dit/model.pt` holds the student as `generator`, and critic, optimizers and counters besides, in unknown size. It
+is read weights-only, so that it can build nothing but tensors and plain containers, and mapped, so that what is not
+asked for is never read. Run it in a process of its own: `python -m sana_wm.weights convert`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sana_wm.durable import durable_file, sha256_of, write_durably
+from sana_wm.errors import WeightsError
+from sana_wm.weights.layout import DIFFUSERS_STEM, STAGE1_RULES, Component
+from sana_wm.weights.streaming_config import parse_streaming_config
+from sana_wm.weights.tables import expected_tensors
+
+STUDENT = "generator"
+SHARD_BYTES = 2 * 10**9
+LOADABLE = (torch.float32, torch.bfloat16, torch.float16)
+FETCH_AGAIN = "Fetch sana_dit/model.pt again."
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a conversion found and wrote.
+
+    Attributes:
+        index: Names the shards; written last.
+        source_sha256: Of the checkpoint.
+        found: What else lay in the checkpoint beside the student.
+        tensors: How many were written.
+        written_bytes: Of their numbers.
+        was_there: Whether the same checkpoint had been converted before; nothing was written then.
+    """
+
+    index: Path
+    source_sha256: str
+    found: tuple[str, ...]
+    tensors: int
+    written_bytes: int
+    was_there: bool
+
+
+def convert_checkpoint(source: Path, out: Path) -> Converted:
+    """Write the student's tensors, in the dtype that they have, as shards with an index in diffusers' form.
+
+    Args:
+        source: The checkpoint. A config.json beside it says other sizes than the released ones.
+        out: Folder for the shards, their index and a config.json; `source`'s own will do.
+
+    Raises:
+        WeightsError: It is no such checkpoint, or its tensors are not those of the network.
+        HandoffError: The folder cannot be written.
+    """
+    digest = sha256_of(source)
+    index = out / f"{DIFFUSERS_STEM}.safetensors.index.json"
+    if index.is_file() and (before := _read_metadata(index)).get("source_sha256") == digest:
+        found = tuple(cast("list[str]", before["found"]))
+        return Converted(index, digest, found, int(before["tensors"]), int(before["total_size"]), was_there=True)
+    config = _read_config(source.parent / "config.json")
+    checkpoint = _open(source)
+    student = _take_student(source, checkpoint)
+    _verify(source, student, parse_streaming_config(config).network)
+    shards = list(_shards(student))
+    weight_map: dict[str, str] = {}
+    for number, names in enumerate(shards, start=1):
+        path = out / f"{DIFFUSERS_STEM}-{number:05d}-of-{len(shards):05d}.safetensors"
+        with durable_file(path) as part:
+            # Copies: what is mapped may share its memory, which the format cannot say.
+            save_file({name: student[name].clone() for name in names}, part, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(names, path.name)
+    write_durably(out / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+    others = tuple(sorted(set(checkpoint) - {STUDENT}))
+    total_bytes = sum(tensor.nbytes for tensor in student.values())
+    metadata = {"total_size": total_bytes, "tensors": len(student), "source_sha256": digest, "found": others}
+    write_durably(index, json.dumps({"metadata": metadata, "weight_map": weight_map}, indent=2) + "\n")
+    return Converted(index, digest, others, len(student), total_bytes, was_there=False)
+
+
+def student_component(folder: Path) -> Component:
+    """A student's network in a folder: converted here, or by others, who keep upstream's names or take diffusers'."""
+    index = folder / f"{DIFFUSERS_STEM}.safetensors.index.json"
+    if index.is_file():
+        named = cast("dict[str, str]", json.loads(index.read_text(encoding="utf-8"))["weight_map"]).values()
+        shards = tuple(folder / name for name in sorted(set(named)))
+    else:
+        shards, index = (folder / f"{DIFFUSERS_STEM}.safetensors",), None
+    return Component("transformer", folder, folder / "config.json", shards=shards, index=index, rules=STAGE1_RULES)
+
+
+def _open(source: Path) -> dict[str, Any]:
+    try:
+        content: object = torch.load(source, map_location="cpu", mmap=True, weights_only=True)
+    except Exception as error:  # what an unpickler raises on a file of another kind has no class in common
+        raise WeightsError(
+            f"{source} cannot be read as a checkpoint of weights",
+            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            expected="a file of torch.save that holds tensors and plain containers only",
+            next_step=FETCH_AGAIN,
+        ) from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{source} holds no student", got=type(content).__name__, expected=f"an entry {STUDENT}")
+    return {str(name): value for name, value in cast("dict[object, Any]", content).items()}
+
+
+def _take_student(source: Path, checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Its tensors by the module's names."""
+    stored: object = checkpoint.get(STUDENT)
+    if not isinstance(stored, dict):
+        found = ", ".join(sorted(checkpoint)) or "nothing"
+        raise WeightsError(f"{source} holds no student", got=found, expected=f"an entry {STUDENT}")
+    student: dict[str, Tensor] = {}
+    for key, value in cast("dict[str, object]", stored).items():
+        name = STAGE1_RULES(key)
+        if name is None:
+            continue
+        if not isinstance(value, Tensor) or value.dtype not in LOADABLE:
+            got = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise WeightsError(f"{key} in {source} is no tensor of weights", got=got, next_step=FETCH_AGAIN)
+        if name in student:
+            raise WeightsError(f"{key} in {source} is there twice under one name", next_step=FETCH_AGAIN)
+        student[name] = value
+    return student
+
+
+def _verify(source: Path, student: Mapping[str, Tensor], network: Mapping[str, Any]) -> None:
+    """Hold names and shapes against the network's."""
+    expected = expected_tensors("transformer", dict(network))
+    if expected is None:
+        return  # a structure that no table knows; the strict loader has the last word
+    wrong = [
+        f"{name} {got} instead of {right}"
+        for name in sorted({*student, *expected})
+        if (got := tuple(student[name].shape) if name in student else "missing")
+        != (right := expected.get(name, "nothing"))
+    ]
+    if wrong:
+        raise WeightsError(
+            f"the tensors of {source} are not those of the student",
+            got=f"{wrong[0]}, and {len(wrong) - 1} more" if len(wrong) > 1 else wrong[0],
+            expected=f"{len(expected)} tensors of the released network, or a config.json beside it",
+            next_step=FETCH_AGAIN,
+        )
+
+
+def _shards(student: Mapping[str, Tensor]) -> Iterator[list[str]]:
+    """Names for one file each: so much is copied at a time."""
+    names: list[str] = []
+    held_bytes = 0
+    for name, tensor in student.items():
+        if names and held_bytes + tensor.nbytes > SHARD_BYTES:
+            yield names
+            names, held_bytes = [], 0
+        names.append(name)
+        held_bytes += tensor.nbytes
+    yield names
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content: object = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"the config {path} cannot be read", got=error) from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"the config {path} is not a JSON object")
+    return cast("dict[str, Any]", content)
+
+
+def _read_metadata(index: Path) -> dict[str, Any]:
+    try:
+        content: object = json.loads(index.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # half a file of something else: it is written anew
+    found = cast("dict[str, Any]", content).get("metadata") if isinstance(content, dict) else None
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
