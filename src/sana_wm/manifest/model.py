@@ -182,15 +182,27 @@ class PowerSection(Section):
 
 
 class SanitySection(Section):
-    """Limits beyond which a result counts as broken; docs/mps.md says how they were set."""
+    """What counts as broken, and what gets a warning; docs/mps.md says how the limits were set."""
 
     latent_std_min: float = Field(default=0.02, ge=0, description="Least standard deviation of a latent frame.")
     latent_std_max: Positive = Field(default=20.0, description="Greatest standard deviation of a latent frame.")
-    black_mean: float = Field(default=4.0, ge=0, description="A constant frame below this mean luma (0-255) is black.")
-    constant_std: float = Field(default=1.0, ge=0, description="Least standard deviation of a frame's luma (0-255).")
-    saturated_share: float = Field(default=0.95, ge=0, le=1, description="Most values of a frame at 0 or 255.")
+    broken_frames: Literal["refuse", "warn"] = Field(
+        default="refuse", description="What happens to a decode whose frames only wrong arithmetic can have made."
+    )
+    black_mean: float = Field(
+        default=4.0, ge=0, description="A warning calls a constant frame below this mean luma (0-255) black."
+    )
+    constant_std: float = Field(
+        default=1.0, ge=0, description="A warning calls a frame below this deviation of luma constant."
+    )
+    saturated_share: float = Field(
+        default=0.95, ge=0, le=1, description="A warning calls a frame with more values at 0 or 255 saturated."
+    )
     laplacian_share: float = Field(
-        default=0.01, ge=0, le=1, description="Least Laplacian energy of a frame against the median of the video."
+        default=0.01,
+        ge=0,
+        le=1,
+        description="A warning for a frame with less Laplacian energy than this share of the video's median.",
     )
 
 

@@ -180,6 +180,7 @@ class StageContext:
         inputs: Mapping[str, str],
         outputs: tuple[Path, ...],
         plan: Mapping[str, Any],
+        warnings: tuple[str, ...] = (),
     ) -> None:
         """Write the receipt: the last thing a stage does.
 
@@ -187,6 +188,7 @@ class StageContext:
             inputs: SHA-256 of what earlier stages left, by path within the run directory.
             outputs: Files of this stage, already durable.
             plan: What the engine chose, as JSON.
+            warnings: What in the result is worth a look, in words.
         """
         now = datetime.now(UTC)
         write_receipt(
@@ -203,6 +205,7 @@ class StageContext:
                 inputs=dict(inputs),
                 outputs=describe_outputs(self.run, outputs),
                 plan=dict(plan),
+                warnings=warnings,
                 phases=tuple(self.phases.records),
                 started_at=self.started_at.isoformat(timespec="seconds"),
                 finished_at=now.isoformat(timespec="seconds"),

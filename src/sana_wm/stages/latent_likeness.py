@@ -1,0 +1,200 @@
+"""Decoded frames held against the latents that they were decoded from.
+
+What the latents say is a linear map of each latent to the mean colours of the eight frames that it becomes, fitted on
+the run itself, each latent judged by a map of the others. Nothing is assumed of the weights: where the map explains
+little, its usual distance is large and little is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sana_wm.models.latent_colours import LatentColours, tokens_of, with_constant
+from sana_wm.sizes import FRAMES_PER_LATENT
+from sana_wm.video.likeness import NEAR, distance, name_change, off_tiles, untold_jumps
+from sana_wm.video.sanity import Finding, FrameStatistics, runs_of
+
+#: Samples for each number of the map before anything is judged: 704x1280 has them after two latents, 96x160 never.
+SAMPLES_PER_CHANNEL = 10
+#: Share of the tiles that a frame must be off in, and frames in a row; the end of the video ends a run, too.
+LEAST_SHARE, LEAST_FRAMES = 0.2, 3
+#: Latents that the usual distance is taken from, evenly spaced.
+USUAL_LATENTS = 32
+#: Change of a token, root mean square, from which on its frames cannot be the same to the last bit.
+TOKEN_CHANGE = 0.01
+#: Tiles and frames in a row that a part of the picture must stand still.
+STALE_TILES, STALE_FRAMES = 4, FRAMES_PER_LATENT
+
+
+@dataclass
+class _Judged:
+    """What was found of each frame so far judged, by number among the frames shown."""
+
+    off: dict[int, bool]
+    jumps: set[int]
+    changes: dict[int, str | None]
+
+
+class LatentLikeness:
+    """Says which frames are not what their latents make of them.
+
+    Args:
+        latents: (C, F, h, w), on the CPU.
+        first_frame: Which of the decoded frames is the first one shown.
+    """
+
+    def __init__(self, latents: torch.Tensor, first_frame: int) -> None:
+        self._latents = latents
+        self._first = first_frame
+        self._fit = LatentColours()
+        self._fitted = 0
+
+    def judge(self, statistics: Sequence[FrameStatistics], from_frame: int, *, is_end: bool) -> list[Finding]:
+        """Judge frames whose latents have all of their frames.
+
+        Args:
+            statistics: Of all frames shown so far.
+            from_frame: The first frame to judge; those before count for the map.
+            is_end: Whether no frame follows.
+        """
+        complete = (len(statistics) + self._first - 1) // FRAMES_PER_LATENT
+        for latent in range(self._fitted + 1, complete + 1):
+            self._fit.add(self._tokens(latent), self._shown(statistics, latent))
+            self._fitted = latent
+        # One latent more: what began there may need a few frames to be seen.
+        begin = max(1, (from_frame + self._first - 1) // FRAMES_PER_LATENT)
+        latents = range(begin, complete + 1)
+        findings = [*self._repeats(statistics, latents), *self._stale_tiles(statistics, latents)]
+        if not latents or not self._can_map():
+            return findings
+        judged = self._hold_against_map(statistics, latents)
+        return [*findings, *_off_runs(judged, is_end=is_end), *_changed_runs(judged, is_end=is_end)]
+
+    def _can_map(self) -> bool:
+        per_latent = self._latents.shape[-1] * self._latents.shape[-2]
+        return self._fit.num_samples - per_latent >= SAMPLES_PER_CHANNEL * self._latents.shape[0]
+
+    def _hold_against_map(self, statistics: Sequence[FrameStatistics], latents: range) -> _Judged:
+        usual = self._usual_distance(statistics)
+        judged = _Judged({}, set(), {})
+        for latent in latents:
+            factors = self._fit.factors(without=(self._tokens(latent), self._shown(statistics, latent)))
+            around = {
+                index: self._told(index, factors)
+                for index in range(max(1, latent - 1), min(latent + 2, self._latents.shape[1]))
+            }
+            told_around = np.concatenate(list(around.values()))
+            for frame in self._frames_of(latent):
+                shown = statistics[frame].colours.astype(np.float64)
+                told = around[latent][(frame + self._first - 1) % FRAMES_PER_LATENT]
+                judged.off[frame] = float(off_tiles(shown, told, usual).mean()) >= LEAST_SHARE
+                apart = distance(shown, told)
+                judged.changes[frame] = name_change(shown, told) if apart > max(NEAR, 2 * usual) else None
+                if frame:
+                    before = statistics[frame - 1].colours.astype(np.float64)
+                    if untold_jumps(before, shown, told_around).mean() >= LEAST_SHARE:
+                        judged.jumps.add(frame)
+        return judged
+
+    def _usual_distance(self, statistics: Sequence[FrameStatistics]) -> float:
+        """Median distance of frames from the map of all."""
+        factors = self._fit.factors()
+        count = min(self._fitted, USUAL_LATENTS)
+        chosen = np.unique(np.linspace(1, self._fitted, count).round().astype(int)).tolist()
+        distances = [
+            distance(statistics[frame].colours.astype(np.float64), said)
+            for latent in chosen
+            for frame, said in zip(self._frames_of(latent), self._told(latent, factors), strict=True)
+        ]
+        return float(np.median(distances))
+
+    def _repeats(self, statistics: Sequence[FrameStatistics], latents: range) -> list[Finding]:
+        """Frames equal to the one before in every textured tile, of latents that change."""
+        repeated = dict.fromkeys((frame for latent in latents for frame in self._frames_of(latent)), False)
+        for latent in latents:
+            if float(np.median(self._token_change(latent))) < TOKEN_CHANGE:
+                continue
+            for frame in self._frames_of(latent):
+                same, textured = _same_tiles(statistics, frame)
+                repeated[frame] = bool(textured.mean() >= 0.5 and same[textured].all())
+        return [
+            Finding("repeat the frame before, though their latents change", first, last)
+            for first, last in runs_of(repeated)
+        ]
+
+    def _stale_tiles(self, statistics: Sequence[FrameStatistics], latents: range) -> list[Finding]:
+        """Parts of frames that stay the same to the last bit over a whole latent while their tokens change."""
+        findings: list[Finding] = []
+        for latent in latents:
+            frames = self._frames_of(latent)
+            pairs = [_same_tiles(statistics, frame) for frame in frames if frame]
+            if len(pairs) < STALE_FRAMES:
+                continue
+            stale = np.all([same & textured for same, textured in pairs], axis=0)
+            stale &= self._token_change(latent) >= TOKEN_CHANGE
+            if STALE_TILES <= stale.sum() < stale.size:
+                findings.append(
+                    Finding("hold tiles that stand still while their latents change", frames[0], frames[-1])
+                )
+        return findings
+
+    def _token_change(self, latent: int) -> NDArray[np.float64]:
+        """The lesser of the changes from the latent before and to the one after, (h, w)."""
+        others = [index for index in (latent - 1, latent + 1) if 1 <= index < self._latents.shape[1]]
+        changes = [
+            (self._latents[:, latent] - self._latents[:, index]).double().square().mean(0).sqrt().numpy()
+            for index in others
+        ]
+        return np.min(changes, axis=0) if changes else np.zeros(self._latents.shape[-2:])
+
+    def _frames_of(self, latent: int) -> list[int]:
+        """Numbers, among the frames shown, of the eight frames of a latent after the first."""
+        begin = FRAMES_PER_LATENT * (latent - 1) + 1 - self._first
+        return list(range(begin, begin + FRAMES_PER_LATENT))
+
+    def _tokens(self, latent: int) -> NDArray[np.float64]:
+        return tokens_of(self._latents[:, latent])
+
+    def _shown(self, statistics: Sequence[FrameStatistics], latent: int) -> NDArray[np.float64]:
+        """Mean colours of a latent's frames, (h * w, 24)."""
+        colours = np.stack([statistics[frame].colours for frame in self._frames_of(latent)], axis=2)
+        return colours.reshape(-1, FRAMES_PER_LATENT * 3).astype(np.float64)
+
+    def _told(self, latent: int, factors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean colours of a latent's frames by the map, (8, h, w, 3)."""
+        height, width = self._latents.shape[-2:]
+        colours = with_constant(self._tokens(latent)) @ factors
+        return colours.reshape(height, width, FRAMES_PER_LATENT, 3).transpose(2, 0, 1, 3).clip(0, 255)
+
+
+def _same_tiles(statistics: Sequence[FrameStatistics], frame: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which tiles are those of the frame before, and which are textured."""
+    if not frame:
+        return np.zeros_like(statistics[0].textured), statistics[0].textured
+    return statistics[frame].fingerprints == statistics[frame - 1].fingerprints, statistics[frame].textured
+
+
+def _off_runs(judged: _Judged, *, is_end: bool) -> list[Finding]:
+    """Runs of frames off their latents that begin or end with a jump that no latent tells of."""
+    end = max(judged.off) + 1
+    return [
+        Finding("do not show what their latents say", first, last)
+        for first, last in runs_of(judged.off)
+        if (last - first + 1 >= LEAST_FRAMES or (is_end and last + 1 == end)) and {first, last + 1} & judged.jumps
+    ]
+
+
+def _changed_runs(judged: _Judged, *, is_end: bool) -> list[Finding]:
+    """Runs of frames that show what their latents say, changed in one simple way."""
+    end = max(judged.changes) + 1
+    return [
+        Finding(f"show what their latents say, {words}", first, last)
+        for words in dict.fromkeys(words for words in judged.changes.values() if words)
+        for first, last in runs_of({frame: found == words for frame, found in judged.changes.items()})
+        if last - first + 1 >= LEAST_FRAMES or (is_end and last + 1 == end)
+    ]
