@@ -20,6 +20,8 @@ CHANNEL_CORRELATION = 0.3
 #: Most saturated values beside a block that still count as none, and the steps that texture there has.
 CLEAN_SHARE, TEXTURE_STEP = 0.2, 1.5
 
+#: Widest comb, in pixels.
+COMB_PERIOD = 12
 #: Blocks are in no order when neighbours, and those after next, differ like any others, by at least some levels.
 IN_ORDER, LEAST_DIFFERENCE = 0.75, 4.0
 
@@ -143,7 +145,7 @@ def _edges_of(
 
 
 def comb_share(frame: NDArray[np.uint8]) -> float:
-    """Share of rows, or of columns, that hold one value each, in a comb with textured ones of at most 12 pixels.
+    """Share of rows, or of columns, that hold one value each, in a regular comb with textured ones.
 
     Lines that were never written, or written by another stride; blinds and fences are wider.
     """
@@ -152,8 +154,12 @@ def comb_share(frame: NDArray[np.uint8]) -> float:
 
 def _comb(lines: NDArray[np.uint8]) -> float:
     flat = (lines == lines[:, :1]).all((1, 2))
-    runs = int(np.count_nonzero(np.diff(flat.astype(np.int8)) == 1)) + int(flat[0])
-    if runs * 12 < len(flat) or flat.all():
+    begins = np.flatnonzero(np.diff(flat.astype(np.int8)) == 1)
+    if len(begins) < 8 or flat.all():
+        return 0.0
+    apart = np.diff(begins)
+    period = float(np.median(apart))
+    if period > COMB_PERIOD or np.mean(apart == period) < 0.9:
         return 0.0
     textured = float(np.median(lines[~flat, :, 1].std(1)))
     return float(flat.mean()) if textured > 8 else 0.0
@@ -172,9 +178,10 @@ def _seams(values: Tiles, size: int) -> float:
     if values.shape[0] < 8 * size:
         return 0.0
     steps = np.abs(np.diff(values, axis=0)).mean(1)
-    on_grid = np.arange(1, len(steps) + 1) % size == 0
-    across, beside = float(np.median(steps[on_grid])), float(np.median(steps[~on_grid]))
-    if across < beside + 6:
+    # What is drawn has edges at other places, too: it is held against the one with the most.
+    across, *others = (float(np.median(steps[phase::size])) for phase in (size - 1, *range(size - 1)))
+    beside = max(others)
+    if across < beside + LEAST_DIFFERENCE:
         return 0.0
     count, width = values.shape[0] // size, values.shape[1] // PIXELS_PER_LATENT
     whole = values[: count * size, : width * PIXELS_PER_LATENT]
