@@ -91,11 +91,11 @@ class FrameSentinel:
         """
         # Both keep NaN, and neither needs memory for another copy.
         extremes = torch.maximum(samples.amax((1, 2, 3)), -samples.amin((1, 2, 3))).tolist()
-        first = self._next_decoded
+        first = self._next_decoded - self._first_frame
         broken = [first + index for index, value in enumerate(extremes) if not np.isfinite(value)]
         self._next_decoded += len(extremes)
-        if broken:
-            self._refuse([Finding("are not finite", broken[0] - self._first_frame, broken[-1] - self._first_frame)])
+        if broken:  # a frame that is dropped counts as the one behind it
+            self._refuse([Finding("are not finite", max(0, broken[0]), max(0, broken[-1]))])
 
     def take(self, frames: NDArray[np.uint8]) -> None:
         """Measure the next frames, uint8 (n, H, W, 3), and judge what is complete.
@@ -109,7 +109,7 @@ class FrameSentinel:
                 self._judge(len(self.statistics) - self._frames_per_segment)
 
     def finish(self) -> tuple[str, ...]:
-        """Judge the whole video once more, now that every frame has neighbours on both sides.
+        """Judge what no whole segment holds, and all once more, now that every frame has others on both sides.
 
         Returns:
             Warnings: what a camera may see, and what was found and shall not be refused.
@@ -117,6 +117,7 @@ class FrameSentinel:
         Raises:
             SanityError: As in `take`.
         """
+        self._judge(len(self.statistics) // self._frames_per_segment * self._frames_per_segment, is_end=True)
         self._judge(0, is_end=True)
         limits = self._sanity
         found = warn_of_frames(

@@ -1,8 +1,9 @@
 """Decoded frames held against the latents that they were decoded from.
 
 What the latents say is a linear map of each latent to the mean colours of the eight frames that it becomes, fitted on
-the run itself, each latent judged by a map of the others. Nothing is assumed of the weights: where the map explains
-little, its usual distance is large and little is found.
+the run itself: on the frames before, which have been judged, or where there are too few on all but the latent in
+question. Nothing is assumed of the weights: where the map explains little, its usual distance is large and little is
+found.
 """
 
 from __future__ import annotations
@@ -62,28 +63,45 @@ class LatentLikeness:
             from_frame: The first frame to judge; those before count for the map.
             is_end: Whether no frame follows.
         """
-        complete = (len(statistics) + self._first - 1) // FRAMES_PER_LATENT
-        for latent in range(self._fitted + 1, complete + 1):
-            self._fit.add(self._tokens(latent), self._shown(statistics, latent))
-            self._fitted = latent
+        known, complete = self._complete(from_frame), self._complete(len(statistics))
+        self._fit_up_to(known, statistics)
         # One latent more: what began there may need a few frames to be seen.
-        begin = max(1, (from_frame + self._first - 1) // FRAMES_PER_LATENT)
-        latents = range(begin, complete + 1)
+        latents = range(max(1, known), complete + 1)
         findings = [*self._repeats(statistics, latents), *self._stale_tiles(statistics, latents)]
-        if not latents or not self._can_map():
+        before = self._map() if self._fit.num_samples >= self._least_samples else None
+        self._fit_up_to(complete, statistics)
+        if before is None and self._fit.num_samples - self._tokens(0).shape[0] < self._least_samples:
             return findings
-        judged = self._hold_against_map(statistics, latents)
-        return [*findings, *_off_runs(judged, is_end=is_end), *_changed_runs(judged, is_end=is_end)]
+        if latents:
+            usual = self._usual_distance(statistics, before if before is not None else self._map(), known or complete)
+            judged = self._hold_against_map(statistics, latents, before, usual)
+            findings += [*_off_runs(judged, is_end=is_end), *_changed_runs(judged, is_end=is_end)]
+        return findings
 
-    def _can_map(self) -> bool:
-        per_latent = self._latents.shape[-1] * self._latents.shape[-2]
-        return self._fit.num_samples - per_latent >= SAMPLES_PER_CHANNEL * self._latents.shape[0]
+    @property
+    def _least_samples(self) -> int:
+        return SAMPLES_PER_CHANNEL * self._latents.shape[0]
 
-    def _hold_against_map(self, statistics: Sequence[FrameStatistics], latents: range) -> _Judged:
-        usual = self._usual_distance(statistics)
+    def _complete(self, num_frames: int) -> int:
+        """Latents after the first that have all of their frames among so many shown."""
+        return max(0, (num_frames + self._first - 1) // FRAMES_PER_LATENT)
+
+    def _fit_up_to(self, latent: int, statistics: Sequence[FrameStatistics]) -> None:
+        for index in range(self._fitted + 1, latent + 1):
+            self._fit.add(self._tokens(index), self._shown(statistics, index))
+        self._fitted = max(self._fitted, latent)
+
+    def _map(self) -> NDArray[np.float64]:
+        return self._fit.factors()
+
+    def _hold_against_map(
+        self, statistics: Sequence[FrameStatistics], latents: range, before: NDArray[np.float64] | None, usual: float
+    ) -> _Judged:
         judged = _Judged({}, set(), {})
         for latent in latents:
-            factors = self._fit.factors(without=(self._tokens(latent), self._shown(statistics, latent)))
+            factors = before
+            if factors is None:
+                factors = self._fit.factors(without=(self._tokens(latent), self._shown(statistics, latent)))
             around = {
                 index: self._told(index, factors)
                 for index in range(max(1, latent - 1), min(latent + 2, self._latents.shape[1]))
@@ -96,16 +114,17 @@ class LatentLikeness:
                 apart = distance(shown, told)
                 judged.changes[frame] = name_change(shown, told) if apart > max(NEAR, 2 * usual) else None
                 if frame:
-                    before = statistics[frame - 1].colours.astype(np.float64)
-                    if untold_jumps(before, shown, told_around).mean() >= LEAST_SHARE:
+                    last = statistics[frame - 1].colours.astype(np.float64)
+                    if untold_jumps(last, shown, told_around).mean() >= LEAST_SHARE:
                         judged.jumps.add(frame)
         return judged
 
-    def _usual_distance(self, statistics: Sequence[FrameStatistics]) -> float:
-        """Median distance of frames from the map of all."""
-        factors = self._fit.factors()
-        count = min(self._fitted, USUAL_LATENTS)
-        chosen = np.unique(np.linspace(1, self._fitted, count).round().astype(int)).tolist()
+    def _usual_distance(
+        self, statistics: Sequence[FrameStatistics], factors: NDArray[np.float64], num_latents: int
+    ) -> float:
+        """Median distance of the frames of the first latents from a map."""
+        count = min(num_latents, USUAL_LATENTS)
+        chosen = np.unique(np.linspace(1, num_latents, count).round().astype(int)).tolist()
         distances = [
             distance(statistics[frame].colours.astype(np.float64), said)
             for latent in chosen
