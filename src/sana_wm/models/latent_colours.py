@@ -38,20 +38,46 @@ class LatentColours:
         self._moments = moments if self._moments is None else self._moments + moments
         self.num_samples += len(tokens)
 
-    def factors(self, without: tuple[Samples, Samples] | None = None) -> Samples:
-        """The map, (C + 1, any).
+    def fit(self, without: tuple[Samples, Samples] | None = None) -> LatentMap:
+        """The map of all samples.
 
         Args:
             without: Tokens and colours that were added and shall not count.
         """
         assert self._gram is not None
         assert self._moments is not None
-        gram, moments = self._gram, self._moments
+        gram, moments, count = self._gram, self._moments, self.num_samples
         if without is not None:
             samples = with_constant(without[0])
             gram, moments = gram - samples.T @ samples, moments - samples.T @ without[1]
+            count -= len(samples)
         penalty = RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
-        return np.linalg.solve(gram + penalty, moments)
+        return LatentMap(np.linalg.solve(gram + penalty, moments), np.linalg.inv(gram + penalty) * (count / len(gram)))
+
+
+@dataclass(frozen=True)
+class LatentMap:
+    """A fitted map.
+
+    Attributes:
+        factors: (C + 1, any).
+        precision: (C + 1, C + 1): what makes a token unlike those that the map was fitted on.
+    """
+
+    factors: Samples
+    precision: Samples
+
+    def colours(self, tokens: Samples) -> Samples:
+        """What tokens (n, C) show, (n, any)."""
+        return with_constant(tokens) @ self.factors
+
+    def strangeness(self, tokens: Samples) -> Samples:
+        """How unlike the fitted ones tokens (n, C) are, (n,): about 1 on average for those themselves.
+
+        The leverage of each as a sample, over the mean leverage. Of a strange token the map says nothing.
+        """
+        samples = with_constant(tokens)
+        return np.einsum("ij,jk,ik->i", samples, self.precision, samples, optimize=True)
 
 
 def tokens_of(frame: torch.Tensor) -> Samples:

@@ -129,7 +129,7 @@ class FrameSentinel:
                 laplacian_share=limits.laplacian_share,
             ),
         )
-        return (*self.warnings, *map(str, found))
+        return (*self.warnings, *map(str, [*self._likeness.doubts, *found]))
 
     def _judge(self, from_frame: int, *, is_end: bool = False) -> None:
         # A sign may have begun in the segment before, and need a few frames more.

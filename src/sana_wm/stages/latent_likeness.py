@@ -15,15 +15,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sana_wm.models.latent_colours import LatentColours, tokens_of, with_constant
+from sana_wm.models.latent_colours import LatentColours, LatentMap, tokens_of
 from sana_wm.sizes import FRAMES_PER_LATENT
 from sana_wm.video.likeness import NEAR, distance, name_change, off_tiles, untold_jumps
 from sana_wm.video.sanity import Finding, FrameStatistics, runs_of
 
 #: Samples for each number of the map before anything is judged: 704x1280 has them after two latents, 96x160 never.
 SAMPLES_PER_CHANNEL = 10
-#: Share of the tiles that a frame must be off in, and frames in a row; the end of the video ends a run, too.
-LEAST_SHARE, LEAST_FRAMES = 0.2, 3
+#: Share of the tiles that a frame must be off in, and frames in a row: a whole latent is, and not one event's time.
+LEAST_SHARE, LEAST_FRAMES = 0.2, FRAMES_PER_LATENT + 1
+#: Frames in a row that show the same change.
+LEAST_CHANGED_FRAMES = 3
+#: How strange a token may be to the map (`LatentMap.strangeness`). Known scenes have 0.3, a tunnel after a forest 20.
+FAMILIAR = 3.0
 #: Latents that the usual distance is taken from, evenly spaced.
 USUAL_LATENTS = 32
 #: Change of a token, root mean square, from which on its frames cannot be the same to the last bit.
@@ -47,9 +51,13 @@ class LatentLikeness:
     Args:
         latents: (C, F, h, w), on the CPU.
         first_frame: Which of the decoded frames is the first one shown.
+
+    Attributes:
+        doubts: What the last judgement found too short to be sure of.
     """
 
     def __init__(self, latents: torch.Tensor, first_frame: int) -> None:
+        self.doubts: list[Finding] = []
         self._latents = latents
         self._first = first_frame
         self._fit = LatentColours()
@@ -68,14 +76,19 @@ class LatentLikeness:
         # One latent more: what began there may need a few frames to be seen.
         latents = range(max(1, known), complete + 1)
         findings = [*self._repeats(statistics, latents), *self._stale_tiles(statistics, latents)]
-        before = self._map() if self._fit.num_samples >= self._least_samples else None
+        before = self._fit.fit() if self._fit.num_samples >= self._least_samples else None
         self._fit_up_to(complete, statistics)
         if before is None and self._fit.num_samples - self._tokens(0).shape[0] < self._least_samples:
             return findings
         if latents:
-            usual = self._usual_distance(statistics, before if before is not None else self._map(), known or complete)
+            usual = self._usual_distance(
+                statistics, before if before is not None else self._fit.fit(), known or complete
+            )
             judged = self._hold_against_map(statistics, latents, before, usual)
-            findings += [*_off_runs(judged, is_end=is_end), *_changed_runs(judged, is_end=is_end)]
+            off = _off_runs(judged)
+            self.doubts = [run for run in off if not _is_long(run, judged, is_end=is_end)]
+            findings += [run for run in off if _is_long(run, judged, is_end=is_end)]
+            findings += _changed_runs(judged, is_end=is_end)
         return findings
 
     @property
@@ -91,44 +104,42 @@ class LatentLikeness:
             self._fit.add(self._tokens(index), self._shown(statistics, index))
         self._fitted = max(self._fitted, latent)
 
-    def _map(self) -> NDArray[np.float64]:
-        return self._fit.factors()
-
     def _hold_against_map(
-        self, statistics: Sequence[FrameStatistics], latents: range, before: NDArray[np.float64] | None, usual: float
+        self, statistics: Sequence[FrameStatistics], latents: range, before: LatentMap | None, usual: float
     ) -> _Judged:
         judged = _Judged({}, set(), {})
         for latent in latents:
-            factors = before
-            if factors is None:
-                factors = self._fit.factors(without=(self._tokens(latent), self._shown(statistics, latent)))
+            tokens = self._tokens(latent)
+            latent_map = before or self._fit.fit(without=(tokens, self._shown(statistics, latent)))
+            familiar = latent_map.strangeness(tokens).reshape(self._latents.shape[-2:]) <= FAMILIAR
             around = {
-                index: self._told(index, factors)
+                index: self._told(index, latent_map)
                 for index in range(max(1, latent - 1), min(latent + 2, self._latents.shape[1]))
             }
-            told_around = np.concatenate(list(around.values()))
             for frame in self._frames_of(latent):
                 shown = statistics[frame].colours.astype(np.float64)
-                told = around[latent][(frame + self._first - 1) % FRAMES_PER_LATENT]
-                judged.off[frame] = float(off_tiles(shown, told, usual).mean()) >= LEAST_SHARE
+                place = (frame + self._first - 1) % FRAMES_PER_LATENT
+                told = around[latent][place]
+                judged.off[frame] = float((familiar & off_tiles(shown, told, usual)).mean()) >= LEAST_SHARE
                 apart = distance(shown, told)
                 judged.changes[frame] = name_change(shown, told) if apart > max(NEAR, 2 * usual) else None
                 if frame:
                     last = statistics[frame - 1].colours.astype(np.float64)
-                    if untold_jumps(last, shown, told_around).mean() >= LEAST_SHARE:
+                    # A latent may tell of an event a few frames off, never a whole latent off.
+                    later = around[latent + 1][place] if latent + 1 in around else around[latent][-1]
+                    earlier = around[latent - 1][place] if latent - 1 in around else around[latent][0]
+                    if (familiar & untold_jumps(last, shown, later - earlier)).mean() >= LEAST_SHARE:
                         judged.jumps.add(frame)
         return judged
 
-    def _usual_distance(
-        self, statistics: Sequence[FrameStatistics], factors: NDArray[np.float64], num_latents: int
-    ) -> float:
+    def _usual_distance(self, statistics: Sequence[FrameStatistics], latent_map: LatentMap, num_latents: int) -> float:
         """Median distance of the frames of the first latents from a map."""
         count = min(num_latents, USUAL_LATENTS)
         chosen = np.unique(np.linspace(1, num_latents, count).round().astype(int)).tolist()
         distances = [
             distance(statistics[frame].colours.astype(np.float64), said)
             for latent in chosen
-            for frame, said in zip(self._frames_of(latent), self._told(latent, factors), strict=True)
+            for frame, said in zip(self._frames_of(latent), self._told(latent, latent_map), strict=True)
         ]
         return float(np.median(distances))
 
@@ -184,10 +195,10 @@ class LatentLikeness:
         colours = np.stack([statistics[frame].colours for frame in self._frames_of(latent)], axis=2)
         return colours.reshape(-1, FRAMES_PER_LATENT * 3).astype(np.float64)
 
-    def _told(self, latent: int, factors: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _told(self, latent: int, latent_map: LatentMap) -> NDArray[np.float64]:
         """Mean colours of a latent's frames by the map, (8, h, w, 3)."""
         height, width = self._latents.shape[-2:]
-        colours = with_constant(self._tokens(latent)) @ factors
+        colours = latent_map.colours(self._tokens(latent))
         return colours.reshape(height, width, FRAMES_PER_LATENT, 3).transpose(2, 0, 1, 3).clip(0, 255)
 
 
@@ -198,14 +209,19 @@ def _same_tiles(statistics: Sequence[FrameStatistics], frame: int) -> tuple[NDAr
     return statistics[frame].fingerprints == statistics[frame - 1].fingerprints, statistics[frame].textured
 
 
-def _off_runs(judged: _Judged, *, is_end: bool) -> list[Finding]:
+def _off_runs(judged: _Judged) -> list[Finding]:
     """Runs of frames off their latents that begin or end with a jump that no latent tells of."""
-    end = max(judged.off) + 1
     return [
         Finding("do not show what their latents say", first, last)
         for first, last in runs_of(judged.off)
-        if (last - first + 1 >= LEAST_FRAMES or (is_end and last + 1 == end)) and {first, last + 1} & judged.jumps
+        if {first, last + 1} & judged.jumps
     ]
+
+
+def _is_long(run: Finding, judged: _Judged, *, is_end: bool) -> bool:
+    """Whether a run is longer than an event that its latents may tell of a little off; the end of a video ends one."""
+    ends = is_end and run.last_frame == max(judged.off)
+    return ends or run.last_frame - run.first_frame + 1 >= LEAST_FRAMES
 
 
 def _changed_runs(judged: _Judged, *, is_end: bool) -> list[Finding]:
@@ -215,5 +231,5 @@ def _changed_runs(judged: _Judged, *, is_end: bool) -> list[Finding]:
         Finding(f"show what their latents say, {words}", first, last)
         for words in dict.fromkeys(words for words in judged.changes.values() if words)
         for first, last in runs_of({frame: found == words for frame, found in judged.changes.items()})
-        if last - first + 1 >= LEAST_FRAMES or (is_end and last + 1 == end)
+        if last - first + 1 >= LEAST_CHANGED_FRAMES or (is_end and last + 1 == end)
     ]

@@ -81,18 +81,18 @@ def off_tiles(shown: Colours, told: Colours, usual: float) -> NDArray[np.bool_]:
     return np.sqrt(np.square(shown - told).mean(-1)) > max(UNUSUAL * usual, JUMP)
 
 
-def untold_jumps(before: Colours, after: Colours, told: Colours) -> NDArray[np.bool_]:
+def untold_jumps(before: Colours, after: Colours, step: Colours) -> NDArray[np.bool_]:
     """Tiles, bool (h, w), that jumped from one frame to the next while their latents changed little, or otherwise.
 
     Args:
         before: The frame before.
         after: The frame.
-        told: What the latents around both say, (n, h, w, 3): a latent may tell of an event a few frames off.
+        step: How far what the latents say changes from well before to well after.
     """
     jump = after - before
     length = np.sqrt(np.square(jump).sum(-1))
-    along = (told * jump).sum(-1) / np.maximum(length, 1e-6)
-    return (length > JUMP * np.sqrt(3)) & (np.ptp(along, axis=0) < TOLD_SHARE * length)
+    along = (step * jump).sum(-1) / np.maximum(length, 1e-6)
+    return (length > JUMP * np.sqrt(3)) & (along < TOLD_SHARE * length)
 
 
 def _changes(shape: tuple[int, ...]) -> Iterator[tuple[str, Callable[[Colours], Colours]]]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sana_wm.models.latent_colours import LatentColours, tokens_of, with_constant
+from sana_wm.models.latent_colours import LatentColours, tokens_of
 
 MAX_FRAMES = 6
 SCALE = 8
@@ -29,7 +29,7 @@ class LatentPreview:
         colours = np.asarray(picture.resize((width, height), Image.Resampling.BOX), dtype=np.float64).reshape(-1, 3)
         fit = LatentColours()
         fit.add(tokens_of(first_latent[0, :, 0]), colours)
-        self._factors = fit.factors()
+        self._map = fit.fit()
 
     def render(self, latents: torch.Tensor) -> Image.Image:
         """Up to six evenly spaced latent frames side by side, each enlarged eightfold.
@@ -40,8 +40,7 @@ class LatentPreview:
         frames, height, width = latents.shape[2:]
         chosen = np.unique(np.linspace(0, frames - 1, min(frames, MAX_FRAMES)).round().astype(int))
         pictures = [
-            (with_constant(tokens_of(latents[0, :, index])) @ self._factors).reshape(height, width, 3)
-            for index in chosen.tolist()
+            self._map.colours(tokens_of(latents[0, :, index])).reshape(height, width, 3) for index in chosen.tolist()
         ]
         strip = np.concatenate(pictures, axis=1).clip(0, 255).round().astype(np.uint8)
         return Image.fromarray(strip).resize((strip.shape[1] * SCALE, strip.shape[0] * SCALE), Image.Resampling.BICUBIC)
