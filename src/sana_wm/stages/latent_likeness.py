@@ -32,8 +32,8 @@ FAMILIAR = 3.0
 USUAL_LATENTS = 32
 #: Change of a token, root mean square, from which on its frames cannot be the same to the last bit.
 TOKEN_CHANGE = 0.01
-#: Tiles and frames in a row that a part of the picture must stand still.
-STALE_TILES, STALE_FRAMES = 4, FRAMES_PER_LATENT
+#: Tiles that must stand still.
+STALE_TILES = 4
 
 
 @dataclass
@@ -75,7 +75,7 @@ class LatentLikeness:
         self._fit_up_to(known, statistics)
         # One latent more: what began there may need a few frames to be seen.
         latents = range(max(1, known), complete + 1)
-        findings = [*self._repeats(statistics, latents), *self._stale_tiles(statistics, latents)]
+        findings = [*self._stalls(statistics, latents), *self._stale_tiles(statistics, latents)]
         before = self._fit.fit() if self._fit.num_samples >= self._least_samples else None
         self._fit_up_to(complete, statistics)
         if before is None and self._fit.num_samples - self._tokens(0).shape[0] < self._least_samples:
@@ -143,44 +143,34 @@ class LatentLikeness:
         ]
         return float(np.median(distances))
 
-    def _repeats(self, statistics: Sequence[FrameStatistics], latents: range) -> list[Finding]:
-        """Frames equal to the one before in every textured tile, of latents that change."""
-        repeated = dict.fromkeys((frame for latent in latents for frame in self._frames_of(latent)), False)
-        for latent in latents:
-            if float(np.median(self._token_change(latent))) < TOKEN_CHANGE:
-                continue
-            for frame in self._frames_of(latent):
-                same, textured = _same_tiles(statistics, frame)
-                repeated[frame] = bool(textured.mean() >= 0.5 and same[textured].all())
+    def _stalls(self, statistics: Sequence[FrameStatistics], latents: range) -> list[Finding]:
+        """Frames equal to the one before, in the middle of motion: two pairs before and two behind them differ."""
+        frames = range(self._frames_of(latents.start)[0], self._frames_of(latents.stop)[0]) if latents else range(0)
+        around = range(max(1, frames.start - 2), min(frames.stop + 2, len(statistics)))
+        repeats = {frame: _repeats_last(statistics, frame) for frame in around}
+        moves = {frame: not _same_tiles(statistics, frame).any() for frame in around}
         return [
-            Finding("repeat the frame before, though their latents change", first, last)
-            for first, last in runs_of(repeated)
+            Finding("repeat the frame before, in the middle of motion", first, last)
+            for first, last in runs_of(repeats)
+            if all(moves.get(frame) for frame in (first - 2, first - 1, last + 1, last + 2))
+            and last - first + 1 <= FRAMES_PER_LATENT
         ]
 
     def _stale_tiles(self, statistics: Sequence[FrameStatistics], latents: range) -> list[Finding]:
-        """Parts of frames that stay the same to the last bit over a whole latent while their tokens change."""
+        """Parts of the picture that are the same to the last bit over two latents, while those differ there."""
         findings: list[Finding] = []
         for latent in latents:
-            frames = self._frames_of(latent)
-            pairs = [_same_tiles(statistics, frame) for frame in frames if frame]
-            if len(pairs) < STALE_FRAMES:
+            if latent < 2:
                 continue
-            stale = np.all([same & textured for same, textured in pairs], axis=0)
-            stale &= self._token_change(latent) >= TOKEN_CHANGE
-            if STALE_TILES <= stale.sum() < stale.size:
-                findings.append(
-                    Finding("hold tiles that stand still while their latents change", frames[0], frames[-1])
-                )
+            frames = [*self._frames_of(latent - 1), *self._frames_of(latent)]
+            stale = np.all(
+                [_same_tiles(statistics, frame) & statistics[frame].textured for frame in frames[1:]], axis=0
+            )
+            change = (self._latents[:, latent] - self._latents[:, latent - 1]).double().square().mean(0).sqrt()
+            stale &= change.numpy() >= TOKEN_CHANGE
+            if stale.sum() >= STALE_TILES:
+                findings.append(Finding("stand still in part while their latents change", frames[0], frames[-1]))
         return findings
-
-    def _token_change(self, latent: int) -> NDArray[np.float64]:
-        """The lesser of the changes from the latent before and to the one after, (h, w)."""
-        others = [index for index in (latent - 1, latent + 1) if 1 <= index < self._latents.shape[1]]
-        changes = [
-            (self._latents[:, latent] - self._latents[:, index]).double().square().mean(0).sqrt().numpy()
-            for index in others
-        ]
-        return np.min(changes, axis=0) if changes else np.zeros(self._latents.shape[-2:])
 
     def _frames_of(self, latent: int) -> list[int]:
         """Numbers, among the frames shown, of the eight frames of a latent after the first."""
@@ -202,11 +192,14 @@ class LatentLikeness:
         return colours.reshape(height, width, FRAMES_PER_LATENT, 3).transpose(2, 0, 1, 3).clip(0, 255)
 
 
-def _same_tiles(statistics: Sequence[FrameStatistics], frame: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which tiles are those of the frame before, and which are textured."""
-    if not frame:
-        return np.zeros_like(statistics[0].textured), statistics[0].textured
-    return statistics[frame].fingerprints == statistics[frame - 1].fingerprints, statistics[frame].textured
+def _same_tiles(statistics: Sequence[FrameStatistics], frame: int) -> NDArray[np.bool_]:
+    """Which tiles are those of the frame before to the last bit."""
+    return statistics[frame].fingerprints == statistics[frame - 1].fingerprints
+
+
+def _repeats_last(statistics: Sequence[FrameStatistics], frame: int) -> bool:
+    textured = statistics[frame].textured
+    return bool(textured.mean() >= 0.5 and _same_tiles(statistics, frame).all())
 
 
 def _off_runs(judged: _Judged) -> list[Finding]:

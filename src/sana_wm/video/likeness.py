@@ -19,6 +19,8 @@ NEAR = 10.0
 EXPLAINED_SHARE = 0.4
 #: Farther than this, with less correlation, a frame shows another scene than its picture.
 FAR, ALIKE = 40.0, 0.5
+#: Contrast that the first frame may have relative to its picture; clipped, four times as much is less than twice.
+LEAST_CONTRAST, MOST_CONTRAST = 0.5, 1.6
 #: A picture needs this much variation before more or less of it can be told.
 LEAST_STD = 8.0
 #: A tile has jumped when it changed by this much; its latents tell of it when they changed by a quarter of that.
@@ -57,7 +59,7 @@ def name_scale(shown: Colours, expected: Colours) -> str | None:
     correlation = float(np.corrcoef(expected.ravel(), shown.ravel())[0, 1])
     if correlation < -0.9:
         return "a negative"
-    if correlation > 0.9 and not 0.4 < slope < 2.5:
+    if correlation > 0.85 and not LEAST_CONTRAST < slope < MOST_CONTRAST:
         return f"contrast times {slope:.2g}"
     return None
 
