@@ -49,13 +49,16 @@ def encode(video: Video) -> torch.Tensor:
     return torch.from_numpy(mixed.transpose(3, 0, 1, 2)).float()
 
 
-def verdict(case: Case, folder: Path, *, knows_pictures: bool = True, resumed_after: int = 0) -> list[str]:
+def verdict(
+    case: Case, folder: Path, *, knows_pictures: bool = True, keeps_picture: bool = True, resumed_after: int = 0
+) -> list[str]:
     """What the sentinel refuses, in words; empty when the video passes.
 
     Args:
         case: The video.
         folder: Scratch.
         knows_pictures: Whether the VAE is the released one.
+        keeps_picture: Whether the input picture is still there.
         resumed_after: After how many segments the decode was interrupted and gone on with.
     """
     run, picture = RunDirectory(folder / "run"), folder / "picture.png"
@@ -74,6 +77,8 @@ def verdict(case: Case, folder: Path, *, knows_pictures: bool = True, resumed_af
         },
         RunManifest,
     )
+    if not keeps_picture:
+        picture.unlink()
 
     def new_sentinel() -> FrameSentinel:
         return FrameSentinel(

@@ -50,3 +50,16 @@ def test_a_first_frame_unlike_its_picture_is_refused(tmp_path: Path, change: Any
 def test_random_weights_need_not_show_the_picture(tmp_path: Path) -> None:
     noise = [as_frame(np.random.default_rng(t).normal(127, 42, (96, 160, 3))) for t in range(41)]
     assert verdict(Case(noise, SMALL[:41]), tmp_path, knows_pictures=False) == []
+
+
+def test_what_the_picture_shows_itself_is_no_fault(tmp_path: Path) -> None:
+    """A picture of a screen without a signal; the same in a picture of a street is one."""
+    screens = changed(SMALL, with_garbage, 0)
+    assert verdict(Case(screens, screens), tmp_path) == []
+    assert verdict(Case(screens, SMALL), tmp_path) != []
+
+
+def test_a_picture_that_is_gone_is_not_held_against_the_video(tmp_path: Path) -> None:
+    case = Case(changed(SMALL, lambda frame: frame[::-1], 0), SMALL)
+    assert verdict(case, tmp_path) != []
+    assert verdict(case, tmp_path, keeps_picture=False) == []

@@ -30,7 +30,6 @@ from sana_wm.video.sanity import (
     measure_frame,
     warn_of_frames,
 )
-from sana_wm.video.tiles import mean_colours
 
 
 class FrameSentinel:
@@ -63,8 +62,7 @@ class FrameSentinel:
         self.warnings: list[str] = []
         self._run = run
         self._sanity = manifest.sanity
-        self._picture = Path(manifest.input.image), manifest.inputs.get("input.image")
-        self._size = manifest.video.height, manifest.video.width
+        self._picture = _measure_picture(manifest)
         self._likeness = LatentLikeness(latents, first_frame)
         self._first_frame = first_frame
         self._frames_per_segment = frames_per_segment
@@ -136,7 +134,7 @@ class FrameSentinel:
         begin = max(0, from_frame - self._frames_per_segment)
         findings = [
             replace(finding, first_frame=finding.first_frame + begin, last_frame=finding.last_frame + begin)
-            for finding in judge_frames(self.statistics[begin:])
+            for finding in judge_frames(self.statistics[begin:], self._picture)
         ]
         findings += self._likeness.judge(self.statistics, from_frame, is_end=is_end)
         if from_frame == 0 and (unlike := self._hold_against_picture()):
@@ -150,27 +148,14 @@ class FrameSentinel:
 
     def _hold_against_picture(self) -> str | None:
         """What is wrong with the first frame shown, which is the picture or comes right after it."""
-        expected = self._expected_colours()
-        if expected is None:
+        if self._picture is None:
             return None
-        shown = self.statistics[0].colours.astype(np.float64)
+        shown, expected = (frame.colours.astype(np.float64) for frame in (self.statistics[0], self._picture))
         if changed := name_change(shown, expected) or name_scale(shown, expected):
             return f"show the input picture, {changed}"
         if self._knows_pictures and shows_another_scene(shown, expected):
             return "do not show the input picture"
         return None
-
-    def _expected_colours(self) -> NDArray[np.float64] | None:
-        """The input picture on the latent grid; `None` when its file is not there any more, or another."""
-        path, named = self._picture
-        try:
-            if named is None or sha256_of(path) != named.sha256:
-                return None
-            height, width = self._size
-            picture = resize_and_center_crop(open_picture(path), height=height, width=width)
-        except (HandoffError, UsageError):
-            return None
-        return mean_colours(np.asarray(picture)).astype(np.float64)
 
     def _refuse(self, findings: Sequence[Finding]) -> None:
         """Keep the segments so far as evidence, never to be used again, and say how to go on.
@@ -190,3 +175,16 @@ class FrameSentinel:
             f'{evidence}; if it is as it should be, set sanity.broken_frames to "warn" in your manifest and run it '
             "again with run-pipeline: only the decode runs.",
         )
+
+
+def _measure_picture(manifest: RunManifest) -> FrameStatistics | None:
+    """The input picture as the video shows it; `None` when its file is not there any more, or another."""
+    path, named = Path(manifest.input.image), manifest.inputs.get("input.image")
+    try:
+        if named is None or sha256_of(path) != named.sha256:
+            return None
+        picture = open_picture(path)
+    except (HandoffError, UsageError):
+        return None
+    video = manifest.video
+    return measure_frame(np.asarray(resize_and_center_crop(picture, height=video.height, width=video.width)))

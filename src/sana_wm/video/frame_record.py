@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,8 +18,9 @@ from sana_wm.video.sanity import FrameStatistics
 def pack_statistics(statistics: Sequence[FrameStatistics]) -> bytes:
     """Statistics of at least one frame as a .npz file: one array for each field, frames first."""
     buffer = io.BytesIO()
-    columns = {field.name: [getattr(frame, field.name) for frame in statistics] for field in fields(FrameStatistics)}
-    np.savez_compressed(buffer, **{name: np.stack(values) for name, values in columns.items()})
+    names = [field.name for field in fields(FrameStatistics)]
+    columns: dict[str, Any] = {name: np.stack([getattr(frame, name) for frame in statistics]) for name in names}
+    np.savez_compressed(buffer, **columns)
     return buffer.getvalue()
 
 

@@ -137,17 +137,20 @@ def measure_frame(frame: NDArray[np.uint8]) -> FrameStatistics:
     )
 
 
-def judge_frames(statistics: Sequence[FrameStatistics]) -> list[Finding]:
+def judge_frames(statistics: Sequence[FrameStatistics], picture: FrameStatistics | None = None) -> list[Finding]:
     """What the frames alone give away of wrong arithmetic.
 
     Args:
         statistics: Of frames in a row.
+        picture: Of the input picture, where it is at hand: a sign that it shows itself is none.
 
     Returns:
         A finding for each run of frames that shows a sign strongly enough, by sign, then in order.
     """
     findings: list[Finding] = []
     for sign in SIGNS:
+        if picture is not None and sign.strength(picture) > 0:
+            continue
         strengths = [float(sign.strength(frame)) for frame in statistics]
         for first, last in runs_of({frame: strength > 0 for frame, strength in enumerate(strengths)}):
             if sum(strengths[first : last + 1]) >= sign.least:

@@ -90,7 +90,7 @@ def _channels_agree_little(tile: NDArray[np.generic]) -> bool:
     steps = np.diff(tile.astype(np.float32), axis=1).reshape(-1, 3)
     if not steps.std(0).all():
         return False
-    agreement = np.corrcoef(steps.T)
+    agreement = np.asarray(np.corrcoef(steps.T))
     return float(np.abs(agreement[[0, 0, 1], [1, 2, 2]]).max()) < CHANNEL_CORRELATION
 
 
@@ -104,21 +104,20 @@ def saturated_block_edges(frame: NDArray[np.uint8], luma: Tiles) -> int:
     Returns:
         0 where there is no such block, or as many dark places that end within tiles.
     """
-    counts = {"cut": np.zeros((2, 2), int), "soft": 0}
+    cut, soft = np.zeros((2, 2), int), 0
     for value in (0, 255):
         at_limit = frame == value
-        full = split_tiles(at_limit).all((2, 3, 4))
-        if not full.any() or full.all():
-            continue
-        if (full[0].all() and full[-1].all()) or (full[:, 0].all() and full[:, -1].all()):
+        full = np.asarray(split_tiles(at_limit).all((2, 3, 4)))
+        masks = (full[0].all() and full[-1].all()) or (full[:, 0].all() and full[:, -1].all())
+        if not full.any() or masks:
             continue
         for axis, side in _SIDES:
-            cut, soft = _edges_of(full, at_limit, luma, axis, side)
-            counts["cut"][axis, (side + 1) // 2] += cut
-            counts["soft"] += soft
-    cut = counts["cut"]
-    one_sided = (cut[1] > 0).sum() == 1  # a pillarbox has both, and is no fault
-    if counts["soft"] * 4 > cut.sum() or not (cut[1].any() and (cut[0].any() or one_sided)):
+            counted = _edges_of(full, at_limit, luma, axis, side)
+            cut[axis, max(side, 0)] += counted[0]
+            soft += counted[1]
+    left_or_right = cut[1] > 0
+    only_one_side = left_or_right.sum() == 1  # a pillarbox has both, and is no fault
+    if soft * 4 > cut.sum() or not (left_or_right.any() and (cut[0].any() or only_one_side)):
         return 0
     return int(cut.sum())
 
