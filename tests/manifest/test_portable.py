@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,16 +47,19 @@ def test_a_video_does_not_name_its_makers_home_folder() -> None:
     assert portable_json(kept, HOME) == text, "the same manifest gives the same text"
 
 
-def test_it_survives_the_video_file(tmp_path: Path) -> None:
-    text = portable_json(run_manifest(), HOME)
+@pytest.mark.parametrize("prompt", [NASTY, "A street. " + '"' * 48_500], ids=["nasty", "longer than an argument"])
+def test_it_survives_the_video_file(tmp_path: Path, prompt: str) -> None:
+    text = portable_json(run_manifest(prompt), HOME)
     assert text is not None
     metadata = {"name": "x", "manifest": text}
     with VideoEncoder(tmp_path / "video.mp4", width=64, height=32, fps=16, metadata=metadata) as encoder:
         encoder.put(np.zeros((4, 32, 64, 3), dtype=np.uint8))
-    assert probe(tmp_path / "video.mp4").metadata == metadata
+    read = probe(tmp_path / "video.mp4").metadata
+    assert read == metadata
+    assert parse_portable(read["manifest"]).input.prompt == prompt
 
 
-def test_what_does_not_fit_into_an_argument_is_left_out() -> None:
+def test_what_does_not_fit_into_a_comment_is_left_out() -> None:
     assert portable_json(run_manifest("long " * (MAX_CHARACTERS // 5)), HOME) is None
 
 

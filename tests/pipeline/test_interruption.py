@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from sana_wm.drafting.new_manifest import manifest_of_run
 from sana_wm.durable import remove_parts_under
@@ -24,6 +24,7 @@ from sana_wm.names import Stage
 from sana_wm.progress.run_progress import STOPPING
 from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.video.reader import read_frames
 
 EditManifest = Callable[..., None]
 
@@ -273,31 +274,70 @@ def test_previews_are_left_beside_the_run(undisturbed: RunDirectory) -> None:
     assert str(undisturbed.preview_file(8)) in shown
 
 
-@pytest.mark.parametrize(
-    ("stage", "limits", "said"),
-    [
-        ("stage1", {"sanity__latent_std_max": 0.1}, "latents look broken at step 2 of 8: latent frames"),
-        ("vae_decode", {"sanity__constant_std": 1000.0}, "decoded video looks broken"),
-    ],
-)
-def test_a_result_that_looks_broken_stops_the_stage_and_is_kept(
-    undisturbed: RunDirectory,
-    tmp_path: Path,
-    stage: Stage,
-    limits: dict[str, float],
-    said: str,
-    edit_run_manifest: EditManifest,
+def test_latents_that_look_broken_stop_the_stage_and_are_kept(
+    undisturbed: RunDirectory, tmp_path: Path, edit_run_manifest: EditManifest
 ) -> None:
     run = RunDirectory(tmp_path / "run")
     shutil.copytree(undisturbed.path, run.path)
-    run.clear_stage(stage)
-    edit_run_manifest(run.path, **limits)
-    process = start_stage(run, stage)
+    run.clear_stage("stage1")
+    edit_run_manifest(run.path, sanity__latent_std_max=0.1)
+    process = start_stage(run, "stage1")
     _, err = process.communicate()
     assert process.returncode == 8
-    assert said in err
+    assert "latents look broken at step 2 of 8: latent frames" in err
+    assert f"sana-wm resume {run.path} goes on from the last checkpoint" in err
     assert any((run.path / "evidence").iterdir())
-    assert not run.receipt_file(stage).exists()
+    assert not run.receipt_file("stage1").exists()
+
+
+def test_a_decode_that_is_not_finite_stops_is_kept_and_is_made_again_from_the_latents(
+    undisturbed: RunDirectory, tmp_path: Path, edit_run_manifest: EditManifest
+) -> None:
+    """A flipped bit in the decoder's weights; then the same run with whole ones."""
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(undisturbed.path, run.path)
+    run.clear_stage("vae_decode")
+    whole = Path(run.read_manifest().model.root)
+    damaged = Path(shutil.copytree(whole, tmp_path / "model"))
+    for file in (damaged / "vae").glob("*.safetensors"):
+        tensors = load_file(file)
+        tensors["decoder.conv_out.conv.weight"].view(-1)[5] = float("inf")
+        save_file(tensors, file)
+    edit_run_manifest(run.path, model__root=str(damaged))
+    process = start_stage(run, "vae_decode")
+    _, err = process.communicate()
+    assert process.returncode == 8
+    assert "decoded video looks broken; got frames 0-" in err
+    assert "are not finite" in err
+    assert f"The latents are kept: sana-wm resume {run.path} decodes them again" in err
+    assert any((run.path / "evidence" / "vae_decode").iterdir())
+    assert not run.checkpoint_folder("vae_decode").exists()
+    edit_run_manifest(run.path, model__root=str(whole))
+    assert start_stage(run, "vae_decode").wait() == 0
+    assert [frame.tobytes() for frame in read_frames(run.video_file)] == [
+        frame.tobytes() for frame in read_frames(undisturbed.video_file)
+    ]
+
+
+def test_what_a_camera_may_see_is_a_warning_in_the_receipt_wherever_a_run_was_interrupted(
+    undisturbed: RunDirectory, tmp_path: Path, edit_run_manifest: EditManifest
+) -> None:
+    said = []
+    for step in (None, 36):
+        run = RunDirectory(tmp_path / f"run {step}")
+        shutil.copytree(undisturbed.path, run.path)
+        run.clear_stage("vae_decode")
+        edit_run_manifest(run.path, sanity__constant_std=1000.0)
+        if step is not None:
+            process = start_stage(run, "vae_decode")
+            wait_for_step(run, "vae_decode", step)
+            process.kill()
+            process.communicate()
+        assert start_stage(run, "vae_decode").wait() == 0
+        receipt = read_receipt(run, "vae_decode")
+        assert receipt is not None
+        said.append(receipt.warnings)
+    assert said == [("frames 0-55 constant",)] * 2
 
 
 def test_refining_with_another_seed_skips_the_text_encoder(

@@ -138,6 +138,15 @@ def test_what_does_not_match_a_receipt_is_found(
     assert any(said in finding for finding in gather_run_facts(copy).stages[stage].findings)
 
 
+def test_warnings_of_a_receipt_are_on_the_page_as_text(
+    copy: RunDirectory, sana_wm: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    edit(copy.receipt_file("vae_decode"), lambda data: data.update(warnings=["frames 3-5 black", "<b>bold</b>"]))
+    page = tmp_path / "page.html"
+    assert sana_wm("report", copy.path, "-o", page)[0] == 0
+    assert "<li>frames 3-5 black</li><li>&lt;b&gt;bold&lt;/b&gt;</li>" in page.read_text()
+
+
 def test_a_page_is_written_of_whatever_is_left_and_says_what_is_missing(
     copy: RunDirectory, sana_wm: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:

@@ -100,18 +100,32 @@ def test_a_failed_write_is_raised_at_the_next_chance(tmp_path: Path) -> None:
         (lambda latents: latents[0, 0, 1, 0, 0].fill_(float("inf")), "latent frames 1;"),
         (lambda latents: latents[:, :, 3:6].fill_(0.5), "latent frames 3-5; got standard deviation 0 "),
         (lambda latents: latents[:, :, 0].mul_(1e4), "latent frames 0;"),
+        (lambda latents: latents[:, :, 4, 1:3, 1:3].zero_(), "latent frames 4; got 4 tokens equal to a neighbour"),
+        (
+            lambda latents: latents[:, :, 5, :2].copy_(latents[:, :, 4, :2].clone()),
+            "latent frames 5; got 8 tokens equal to a neighbour or to the frame before",
+        ),
     ],
-    ids=["nan", "infinity", "constant", "exploded"],
+    ids=["nan", "infinity", "constant", "exploded", "never written", "written twice"],
 )
 def test_broken_latents_are_found_and_kept(tmp_path: Path, spoil: object, said: str) -> None:
     latents = torch.randn((1, 8, 7, 4, 4), generator=torch.Generator().manual_seed(0))
     evidence = tmp_path / "evidence" / "stage1.safetensors"
     deviations = check_latents(latents, SanitySection(), where="step 3 of 60", evidence=evidence)
     assert len(deviations) == 7
+    latents[:, :, 0] = torch.randn(1, 8, 1, 1)  # of a white page
+    check_latents(latents, SanitySection(), where="step 3 of 60", evidence=evidence)
     assert not evidence.exists()
     spoil(latents)  # type: ignore[operator]
-    with pytest.raises(SanityError) as caught:
-        check_latents(latents, SanitySection(), where="step 3 of 60", evidence=evidence)
+    with pytest.raises(SanityError, match="`resume` goes on from the last checkpoint") as caught:
+        check_latents(latents, SanitySection(), where="step 3 of 60", evidence=evidence, go_on="`resume`")
     assert caught.value.exit_code == 8
     assert f"latents look broken at step 3 of 60: {said}" in f"{caught.value} "
     assert load_tensors(evidence, {"where": "step 3 of 60"})["latents"].shape == latents.shape
+
+
+def test_one_wild_value_among_many_is_found(tmp_path: Path) -> None:
+    latents = torch.randn((1, 128, 2, 16, 16), generator=torch.Generator().manual_seed(0))
+    latents[0, 3, 1, 1, 1] = -2e3
+    with pytest.raises(SanityError, match="latent frames 1; got a value of 2000 in frame 1; expected at most 1000"):
+        check_latents(latents, SanitySection(), where="step 3 of 60", evidence=tmp_path / "evidence.safetensors")

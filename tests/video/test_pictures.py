@@ -7,7 +7,6 @@ from PIL import Image
 from sana_wm.video.contact_sheet import ContactSheet
 from sana_wm.video.frame_folder import FrameFolder
 from sana_wm.video.overlay import Overlay
-from sana_wm.video.sanity import Finding, SanityLimits, judge_frames, measure_frame
 
 
 def test_a_contact_sheet_shows_the_first_and_the_last_frame(tmp_path, frames):
@@ -98,42 +97,3 @@ def test_frames_beyond_the_trajectory_show_its_last_state():
     overlay.draw(frames, 1)
     assert np.array_equal(frames[0], draw(HELD["A"])[1])
     assert np.array_equal(frames[0], frames[2])
-
-
-def picture(kind, rng):
-    noise = rng.normal(128, 43, (64, 96, 3))
-    ramp = np.broadcast_to(np.linspace(40, 200, 96)[None, :, None], (64, 96, 3))
-    made = {
-        "noise": noise,
-        "black": np.zeros((64, 96, 3)),
-        "grey": np.full((64, 96, 3), 97.0),
-        "saturated": np.where(noise > 128, 255, 0),
-        "smooth": ramp,
-        "night": np.clip(rng.normal(12, 6, (64, 96, 3)), 0, 255),
-    }[kind]
-    return made.clip(0, 255).astype(np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("kinds", "expected"),
-    [
-        (["noise"] * 6, []),
-        (["night"] * 6, []),
-        (["noise"] * 4 + ["black"] * 2, [Finding("black", 4, 5)]),
-        (["grey"] + ["noise"] * 5, [Finding("constant", 0, 0)]),
-        (["noise", "noise", "noise", "saturated", "saturated"], [Finding("saturated", 3, 4)]),
-        (["noise", "noise", "smooth", "noise", "noise"], [Finding("detail collapsed", 2, 2)]),
-        (["black", "grey", "grey"], [Finding("black", 0, 0), Finding("constant", 1, 2)]),
-        ([], []),
-    ],
-)
-def test_broken_frames_are_named_by_kind_and_range(kinds, expected):
-    rng = np.random.default_rng(0)
-    assert judge_frames([measure_frame(picture(kind, rng)) for kind in kinds]) == expected
-
-
-def test_limits_can_be_set():
-    statistics = [measure_frame(picture("noise", np.random.default_rng(0)))]
-    assert [str(finding) for finding in judge_frames(statistics, SanityLimits(constant_std=100))] == [
-        "frames 0-0 constant"
-    ]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -14,7 +15,7 @@ import pytest
 from sana_wm.errors import HandoffError, StageFailedError, UsageError
 from sana_wm.video.encoder import VideoEncoder, check_codec, ffmpeg_binary, usable_codecs
 from sana_wm.video.reader import probe, read_frames
-from sana_wm.video.segments import SegmentedEncoder, concatenate, finished_segments
+from sana_wm.video.segments import SegmentedEncoder, companion_path, concatenate, finished_segments
 
 METADATA = {"manifest_hash": "3f\\a=b;c", "seed": "42", "package_version": "0.1.0"}
 
@@ -295,3 +296,54 @@ def test_kill_9_of_the_whole_process_leaves_no_video_under_its_name(tmp_path, si
     assert not path.exists()
     encode(path, np.zeros((4, 64, 96, 3), np.uint8), size)  # beside what the dead process left
     assert probe(path).num_frames == 4
+
+
+def test_metadata_longer_than_an_argument_may_be_comes_back_exactly(tmp_path, frames, size):
+    """Linux takes 128 KiB for one argument; a prompt of quotes is four times as long in the video's comment."""
+    metadata = {
+        "manifest": json.dumps({"prompt": "A street. " + '"' * 48_500}),
+        "odd": "a=b;c#d\\e\nf\r g: %s [é] \U0001f3a5",
+    }
+    write_segments(tmp_path / "segments", frames[:20], size, metadata=metadata)
+    assert len(finished_segments(tmp_path / "segments", 8, metadata)) == 2
+    concatenate(sorted((tmp_path / "segments").glob("*.mp4")), tmp_path / "video.mp4", metadata=metadata)
+    assert probe(tmp_path / "video.mp4").metadata == metadata
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_encoders_killed_while_they_encode_cost_one_segment_each(tmp_path, frames, size, count):
+    write_segments(tmp_path / "whole", frames, size)
+
+    def encode_and_kill():
+        done = len(finished_segments(tmp_path / "parts", 8, METADATA))
+        with SegmentedEncoder(
+            tmp_path / "parts", frames_per_segment=8, first_segment=done, **size, metadata=METADATA
+        ) as encoder:
+            encoder.put(frames[8 * done : 8 * done + 11])  # a whole segment, and part of the next
+            os.kill(own_ffmpeg()[0].pid, signal.SIGKILL)
+            encoder.put(frames[8 * done + 11 :])
+
+    for _ in range(count):
+        with pytest.raises(StageFailedError, match="killed by SIGKILL after"):
+            encode_and_kill()
+    done = finished_segments(tmp_path / "parts", 8, METADATA)
+    assert len(done) == count
+    write_segments(tmp_path / "parts", frames, size, first_segment=len(done))
+    whole, parts = (sorted((tmp_path / name).glob("*.mp4")) for name in ("whole", "parts"))
+    assert [path.read_bytes() for path in whole] == [path.read_bytes() for path in parts]
+
+
+def test_what_describes_a_segment_is_vouched_for_with_it(tmp_path, frames, size):
+    options = {"frames_per_segment": 8, **size, "metadata": METADATA}
+    with SegmentedEncoder(tmp_path, describe=lambda number: f"segment {number}".encode(), **options) as encoder:
+        encoder.put(frames[:24])
+    assert [companion_path(tmp_path / f"0000{number}.mp4").read_bytes() for number in (0, 1, 2)] == [
+        b"segment 0",
+        b"segment 1",
+        b"segment 2",
+    ]
+    assert len(finished_segments(tmp_path, 8, METADATA, described=True)) == 3
+    companion_path(tmp_path / "00001.mp4").write_bytes(b"another")
+    assert len(finished_segments(tmp_path, 8, METADATA, described=True)) == 1
+    write_segments(tmp_path / "bare", frames[:24], size)
+    assert finished_segments(tmp_path / "bare", 8, METADATA, described=True) == []

@@ -230,7 +230,7 @@ class PowerSection(Section, frozen=True):
 
 
 class SanitySection(Section, frozen=True):
-    """Limits beyond which a result counts as broken; docs/mps.md says how they were set."""
+    """What counts as broken, and what gets a warning; docs/mps.md says how the limits were set."""
 
     latent_std_min: Annotated[float, neutral()] = Field(
         default=0.02, ge=0, description="Least standard deviation of a latent frame."
@@ -238,17 +238,20 @@ class SanitySection(Section, frozen=True):
     latent_std_max: Annotated[Positive, neutral()] = Field(
         default=20.0, description="Greatest standard deviation of a latent frame."
     )
+    broken_frames: Annotated[Literal["refuse", "warn"], neutral()] = Field(
+        default="refuse", description="What happens to a decode whose frames only wrong arithmetic can have made."
+    )
     black_mean: Annotated[float, neutral()] = Field(
-        default=4.0, ge=0, description="A constant frame below this mean luma (0-255) is black."
+        default=4.0, ge=0, description="A warning calls a constant frame below this mean luma (0-255) black."
     )
     constant_std: Annotated[float, neutral()] = Field(
-        default=1.0, ge=0, description="Least standard deviation of a frame's luma (0-255)."
+        default=1.0, ge=0, description="A warning calls a frame below this deviation of luma constant."
     )
     saturated_share: Annotated[float, neutral()] = Field(
-        default=0.95, ge=0, le=1, description="Most values of a frame at 0 or 255."
+        default=0.95, ge=0, le=1, description="A warning calls a frame with more values at 0 or 255 saturated."
     )
     laplacian_share: Annotated[float, neutral()] = Field(
-        default=0.01, ge=0, le=1, description="Least Laplacian energy of a frame against the median of the video."
+        default=0.01, ge=0, le=1, description="A warning below this share of the median frame's Laplacian energy."
     )
 
 

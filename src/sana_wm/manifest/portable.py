@@ -13,8 +13,8 @@ from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
 
 Json = dict[str, Any]
 
-#: ffmpeg takes metadata as one argument, which Linux limits to 128 KiB; a prompt that does not fit is no prompt.
-MAX_CHARACTERS = 100_000
+#: Players read a video's comment into memory. A prompt of 1 MiB fits, however it is spelled.
+MAX_CHARACTERS = 4_000_000
 
 
 def portable_json(manifest: RunManifest, home: Path) -> str | None:

@@ -87,6 +87,12 @@ def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**CLASS_DEFAULTS, **table["structure"], **table["defaults"], **config}
 
 
+def is_released_vae(config: Mapping[str, Any]) -> bool:
+    """Whether a VAE's config.json has the sizes of the released one: a tiny one has random weights."""
+    released = complete_config({})
+    return all(complete_config(config)[name] == released[name] for name in read_table("vae")["defaults"])
+
+
 def decode_tflop(config: Mapping[str, Any], latent_shape: tuple[int, ...]) -> float:
     """Arithmetic of one decode of latents (B, C, F, h, w): its convolutions, every frame once."""
     layers = decoder_layers(config)

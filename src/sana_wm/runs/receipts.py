@@ -59,7 +59,11 @@ class ProcessRecord(Record):
 
 
 class Receipt(Record):
-    """One finished stage."""
+    """One finished stage.
+
+    Attributes:
+        warnings: What in its result is worth a look, in words.
+    """
 
     version: Literal[1] = 1
     stage: Stage
@@ -73,6 +77,7 @@ class Receipt(Record):
     inputs: dict[str, str]
     outputs: dict[str, OutputFile]
     plan: dict[str, Any]
+    warnings: tuple[str, ...] = ()
     phases: tuple[PhaseRecord, ...]
     started_at: str
     finished_at: str

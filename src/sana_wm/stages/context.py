@@ -229,12 +229,14 @@ class StageContext:
         *,
         outputs: tuple[Path, ...],
         plan: Mapping[str, Any],
+        warnings: tuple[str, ...] = (),
     ) -> None:
         """Write the receipt: the last thing a stage does.
 
         Args:
             outputs: Files of this stage, already durable.
             plan: What the engine chose, as JSON.
+            warnings: What in the result is worth a look, in words.
         """
         now = datetime.now(UTC)
         write_receipt(
@@ -251,6 +253,7 @@ class StageContext:
                 inputs={self.run.name_of(self.source.path): self.source.sha256} if self.source is not None else {},
                 outputs=describe_outputs(self.run, outputs),
                 plan=dict(plan),
+                warnings=warnings,
                 phases=tuple(self.phases.records),
                 started_at=self.started_at.isoformat(timespec="seconds"),
                 finished_at=now.isoformat(timespec="seconds"),

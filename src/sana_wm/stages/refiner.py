@@ -136,9 +136,8 @@ class _Progress:
         context.engine_memory.synchronize()
         context.phases.faults.check()
         where = f"refiner step {state.next_block} of {self.total}"
-        check_latents(
-            state.latents, context.manifest.sanity, where=where, evidence=context.run.evidence_file("refiner")
-        )
+        evidence, go_on = context.run.evidence_file("refiner"), context.run.resume_command
+        check_latents(state.latents, context.manifest.sanity, where=where, evidence=evidence, go_on=go_on)
         self.checkpoints.save(state.next_block, state.to_tensors())
         context.report_step(state.next_block, self.total)
         if context.stop.reason is not None:

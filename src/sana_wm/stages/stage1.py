@@ -182,4 +182,6 @@ def _check(context: StageContext, latents: torch.Tensor, step: int, schedule: Sc
     context.engine_memory.synchronize()
     context.phases.faults.check()
     where = f"step {step} of {schedule.num_inference_steps}"
-    check_latents(latents, context.manifest.sanity, where=where, evidence=context.run.evidence_file("stage1"))
+    evidence = context.run.evidence_file("stage1")
+    go_on = context.run.resume_command
+    check_latents(latents, context.manifest.sanity, where=where, evidence=evidence, go_on=go_on)

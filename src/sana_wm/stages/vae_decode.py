@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +15,24 @@ from numpy.typing import NDArray
 from sana_wm import __version__
 from sana_wm.camera.motion import read_motion
 from sana_wm.camera.of_manifest import load_trajectory
-from sana_wm.durable import remove_tree, sha256_of
-from sana_wm.errors import SanityError, StageFailedError
+from sana_wm.durable import sha256_of
+from sana_wm.errors import StageFailedError
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.portable import portable_json
 from sana_wm.models.loading import load_vae
 from sana_wm.models.vae.streaming_decoder import StreamingDecoder
-from sana_wm.planning.decode import DecodePlan, plan_decode_on, reach_latent_frames
+from sana_wm.planning.decode import DecodePlan, is_released_vae, plan_decode_on, reach_latent_frames
 from sana_wm.runs.links import require_inputs
 from sana_wm.runtime.phases import Phase
 from sana_wm.sizes import FRAMES_PER_LATENT
 from sana_wm.stages.context import StageContext
+from sana_wm.stages.frame_sentinel import FrameSentinel
 from sana_wm.video.contact_sheet import ContactSheet
 from sana_wm.video.frame_folder import FrameFolder
+from sana_wm.video.frame_record import pack_statistics, read_statistics
 from sana_wm.video.overlay import Overlay
 from sana_wm.video.reader import read_frames
-from sana_wm.video.sanity import FrameStatistics, SanityLimits, judge_frames, measure_frame
-from sana_wm.video.segments import SegmentedEncoder, concatenate, finished_segments
+from sana_wm.video.segments import SegmentedEncoder, companion_path, concatenate, finished_segments
 
 FRAMES_PER_SEGMENT = 32
 
@@ -51,13 +52,14 @@ def run(context: StageContext) -> None:
     context.begin()
     shown = shown_frames(context.manifest)
     with context.phases.phase("vae_decoder") as phase:
-        plan = _decode(context, phase, latents, shown, context.resumable("segment"))
+        plan, warnings = _decode(context, phase, latents, shown, context.resumable("segment"))
     segments = sorted(context.run.checkpoint_folder("vae_decode").glob("[0-9]*.mp4"))
     concatenate(segments, context.run.video_file, metadata=_video_metadata(context))
     _read_back(context, shown)
     context.finish(
         outputs=(context.run.video_file, context.run.contact_sheet_file),
         plan=plan,
+        warnings=warnings,
     )
 
 
@@ -81,23 +83,34 @@ def _video_metadata(context: StageContext) -> dict[str, str]:
 
 def _decode(
     context: StageContext, phase: Phase, latents: torch.Tensor, shown: ShownFrames, metadata: dict[str, str]
-) -> dict[str, Any]:
-    """Decode what no finished segment of an earlier start holds."""
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Decode what no finished segment of an earlier start holds; returns the plan, and warnings of the whole video."""
     vae = phase.hold(load_vae(context.layout, context.device, context.dtype, part="decoder"))
     kind = context.forecaster.device.kind
     plan = plan_decode_on(kind, vae.config, context.latents_shape, context.dtype.itemsize, context.budget_bytes)
-    finished = finished_segments(context.run.checkpoint_folder("vae_decode"), FRAMES_PER_SEGMENT, metadata)
+    folder = context.run.checkpoint_folder("vae_decode")
+    finished = finished_segments(folder, FRAMES_PER_SEGMENT, metadata, described=True)
     done = len(finished) * FRAMES_PER_SEGMENT
-    if done < shown.count:
-        start = first_latent_for(shown.first + done, reach_latent_frames(vae.config), plan)
-        decoder = StreamingDecoder(vae, plan)
-        frames = _skip(
-            decoder.decode(latents[0, :, start:].transpose(0, 1).split(plan.steps[0])),
-            shown.first + done - FRAMES_PER_LATENT * start,
-        )
-        seconds = _write_frames(context, frames, _encoder(context, len(finished), metadata), shown, done)
-        return {**plan.as_json(), "frames_decoded": shown.count - done, "seconds": seconds}
-    return plan.as_json()
+    start = first_latent_for(shown.first + done, reach_latent_frames(vae.config), plan)
+    sentinel = FrameSentinel(
+        context.run,
+        context.manifest,
+        latents[0],
+        first_frame=shown.first,
+        frames_per_segment=FRAMES_PER_SEGMENT,
+        knows_pictures=is_released_vae(vae.config),
+    )
+    earlier = [frame for segment in finished for frame in read_statistics(companion_path(segment))]
+    sentinel.go_on(earlier, FRAMES_PER_LATENT * start)
+    if done == shown.count:
+        return plan.as_json(), sentinel.finish()
+    decoder = StreamingDecoder(vae, plan)
+    frames = _skip(
+        decoder.decode(latents[0, :, start:].transpose(0, 1).split(plan.steps[0]), sentinel.watch),
+        shown.first + done - FRAMES_PER_LATENT * start,
+    )
+    seconds = _write_frames(context, frames, _encoder(context, len(finished), metadata, sentinel), shown, sentinel)
+    return {**plan.as_json(), "frames_decoded": shown.count - done, "seconds": seconds}, sentinel.finish()
 
 
 def first_latent_for(frame: int, reach_latents: int, plan: DecodePlan) -> int:
@@ -118,12 +131,20 @@ def _skip(pieces: Iterator[torch.Tensor], count: int) -> Iterator[NDArray[np.uin
             yield kept.to("cpu").numpy()
 
 
-def _encoder(context: StageContext, first_segment: int, metadata: dict[str, str]) -> SegmentedEncoder:
+def _encoder(
+    context: StageContext, first_segment: int, metadata: dict[str, str], sentinel: FrameSentinel
+) -> SegmentedEncoder:
     video = context.manifest.video
+
+    def describe(segment: int) -> bytes:
+        begin = segment * FRAMES_PER_SEGMENT
+        return pack_statistics(sentinel.statistics[begin : begin + FRAMES_PER_SEGMENT])
+
     return SegmentedEncoder(
         context.run.checkpoint_folder("vae_decode"),
         frames_per_segment=FRAMES_PER_SEGMENT,
         first_segment=first_segment,
+        describe=describe,
         width=video.width,
         height=video.height,
         fps=video.fps,
@@ -140,19 +161,18 @@ def _write_frames(
     pieces: Iterator[NDArray[np.uint8]],
     encoder: SegmentedEncoder,
     shown: ShownFrames,
-    done: int,
+    sentinel: FrameSentinel,
 ) -> dict[str, float]:
-    """Check, draw into and encode frames as they come; `done` of the shown ones are encoded already.
+    """Check, draw into and encode frames as they come; those that the sentinel knows are encoded already.
 
     Returns:
         Seconds spent on decoding, on checks and drawing, and on waiting for ffmpeg.
     """
     video = context.manifest.video
+    done = len(sentinel.statistics)
     overlay = _overlay(context.manifest, shown) if video.overlay else None
     frames_folder = context.run.frames_folder(context.manifest)
     folder = FrameFolder(frames_folder, first_frame=done) if frames_folder is not None else None
-    statistics: list[FrameStatistics] = []
-    first = done
     seconds = {"decode": 0.0, "check_and_draw": 0.0, "encode": 0.0}
     mark = time.perf_counter()
 
@@ -165,8 +185,7 @@ def _write_frames(
         for frames in pieces:
             context.phases.faults.check()
             account("decode")
-            statistics += [measure_frame(frame) for frame in frames]
-            _judge(context, statistics, first)
+            sentinel.take(frames)
             if overlay is not None:
                 overlay.draw(frames, done)
             if folder is not None:
@@ -186,40 +205,6 @@ def _overlay(manifest: Manifest, shown: ShownFrames) -> Overlay:
     trajectory = load_trajectory(manifest).first(manifest.video.num_frames)
     motion = read_motion(trajectory.without_first(shown.first))
     return Overlay(motion.keys, motion.yaw, motion.pitch, width=manifest.video.width, height=manifest.video.height)
-
-
-def _judge(context: StageContext, statistics: list[FrameStatistics], first_frame: int) -> None:
-    """Stop at the first broken frame; the segments so far are kept as evidence and never used again.
-
-    Raises:
-        SanityError: A frame is black, constant, saturated or without detail.
-    """
-    limits = context.manifest.sanity
-    findings = judge_frames(
-        statistics,
-        SanityLimits(
-            black_mean=limits.black_mean,
-            constant_std=limits.constant_std,
-            saturated_share=limits.saturated_share,
-            laplacian_share=limits.laplacian_share,
-        ),
-    )
-    if not findings:
-        return
-    evidence = context.run.evidence_file("vae_decode").with_suffix("")
-    remove_tree(evidence)
-    evidence.parent.mkdir(parents=True, exist_ok=True)
-    context.run.checkpoint_folder("vae_decode").rename(evidence)
-    moved = [
-        replace(finding, first_frame=finding.first_frame + first_frame, last_frame=finding.last_frame + first_frame)
-        for finding in findings
-    ]
-    raise SanityError(
-        "decoded video looks broken",
-        got="; ".join(map(str, moved)),
-        expected="pictures (limits under sanity in the manifest)",
-        next_step=f"What was encoded is kept in {evidence}; see docs/troubleshooting.md.",
-    )
 
 
 def _read_back(context: StageContext, shown: ShownFrames) -> None:

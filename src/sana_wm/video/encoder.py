@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -82,23 +84,28 @@ class VideoEncoder:
         tag = ["-tag:v", "hvc1"] if codec in ("libx265", "hevc_videotoolbox") else []  # QuickTime plays no other HEVC
         self._command = [
             *(*ffmpeg_command(), "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"),
-            *("-r", str(fps), "-i", "pipe:0", "-an", "-vf", filters, "-c:v", codec, *rate, *tag),
-            *(*comment(metadata or {}), "-movflags", "+faststart", str(self.part)),
+            *("-r", str(fps), "-i", "pipe:0"),
         ]
+        self._output = [
+            *("-an", "-vf", filters, "-c:v", codec, *rate, *tag, "-movflags", "+faststart", str(self.part)),
+        ]
+        self._metadata = dict(metadata or {})
 
     def __enter__(self) -> Self:
         self.part.unlink(missing_ok=True)  # of a killed run, whose ffmpeg may still be ending
         self._messages = tempfile.TemporaryFile()
         # Its own process group: an interrupt reaches us alone, and we decide. No preexec_fn: it would run Python in a
         # fork of a process with Metal threads.
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self._messages,
-            bufsize=0,
-            process_group=0,
-        )
+        with comment(self._metadata) as (options, files):
+            self._process = subprocess.Popen(
+                [*self._command, *options, *self._output],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._messages,
+                bufsize=0,
+                process_group=0,
+                pass_fds=files,
+            )
         self._queue: queue.Queue[NDArray[np.uint8] | None] = queue.Queue(QUEUE_LENGTH)
         self._write_error: OSError | None = None
         self._writer = threading.Thread(target=self._write, name="ffmpeg-writer", daemon=True)
@@ -226,9 +233,22 @@ def ffmpeg_binary() -> str:
     return str(Path(found).absolute())  # it may be started in another folder
 
 
-def comment(metadata: Mapping[str, str]) -> list[str]:
-    """The options that keep `metadata` in a file: one JSON comment, the only free field that all players show."""
-    return ["-metadata", f"comment={json.dumps(dict(metadata), sort_keys=True)}"] if metadata else []
+@contextlib.contextmanager
+def comment(metadata: Mapping[str, str]) -> Generator[tuple[list[str], tuple[int, ...]]]:
+    """Options, behind the first input, that keep `metadata` in a video, and the open files that ffmpeg must inherit.
+
+    One JSON comment, the only free field that all players show. It is read from a file: a system limits how long an
+    argument may be, and a prompt may be longer. The file has no name, so that nothing is left of it whoever dies.
+    """
+    if not metadata:
+        yield [], ()
+        return
+    text = re.sub(r"([=;#\\\n])", r"\\\1", json.dumps(dict(metadata), sort_keys=True))
+    with tempfile.TemporaryFile() as file:
+        file.write(f";FFMETADATA1\ncomment={text}\n".encode())
+        file.seek(0)
+        options = ["-f", "ffmetadata", "-i", f"/dev/fd/{file.fileno()}", "-map", "0:v", "-map_metadata", "1"]
+        yield options, (file.fileno(),)
 
 
 def quote(messages: bytes) -> str:

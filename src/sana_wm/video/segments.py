@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +16,8 @@ from sana_wm.errors import HandoffError, StageFailedError
 from sana_wm.video.encoder import VideoEncoder, comment, describe_exit, ffmpeg_command, quote
 from sana_wm.video.reader import probe
 
+JOIN = ("-c", "copy", "-movflags", "+faststart")
+
 
 class SegmentedEncoder:
     """Takes frames as `VideoEncoder` does and leaves `NNNNN.mp4` files of a fixed number of frames, each whole.
@@ -24,13 +26,23 @@ class SegmentedEncoder:
         folder: Where the segments go; made if absent.
         frames_per_segment: Frames in each but the last.
         first_segment: Number of the first segment to write: how many are finished already.
+        describe: Given a segment's number, once all its frames were put, what to keep beside it (`companion_path`).
         **options: Of `VideoEncoder`.
     """
 
-    def __init__(self, folder: Path, *, frames_per_segment: int, first_segment: int = 0, **options: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        frames_per_segment: int,
+        first_segment: int = 0,
+        describe: Callable[[int], bytes] | None = None,
+        **options: Any,
+    ) -> None:
         self.folder = folder
         self.frames_per_segment = frames_per_segment
         self.next_segment = first_segment
+        self.describe = describe
         self.options = options
         self._encoder: VideoEncoder | None = None
 
@@ -62,7 +74,9 @@ class SegmentedEncoder:
         if encoder is not None:
             encoder.__exit__(kind, error, traceback)
             if kind is None:
-                write_durably(_digest_path(encoder.path), sha256_of(encoder.path))
+                if self.describe is not None:
+                    write_durably(companion_path(encoder.path), self.describe(self.next_segment))
+                write_durably(_digest_path(encoder.path), _digest_of(encoder.path))
             self.next_segment += 1
 
 
@@ -71,21 +85,35 @@ def segment_path(folder: Path, number: int) -> Path:
     return folder / f"{number:05d}.mp4"
 
 
+def companion_path(segment: Path) -> Path:
+    """The file that describes a segment's frames."""
+    return segment.with_suffix(".npz")
+
+
 def _digest_path(segment: Path) -> Path:
     """The file that vouches for a segment, written after it: ffmpeg plays over a flipped bit without a word."""
     return segment.with_suffix(".sha256")
 
 
-def finished_segments(folder: Path, frames_per_segment: int, metadata: Mapping[str, str]) -> list[Path]:
+def _digest_of(segment: Path) -> str:
+    """SHA-256 of a segment and, where there is one, of its companion."""
+    return "\n".join(sha256_of(path) for path in (segment, companion_path(segment)) if path.exists())
+
+
+def finished_segments(
+    folder: Path, frames_per_segment: int, metadata: Mapping[str, str], *, described: bool = False
+) -> list[Path]:
     """The full segments that an earlier try of the same run left, from the first one on without a gap.
 
     A damaged segment, or one of other metadata (another run) or another length, ends the list: from there on all is
-    made anew.
+    made anew. With `described` so does one that has nothing beside it.
     """
     finished: list[Path] = []
     while (path := segment_path(folder, len(finished))).is_file():
         try:
-            if _digest_path(path).read_bytes() != sha256_of(path).encode():
+            if _digest_path(path).read_bytes() != _digest_of(path).encode():
+                break
+            if described and not companion_path(path).is_file():
                 break
             info = probe(path)
         except (HandoffError, OSError):
@@ -114,15 +142,17 @@ def concatenate(segments: Sequence[Path], path: Path, *, metadata: Mapping[str, 
     # By their names alone, from within their folder: ffmpeg takes the way there for an address, with its `?` and `#`.
     listing.write_text("".join(f"file '{segment.name}'\n" for segment in segments), encoding="utf-8")
     try:
-        source = ["-y", "-f", "concat", "-safe", "0", "-i", listing.name, "-c", "copy"]
-        result = subprocess.run(
-            [*ffmpeg_command(), *source, *comment(metadata), "-movflags", "+faststart", str(part.absolute())],
-            cwd=listing.parent,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            process_group=0,
-        )
+        source = ["-y", "-f", "concat", "-safe", "0", "-i", listing.name]
+        with comment(metadata) as (options, files):
+            result = subprocess.run(
+                [*ffmpeg_command(), *source, *options, *JOIN, str(part.absolute())],
+                cwd=listing.parent,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                process_group=0,
+                pass_fds=files,
+            )
         if result.returncode:
             raise StageFailedError(
                 f"ffmpeg could not join {len(segments)} segments into {path.name}",

@@ -8,7 +8,8 @@ whole before the next is asked for).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -55,11 +56,14 @@ class StreamingDecoder:
                 expected=f"{self.levels[-1] + 1}",
             )
 
-    def decode(self, latents: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    def decode(
+        self, latents: Iterable[torch.Tensor], watch: Callable[[torch.Tensor], None] | None = None
+    ) -> Iterator[torch.Tensor]:
         """Decode normalized latents to 8-bit frames.
 
         Args:
             latents: Pieces of one video in order, each (n, C, h, w) with any n >= 1, any dtype and device.
+            watch: Is shown each piece, (n, patch channels, h', w'), before it is rounded and clamped.
 
         Returns:
             The next frames, uint8 (n, H, W, 3) on the decoder's device; rounded in fp32, not truncated.
@@ -67,7 +71,8 @@ class StreamingDecoder:
         Raises:
             HandoffError: There are no latents, or they are too small for the decoder's padding.
         """
-        return map(self._to_bytes, self._stream(latents))  # not a generator: one would keep the last piece alive
+        # Not a generator: one would keep the last piece alive.
+        return map(partial(self._to_bytes, watch=watch), self._stream(latents))
 
     def decode_samples(self, latents: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         """Decode normalized latents to samples, unclamped, in the decoder's dtype: what `vae.decode` gives.
@@ -138,7 +143,9 @@ class StreamingDecoder:
             return raw.contiguous(memory_format=torch.channels_last)
         return raw.contiguous()
 
-    def _to_bytes(self, samples: torch.Tensor) -> torch.Tensor:
+    def _to_bytes(self, samples: torch.Tensor, watch: Callable[[torch.Tensor], None] | None) -> torch.Tensor:
+        if watch is not None:
+            watch(samples)
         # Arithmetic in the layout that the samples have, then only bytes move.
         levels = samples.float().mul_(127.5).add_(127.5).round_().clamp_(0, 255)
         return self._unpatch(levels.to(torch.uint8))
