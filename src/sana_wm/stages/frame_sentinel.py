@@ -70,7 +70,7 @@ class FrameSentinel:
         self._next_decoded = 0
 
     def go_on(self, statistics: Sequence[FrameStatistics], first_decoded: int) -> None:
-        """Go on behind finished segments; the last of them may have been written and not judged.
+        """Go on behind finished segments: they were judged before they were written.
 
         Args:
             statistics: Of their frames.
@@ -78,8 +78,6 @@ class FrameSentinel:
         """
         self.statistics = list(statistics)
         self._next_decoded = first_decoded
-        if statistics:
-            self._judge(len(statistics) - self._frames_per_segment)
 
     def watch(self, samples: torch.Tensor) -> None:
         """Look at the next decoded samples, (n, C, h, w), before they become 8-bit values, which cannot hold NaN.
