@@ -38,7 +38,7 @@ def build_schedule(num_inference_steps: int, flow_shift: float) -> Schedule:
     return Schedule(tuple(sigmas.tolist()), tuple(timesteps.tolist()))
 
 
-def euler_step(latents: Tensor, velocity: Tensor, schedule: Schedule, step: int, clean_frames: int = 1) -> Tensor:
+def euler_step(latents: Tensor, velocity: Tensor, schedule: Schedule, step: int) -> Tensor:
     """Latents after a step.
 
     Args:
@@ -46,12 +46,10 @@ def euler_step(latents: Tensor, velocity: Tensor, schedule: Schedule, step: int,
         velocity: The same shape.
         schedule: Of the run.
         step: Which step, from 0.
-        clean_frames: Frames at the front that never move.
 
     Returns:
         New latents, float32; those given stay as they are.
     """
     following = latents.clone()
-    change = (schedule.sigmas[step + 1] - schedule.sigmas[step]) * velocity[:, :, clean_frames:].float()
-    following[:, :, clean_frames:] += change
+    following[:, :, 1:] += (schedule.sigmas[step + 1] - schedule.sigmas[step]) * velocity[:, :, 1:].float()
     return following
