@@ -147,7 +147,8 @@ def test_all_stages_run_without_a_network(finished_run: Path, tmp_path: Path) ->
     run = RunDirectory(tmp_path / "run")
     shutil.copytree(finished_run, run.path)
     for stage in STAGES:
-        run.clear_stage(stage, kept_parts=True)
+        run.clear_stage(stage)
+        run.start_over(stage)
     done = subprocess.run(
         [*alone, sys.executable, "-m", "sana_wm", "resume", str(run.path)], capture_output=True, text=True, check=False
     )

@@ -205,7 +205,8 @@ def test_too_many_open_files_is_a_clear_error(finished_run: Path, tmp_path: Path
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_disk_that_fills_up_during_a_stage(run: RunDirectory, finished_run: Path, stage: Stage) -> None:
     for later in STAGES[STAGES.index(stage) :]:
-        run.clear_stage(later, kept_parts=True)
+        run.clear_stage(later)
+        run.start_over(later)
     before = digests(run, STAGES[: STAGES.index(stage)])
     process = start("resume", run.path)
     wait_for_stage(process)

@@ -129,7 +129,7 @@ def plan_run(
     Args:
         manifest: What shall run.
         stages: Which of its stages.
-        device: Where; see `sana_wm.launcher.process.find_device`.
+        device: Where; see `sana_wm.planning.this_device.find_device`.
         history: Times of this machine.
         layout: Weights to go by instead of the manifest's.
         run: Where the run lies, if that is not `output_dir`; runs of the same work are looked for beside it.
