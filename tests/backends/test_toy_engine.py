@@ -15,7 +15,6 @@ from sana_wm.backends import GROUP, find_backend
 from sana_wm.launcher.start import Audience, start
 from sana_wm.preflight.prospect import inspect
 from sana_wm.runs.receipts import read_receipt
-from sana_wm.runs.run_directory import RunDirectory
 
 Write = Callable[..., Path]
 
@@ -45,11 +44,10 @@ def toy_manifest(write_manifest: Write) -> Callable[..., Path]:
 @pytest.mark.usefixtures("installed")
 def test_it_runs_from_one_look_to_the_video(toy_manifest: Write):
     prospect = inspect(toy_manifest(), os.environ)
-    manifest, plan = prospect.require()
+    run, _, plan = prospect.require()
     assert [phase.mode for phase in plan.phases if phase.phase == "transformer"] == ["toy", "toy"]
 
-    run = RunDirectory(Path(manifest.output_dir))
-    start(prospect, run, os.environ, Audience())
+    start(prospect, os.environ, Audience())
     receipt = read_receipt(run, "stage1")
     assert receipt is not None
     assert receipt.plan["engine"] == "toy"

@@ -172,18 +172,18 @@ def write_colmap_manifest(write_poses_manifest: Write, tmp_path: Path) -> Write:
 def test_what_is_made_depends_on_both_of_colmaps_files_and_on_the_rate(
     write_colmap_manifest: Write, tmp_path: Path
 ) -> None:
-    before = inspect(write_colmap_manifest(), {}).require()[0]
+    before = inspect(write_colmap_manifest(), {}).require()[1]
     assert set(before.inputs) == {"input.image", "camera.poses", "camera.poses.cameras"}
     assert stage_settings(before, "stage1")["video.fps"] == 16
     cameras = tmp_path / "sparse" / "cameras.txt"
     cameras.write_text(cameras.read_text().replace("900.0", "700.0"))
-    after = inspect(write_colmap_manifest(), {}).require()[0]
+    after = inspect(write_colmap_manifest(), {}).require()[1]
     changes = changed_fields(stage_settings(before, "stage1"), stage_settings(after, "stage1"))
     assert [change.partition(":")[0] for change in changes] == ["sha256 of camera.poses.cameras"]
 
 
 def test_the_new_fields_change_nothing_of_what_was_made_before_them(write_manifest: Write) -> None:
-    manifest = inspect(write_manifest(), {}).require()[0]
+    manifest = inspect(write_manifest(), {}).require()[1]
     settings = stage_settings(manifest, "stage1")
     assert "video.fps" not in settings
     then = {name: value for name, value in settings.items() if not name.startswith("camera.poses_")}

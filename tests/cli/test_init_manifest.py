@@ -130,7 +130,7 @@ def test_a_manifest_that_is_there_stays(sana_wm: Cli, picture: Path, tmp_path: P
 @pytest.fixture
 def earlier_run(write_manifest: Write) -> RunDirectory:
     """A run directory with its manifest, and the video that this run would leave."""
-    manifest = inspect(write_manifest(input__prompt="costs $${5}\nand more"), {}).require()[0]
+    manifest = inspect(write_manifest(input__prompt="costs $${5}\nand more"), {}).require()[1]
     run = RunDirectory(Path(manifest.output_dir))
     run.path.mkdir()
     run.write_manifest(manifest)
@@ -149,7 +149,7 @@ def test_a_rerun_resolves_to_the_manifest_that_made_it(
     path = earlier_run.path if source == "run" else earlier_run.video_file
     code, _, err = sana_wm("init-manifest", "--from", path, "-o", out)
     assert (code, err) == (0, "")
-    assert inspect(out, {}).require()[0] == earlier_run.read_manifest()
+    assert inspect(out, {}).require()[1] == earlier_run.read_manifest()
 
 
 def test_inputs_that_changed_since_are_named(

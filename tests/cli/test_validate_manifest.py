@@ -180,7 +180,7 @@ def test_too_little_disk_is_said_with_the_bytes_needed(
 def test_a_resolved_manifest_names_its_inputs_by_hash(write_manifest: Write, tmp_path: Path) -> None:
     (tmp_path / "prompt.txt").write_text("A road.\n")
     path = write_manifest(input__prompt=..., input__prompt_file="prompt.txt")
-    resolved = inspect(path, {}).require()[0]
+    resolved = inspect(path, {}).require()[1]
     assert (resolved.input.prompt, resolved.input.prompt_file) == ("A road.", None)
     assert set(resolved.inputs) == {"input.image", "input.prompt_file"}
     assert all(len(file.sha256) == 64 for file in resolved.inputs.values())

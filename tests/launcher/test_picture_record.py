@@ -36,7 +36,7 @@ def photograph(path: Path, **options: Any) -> Path:
 
 
 def check(path: Path) -> RunManifest:
-    return inspect(path, {}).require()[0]
+    return inspect(path, {}).require()[1]
 
 
 def test_what_is_done_to_a_picture_is_said_and_kept(write_manifest: Write, sana_wm: Cli, tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_run_pipeline_and_resume_refuse_and_take_the_option(
 ) -> None:
     keep_failure(monkeypatch, tmp_path)
     path = write_manifest(device="auto")
-    manifest = inspect(path, {}).require()[0]
+    manifest = inspect(path, {}).require()[1]
     run = RunDirectory(Path(manifest.output_dir))
     code, _, err = sana_wm("run-pipeline", path)
     assert code == 7
@@ -200,7 +200,7 @@ def test_a_run_on_the_cpu_passes_whatever_the_accelerator_does(
 ) -> None:
     keep_failure(monkeypatch, tmp_path)
     path = write_manifest(device="cpu")
-    run = RunDirectory(Path(inspect(path, {}).require()[0].output_dir))
+    run = RunDirectory(Path(inspect(path, {}).require()[1].output_dir))
     with owning(run):
         assert sana_wm("run-pipeline", path)[0] == 9
 

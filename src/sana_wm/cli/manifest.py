@@ -32,7 +32,7 @@ def validate_manifest(
 
     prospect = inspect(manifest_path, os.environ)
     try:
-        resolved, _ = prospect.require()
+        _, resolved, _ = prospect.require()
     except SanaWMError as error:
         if not as_json:
             raise

@@ -106,21 +106,13 @@ def resume(
         changes={name: value for name, value in asked.items() if value is not None},
     )
     prospect = inspect_run(RunDirectory(run_dir.resolve()), os.environ, choices)
-    _carry_out(prospect, lines, dry_run=dry_run, as_json=as_json, run_dir=run_dir.resolve())
+    _carry_out(prospect, lines, dry_run=dry_run, as_json=as_json)
 
 
-def _carry_out(
-    prospect: Prospect,
-    lines: JsonProgress | None,
-    *,
-    dry_run: bool,
-    as_json: bool,
-    run_dir: Path | None = None,
-) -> None:
+def _carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool, as_json: bool) -> None:
     """Start what was looked at, or say what would happen."""
     from sana_wm.cli.progress_view import make_view
     from sana_wm.launcher.start import Audience, start
-    from sana_wm.runs.run_directory import RunDirectory
 
     tell_remarks(prospect)
     if dry_run:
@@ -128,10 +120,9 @@ def _carry_out(
             typer.echo(f"--force would delete what {stage} left", err=True)
         if prospect.decisions:
             _print_decisions(prospect.decisions, as_json=as_json)
-        prospect.require()
+    run, _, _ = prospect.require()
+    if dry_run:
         return
-    manifest, _ = prospect.require()
-    run = RunDirectory(run_dir or Path(manifest.output_dir))
     view = make_view(sys.stderr)
     audience = Audience(
         listeners=[view, lines] if lines else [view],
@@ -139,7 +130,7 @@ def _carry_out(
         decided=lambda decisions: _print_decisions(decisions, as_json=False, to_stderr=True),
         showing=view,
     )
-    start(prospect, run, os.environ, audience)
+    start(prospect, os.environ, audience)
     _tell_result(run, lines, as_json=as_json)
 
 

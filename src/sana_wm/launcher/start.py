@@ -38,12 +38,11 @@ class Audience:
     showing: AbstractContextManager[object] = field(default_factory=nullcontext[None])
 
 
-def start(prospect: Prospect, run: RunDirectory, environment: Mapping[str, str], audience: Audience) -> None:
+def start(prospect: Prospect, environment: Mapping[str, str], audience: Audience) -> None:
     """Run what a prospect says.
 
     Args:
         prospect: From `inspect` or `inspect_run`.
-        run: Its run directory.
         environment: This process's environment.
         audience: Who is told.
 
@@ -51,7 +50,7 @@ def start(prospect: Prospect, run: RunDirectory, environment: Mapping[str, str],
         SanaWMError: The prospect had an error, something changed since it was made, or a stage did not end well;
             everything before it stays valid.
     """
-    manifest, plan = prospect.require()
+    run, manifest, plan = prospect.require()
     choices = prospect.choices
     gate = NumericsGate.of_this_machine(environment, say=audience.say)
     gate.check(manifest.device, choices.accept_numerics)

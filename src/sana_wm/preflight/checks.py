@@ -166,9 +166,8 @@ def list_warnings(manifest: RunManifest) -> list[str]:
         warnings.append(
             f"video: the model was trained at {TRAINED_SIZE[0]}x{TRAINED_SIZE[1]}, not at {size[0]}x{size[1]}"
         )
-    backend = backend_of(manifest)
-    if backend.list_warnings is not None and not check_backend(manifest):
-        warnings += load_part(backend.list_warnings)(manifest)
+    if (look := backend_of(manifest).list_warnings) is not None:
+        warnings += load_part(look)(manifest)
     picture = inspect_picture(Path(manifest.input.image))
     warnings += [f"input.image: {note}" for note in picture.notes]
     if cut := describe_crop(picture.size, manifest.video):
@@ -177,7 +176,7 @@ def list_warnings(manifest: RunManifest) -> list[str]:
     return warnings
 
 
-def settle(manifest: Manifest) -> tuple[Manifest, IntrinsicsEstimate | None, list[Problem]]:
+def settle_estimate(manifest: Manifest) -> tuple[Manifest, IntrinsicsEstimate | None, list[Problem]]:
     """Put numbers in the place of `"estimate"`."""
     if manifest.camera.intrinsics != ESTIMATE:
         return manifest, None, []

@@ -30,8 +30,14 @@ from sana_wm.pipeline import active_stages
 from sana_wm.planning.history import History
 from sana_wm.planning.plan import RunPlan, plan_over_cap, plan_run, require_fit
 from sana_wm.planning.this_device import find_device
-from sana_wm.preflight.checks import current_weights, find_problems, list_warnings, resolve_manifest, start_checks
-from sana_wm.preflight.checks import settle as settle_intrinsics
+from sana_wm.preflight.checks import (
+    current_weights,
+    find_problems,
+    list_warnings,
+    resolve_manifest,
+    settle_estimate,
+    start_checks,
+)
 from sana_wm.preflight.numerics_gate import NumericsGate
 from sana_wm.runs.decisions import StageDecision, decide, stages_to_run
 from sana_wm.runs.prepare import check_receipts, compare
@@ -79,6 +85,7 @@ class Prospect:
         choices: What the command said.
         manifest: What was asked for; `None` when it cannot be read.
         errors: Everything that keeps it from starting, in the order in which it was looked at.
+        run: Its directory; `None` while the manifest cannot be used.
         resolved: What would run; `None` while its inputs cannot be used.
         stored: The manifest that the run directory held, if this goes on with it.
         starting_over: Stages whose results would be deleted.
@@ -90,6 +97,7 @@ class Prospect:
     choices: Choices
     manifest: Manifest | None
     errors: tuple[SanaWMError, ...] = ()
+    run: RunDirectory | None = None
     resolved: RunManifest | None = None
     stored: RunManifest | None = None
     starting_over: tuple[Stage, ...] = ()
@@ -102,8 +110,8 @@ class Prospect:
         """Every error as findings, for lists."""
         return [problem for error in self.errors for problem in Problem.all_of(error)]
 
-    def require(self) -> tuple[RunManifest, RunPlan]:
-        """What runs, and its plan.
+    def require(self) -> tuple[RunDirectory, RunManifest, RunPlan]:
+        """What runs, where, and its plan.
 
         Raises:
             SanaWMError: It cannot start: the only reason, or all of them together with the first one's exit code.
@@ -112,9 +120,9 @@ class Prospect:
             raise RefusedRunError(self.problems, self.errors[0].exit_code)
         if self.errors:
             raise self.errors[0]
-        if self.resolved is None or self.plan is None:
-            raise LookupError("a run without an error has a manifest and a plan")
-        return self.resolved, self.plan
+        if self.run is None or self.resolved is None or self.plan is None:
+            raise LookupError("a run without an error has a directory, a manifest and a plan")
+        return self.run, self.resolved, self.plan
 
 
 class _Finder:
@@ -148,7 +156,7 @@ def inspect(manifest_path: Path, environment: Mapping[str, str], choices: Choice
         return Prospect(choices, None, tuple(found.errors or [ManifestError(problems)]))
     manifest = change_fields(reading.manifest, choices.changes)
     wrong = {problem.field for problem in reading.problems}
-    settled, estimate, unsettled = settle_intrinsics(manifest)
+    settled, estimate, unsettled = settle_estimate(manifest)
     seen = [*unsettled, *find_problems(settled)] if not _concerns(wrong, "model.backend") else []
     problems = [*reading.problems, *(one for one in seen if not _concerns(wrong, one.field))]
     if problems:
@@ -163,6 +171,7 @@ def inspect(manifest_path: Path, environment: Mapping[str, str], choices: Choice
         choices,
         manifest,
         tuple(found.errors),
+        run=run,
         resolved=resolved,
         starting_over=starting_over or (),
         warnings=tuple(list_warnings(resolved)),
@@ -180,7 +189,7 @@ def inspect_run(run: RunDirectory, environment: Mapping[str, str], choices: Choi
     found = _Finder()
     found.attempt(partial(check_receipts, run, stored))
     manifest = change_fields(stored, choices.changes)
-    prospect = Prospect(choices, manifest, tuple(found.errors), resolved=manifest, stored=stored)
+    prospect = Prospect(choices, manifest, tuple(found.errors), run=run, resolved=manifest, stored=stored)
     return prospect if found.errors else _look_ahead(prospect, run, manifest, environment)
 
 

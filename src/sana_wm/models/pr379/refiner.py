@@ -7,19 +7,17 @@ checkpoints are `refine_single_shot`'s.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sana_wm.errors import MemoryCapError
-from sana_wm.models.engine import EngineSetup, Latents
+from sana_wm.models.engine import EngineSetup
 from sana_wm.models.loading import build_empty, load_weights, remove_parts
 from sana_wm.models.pr379.checkout import checkout_root, open_checkout, upstream
-from sana_wm.models.refiner.opening import refinement_options
-from sana_wm.models.refiner.refine import refine_single_shot
-from sana_wm.models.refiner.state import RefinerState
+from sana_wm.models.refiner.opening import SingleShotRefiner
 from sana_wm.runtime.device import dtype_named
 from sana_wm.weights.component_config import read_config
 from sana_wm.weights.layout import REFINER_RULES, Component
@@ -35,29 +33,6 @@ def open_refiner(setup: EngineSetup, resident_blocks: int) -> Generator[SingleSh
     with open_upstream_refiner(component, device=device, dtype=dtype, resident_blocks=resident_blocks) as engine:
         setup.hold(engine.transformer)
         yield SingleShotRefiner(engine, setup)
-
-
-class SingleShotRefiner:
-    """`sana_wm.models.engine.Refiner` by upstream's forward.
-
-    Args:
-        engine: With its weights.
-        setup: What it was opened with.
-    """
-
-    def __init__(self, engine: UpstreamRefiner, setup: EngineSetup) -> None:
-        self._engine, self._setup = engine, setup
-
-    def refine(
-        self,
-        latents: Latents,
-        prompt: tuple[Tensor, Tensor],
-        on_state: Callable[[RefinerState], None],
-        resume_from: RefinerState | None,
-    ) -> Latents:
-        """As `sana_wm.models.engine.Refiner`."""
-        options = refinement_options(self._setup, resume_from)
-        return refine_single_shot(self._engine, torch.from_numpy(latents), *prompt, on_step=on_state, **options).numpy()
 
 
 @contextlib.contextmanager
