@@ -40,7 +40,7 @@ class Backend:
         layouts: Weight layouts that it reads.
         refiner_modes: The ways to refine that it has.
         camera_rescales: The versions of the camera branch that it computes.
-        packages: Whose versions a half-done stage depends on.
+        packages: Whose versions an unfinished stage depends on.
         required_field: The field of `model` that it cannot do without, and what that holds.
         find_problems: Looks for what must be installed besides: from a manifest to problems.
         list_warnings: What runs and deserves a word: from a manifest to sentences.

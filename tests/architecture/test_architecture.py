@@ -130,7 +130,7 @@ OTHER_WRITERS = (
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCES)))
 def test_one_module_writes_artefacts(path: Path) -> None:
-    """Whatever calls a writer outside of a `durable_file` block: what a kill in between would leave half done."""
+    """Whatever calls a writer outside of a `durable_file` block: what a kill in between would leave unfinished."""
     name = path.relative_to(SOURCES).as_posix()
     text = path.read_text()
     if not name.startswith(OTHER_WRITERS):

@@ -288,7 +288,7 @@ def try_kind(name: str, cases: int, folder: Path, server: RawServer) -> Counter[
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two attempts: a third would see the same."""
-    monkeypatch.setattr("sana_wm.weights.patience.ATTEMPTS", 2)
+    monkeypatch.setattr("sana_wm.weights.retries.ATTEMPTS", 2)
 
 
 @pytest.mark.parametrize("name", KINDS)

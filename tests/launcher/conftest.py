@@ -31,7 +31,7 @@ def run(resolved: RunManifest) -> RunDirectory:
 
 
 @pytest.fixture
-def half_done(run: RunDirectory, resolved: RunManifest) -> Path:
+def unfinished(run: RunDirectory, resolved: RunManifest) -> Path:
     """What stage 1 saved before it was interrupted."""
     begin(run, resolved, beginning(resolved))
     saved = run.checkpoint_folder("stage1") / "00003.safetensors"

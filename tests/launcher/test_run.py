@@ -25,7 +25,7 @@ from sana_wm.runs.receipts import (
     stage_settings,
 )
 from sana_wm.runs.run_directory import RunDirectory
-from sana_wm.runs.unfinished import is_half_done
+from sana_wm.runs.unfinished import is_unfinished
 
 
 def test_a_good_run_leaves_receipts_and_metrics_and_is_skipped_the_second_time(
@@ -117,7 +117,7 @@ def test_work_that_the_system_aborted_is_neither_kept_nor_trusted(run: RunDirect
     assert caught.value.exit_code == 7
     assert run.conditioning_file.exists()  # made before
     assert not run.stage1_file.exists()
-    assert not is_half_done(run, "stage1")
+    assert not is_unfinished(run, "stage1")
     assert_resumable(run, resolved)
 
 

@@ -19,7 +19,7 @@ from sana_wm.names import Stage
 from sana_wm.planning.space import check_space
 from sana_wm.runs.decisions import decide
 from sana_wm.runs.run_directory import RunDirectory
-from sana_wm.runs.unfinished import is_half_done
+from sana_wm.runs.unfinished import is_unfinished
 
 
 def start_over(run: RunDirectory, manifest: RunManifest, stage: Stage, **by_stage: str) -> None:
@@ -61,30 +61,30 @@ def test_starting_over_looks_at_the_disk_first_and_counts_no_old_result(
 
 
 def test_starting_over_uses_nothing_again_and_leaves_earlier_stages_alone(
-    run: RunDirectory, resolved: RunManifest, half_done: Path
+    run: RunDirectory, resolved: RunManifest, unfinished: Path
 ) -> None:
     for path in (run.conditioning_file, run.refiner_text_file, run.checkpoint_folder("refiner") / "00001.safetensors"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     with pytest.raises(StageFailedError):
         start_over(run, resolved, "refiner", refiner="bug")
-    assert half_done.exists()  # Stage 1 went on from it
+    assert unfinished.exists()  # Stage 1 went on from it
     assert run.conditioning_file.exists()
     assert not run.refiner_text_file.exists()
-    assert not is_half_done(run, "refiner")
+    assert not is_unfinished(run, "refiner")
 
 
 def test_what_a_finished_stage_left_behind_is_no_beginning_of_its_next_run(
-    run: RunDirectory, resolved: RunManifest, half_done: Path
+    run: RunDirectory, resolved: RunManifest, unfinished: Path
 ) -> None:
     """A kill between the receipt and the removal of the checkpoints; later its result is damaged."""
     go(run, resolved)
-    half_done.parent.mkdir(parents=True, exist_ok=True)
-    half_done.touch()
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    unfinished.touch()
     run.stage1_file.write_text("damaged")
     with pytest.raises(StageFailedError):
         go(run, resolved, stage1="bug")
-    assert not half_done.exists()
+    assert not unfinished.exists()
 
 
 def test_an_earlier_result_stays_until_a_new_one_takes_its_place(run: RunDirectory, resolved: RunManifest) -> None:

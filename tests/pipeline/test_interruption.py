@@ -114,7 +114,7 @@ def test_what_another_torch_began_is_neither_mixed_nor_lost(undisturbed: RunDire
     dry = subprocess.run([*resume, "--dry-run"], capture_output=True, text=True, check=False)
     assert dry.returncode == 4  # as the start itself would end
     assert said in dry.stderr
-    assert f"half done by others ({said}): refused" in dry.stdout
+    assert f"left unfinished by others ({said}): refused" in dry.stdout
     refused = command_line("resume", run.path)
     _, err = refused.communicate()
     assert refused.returncode == 4

@@ -44,10 +44,10 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str,
 
     from sana_wm.bench.memory import Trial, measure_trial, write_manifest
     from sana_wm.runtime.device import describe_device
-    from sana_wm.weights.hollow import write_hollow_checkpoint
+    from sana_wm.weights.empty_checkpoint import write_empty_checkpoint
 
     folder = tmp_path_factory.mktemp("memory")
-    write_hollow_checkpoint(folder / "model", toy_configs())
+    write_empty_checkpoint(folder / "model", toy_configs())
     path = write_manifest(folder, 9, 8.0, 1, "cpu")
     manifest = json.loads(path.read_text())
     manifest["video"] |= {"height": 192, "width": 320}
@@ -69,9 +69,9 @@ def test_a_run_that_does_not_fit_is_a_row_and_not_the_end(tmp_path: Path) -> Non
 
     from sana_wm.bench.memory import Trial, measure_trial, write_manifest
     from sana_wm.runtime.device import describe_device
-    from sana_wm.weights.hollow import write_hollow_checkpoint
+    from sana_wm.weights.empty_checkpoint import write_empty_checkpoint
 
-    write_hollow_checkpoint(tmp_path / "model")
+    write_empty_checkpoint(tmp_path / "model")
     path = write_manifest(tmp_path, 9, 2.0, 1, "cpu")
     result = measure_trial(Trial(path, describe_device(torch.device("cpu"))))
     assert result["phases"] == []

@@ -9,14 +9,14 @@ import pytest
 from sana_wm.manifest.model import Manifest
 from sana_wm.planning.device import Device
 from sana_wm.planning.forecast import RunForecaster
-from sana_wm.weights.hollow import write_hollow_checkpoint
+from sana_wm.weights.empty_checkpoint import write_empty_checkpoint
 from sana_wm.weights.layout import WeightLayout
 
 
 @pytest.fixture(scope="session")
 def full_size(tmp_path_factory: pytest.TempPathFactory) -> WeightLayout:
     """The released model in the diffusers layout."""
-    return write_hollow_checkpoint(tmp_path_factory.mktemp("full_size"))
+    return write_empty_checkpoint(tmp_path_factory.mktemp("full_size"))
 
 
 @pytest.fixture

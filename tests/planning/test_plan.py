@@ -21,10 +21,10 @@ from sana_wm.planning.device import Device
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.planning.history import History, PhaseTime
 from sana_wm.planning.plan import plan_run, require_fit
-from sana_wm.planning.remedies import Overrun, remedy
+from sana_wm.planning.suggestions import Overrun, suggest_change
 from sana_wm.planning.this_device import find_device
 from sana_wm.runs.run_directory import RunDirectory
-from sana_wm.weights.hollow import write_hollow_checkpoint
+from sana_wm.weights.empty_checkpoint import write_empty_checkpoint
 from sana_wm.weights.manifest_layout import locate_weights
 
 GIB = 1024**3
@@ -105,10 +105,10 @@ def test_a_plan_before_the_download_for_the_other_backend(write_manifest: Callab
     assert [phase["phase"] for phase in json.loads(planned.stdout)["phases"]].count("transformer") == 2
 
 
-def test_runs_of_hollow_weights_count_as_benchmarks(tmp_path: Path, finished_run: Path) -> None:
+def test_runs_of_empty_weights_count_as_benchmarks(tmp_path: Path, finished_run: Path) -> None:
     from sana_wm.planning.plan import phase_times
     from sana_wm.runs.receipts import read_receipt
-    from sana_wm.weights.layout import HOLLOW_MARKER
+    from sana_wm.weights.layout import EMPTY_MARKER
 
     run = RunDirectory(finished_run)
     manifest, receipt = run.read_manifest(), read_receipt(run, "stage1")
@@ -116,9 +116,9 @@ def test_runs_of_hollow_weights_count_as_benchmarks(tmp_path: Path, finished_run
     assert {time.source for time in phase_times(manifest, find_device("cpu"), receipt)} == {"run"}
     root = tmp_path / "model"
     shutil.copytree(manifest.model.root, root)
-    (root / HOLLOW_MARKER).touch()
-    hollow = manifest.model_copy(update={"model": manifest.model.model_copy(update={"root": str(root)})})
-    assert {time.source for time in phase_times(hollow, find_device("cpu"), receipt)} == {"bench"}
+    (root / EMPTY_MARKER).touch()
+    empty = manifest.model_copy(update={"model": manifest.model.model_copy(update={"root": str(root)})})
+    assert {time.source for time in phase_times(empty, find_device("cpu"), receipt)} == {"bench"}
 
 
 def test_the_nearest_time_is_scaled_by_the_arithmetic(history: History) -> None:
@@ -211,10 +211,10 @@ def test_a_stage_over_its_cap_is_told_what_would_fit(write_manifest: Callable[..
     run = RunDirectory(Path("/runs/road"))
     device = Device("cuda", "card", 8 * GIB, "2.13.0")
     # A tiny network cannot be planned 0.1 GiB leaner than the next to nothing that it takes.
-    said = remedy(manifest, run, Overrun("stage1", "transformer", int(3.1 * GIB), device))
+    said = suggest_change(manifest, run, Overrun("stage1", "transformer", int(3.1 * GIB), device))
     assert "Nothing in this phase can be made smaller" in said
     assert "sana-wm resume /runs/road --cap-gib 3.3" in said
-    assert remedy(manifest, run, Overrun("stage1", "starting", 4 * GIB, None)).startswith(
+    assert suggest_change(manifest, run, Overrun("stage1", "starting", 4 * GIB, None)).startswith(
         "Go on with: sana-wm resume /runs/road --cap-gib 4.2"
     )
 
@@ -223,7 +223,7 @@ def test_a_stage_over_its_cap_is_told_what_would_fit(write_manifest: Callable[..
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The released model without its numbers."""
     folder = tmp_path_factory.mktemp("released")
-    write_hollow_checkpoint(folder)
+    write_empty_checkpoint(folder)
     return folder
 
 
@@ -241,11 +241,11 @@ def test_what_would_fit_is_of_the_stage_that_took_too_much(write_manifest: Calla
     card = Device("cuda", "card", 80 * GIB, "2.13.0")
     run = RunDirectory(Path("/runs/road"))
     refiner = RunForecaster(manifest, locate_weights(manifest), card).planners()["refiner", "transformer"]
-    budget_gib = budget_said(remedy(manifest, run, Overrun("refiner", "transformer", 41 * GIB, card)))
+    budget_gib = budget_said(suggest_change(manifest, run, Overrun("refiner", "transformer", 41 * GIB, card)))
     assert 25 < budget_gib < 30  # what Stage 1 would need is below 13
     assert refiner(int(budget_gib * GIB)).device_bytes <= budget_gib * GIB
     # Stage 1 itself could be planned with less than 10 GiB; the refiner, which comes next under the same budget, not.
-    said = remedy(manifest, run, Overrun("stage1", "transformer", 46 * GIB, card))
+    said = suggest_change(manifest, run, Overrun("stage1", "transformer", 46 * GIB, card))
     assert "Nothing in this phase can be made smaller" in said
 
 

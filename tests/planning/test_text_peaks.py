@@ -26,7 +26,7 @@ GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 def test_the_streamed_text_encoder_and_the_connectors_take_what_is_forecast(
     full_size_run: Callable[..., RunForecaster], tmp_path: Path
 ) -> None:
-    command = [sys.executable, str(PROGRAM), str(tmp_path / "hollow")]
+    command = [sys.executable, str(PROGRAM), str(tmp_path / "empty")]
     done = subprocess.run(command, env=os.environ | GIVE_BACK, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     measured_bytes = json.loads(done.stdout)

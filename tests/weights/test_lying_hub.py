@@ -48,7 +48,7 @@ def content(hub: Any, tmp_path: Path) -> bytes:
 
 
 class Client:
-    """Our side, with little patience."""
+    """Our side, with few retries."""
 
     def __init__(self, endpoint: str) -> None:
         self.waits: list[float] = []
@@ -204,7 +204,7 @@ def test_another_etag_at_each_answer_is_nothing_to_us(hub: Any, client: Client, 
 def test_ranges_of_a_byte_each_are_no_progress(
     hub: Any, client: Client, content: bytes, part: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sana_wm.weights.patience.FLOOR_BYTES_PER_S", 10**6)
+    monkeypatch.setattr("sana_wm.weights.retries.FLOOR_BYTES_PER_S", 10**6)
     hub.answer_file = lambda h, b, s: send(h, 206, partial(s, s, len(b)) | {"Content-Length": "1"}, b[s : s + 1])
     with pytest.raises(DownloadError, match="ended early"):
         client.fetch(tmp_path / "copy")
@@ -235,7 +235,7 @@ def drip(start: bytes, piece: bytes) -> Answer:
 def test_what_drips_is_given_up(
     hub: Any, client: Client, content: bytes, tmp_path: Path, slow: Answer, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sana_wm.weights.patience.ATTEMPTS", 2)
+    monkeypatch.setattr("sana_wm.weights.retries.ATTEMPTS", 2)
     hub.answer_file = slow
     with pytest.raises(DownloadError, match="too slow"):
         client.fetch(tmp_path / "copy")
@@ -299,7 +299,7 @@ API_LIES: dict[str, tuple[Callable[[Any], bool], str]] = {
 def test_any_other_answer_of_the_api_is_an_error_that_shows_it(
     hub: Any, client: Client, lie: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sana_wm.weights.patience.ATTEMPTS", 2)
+    monkeypatch.setattr("sana_wm.weights.retries.ATTEMPTS", 2)
     hub.answer_api, expected = API_LIES[lie]
     with pytest.raises(DownloadError) as caught:
         client.open()
@@ -370,7 +370,7 @@ def test_a_refusal_without_end_and_with_colours_is_one_line(
 def test_a_hub_that_hangs_does_not_hold_up_the_end_of_the_process(
     hub: Any, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sana_wm.weights.patience.ATTEMPTS", 1)
+    monkeypatch.setattr("sana_wm.weights.retries.ATTEMPTS", 1)
     hub.answer_file = drip(b"HTTP/1.1 200 OK\r\n", b"X-More: y\r\n")
     with pytest.raises(DownloadError):
         client.fetch(tmp_path / "copy")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from sana_wm.weights.empty_checkpoint import RELEASED
 from sana_wm.weights.facts import model_facts
-from sana_wm.weights.hollow import RELEASED
 from sana_wm.weights.tables import TABLES, evaluate, expected_tensors
 
 

@@ -16,8 +16,8 @@ from safetensors.numpy import load_file, save_file
 
 from sana_wm.errors import Problem, WeightsError
 from sana_wm.weights.check import check_layout
+from sana_wm.weights.empty_checkpoint import RELEASED, write_empty_checkpoint
 from sana_wm.weights.headers import read_header
-from sana_wm.weights.hollow import RELEASED, write_hollow_checkpoint
 from sana_wm.weights.inventory import list_weights
 from sana_wm.weights.layout import resolve_layout
 from sana_wm.weights.places import WeightPlaces
@@ -93,7 +93,7 @@ def test_what_is_never_read_may_be_anything(root: Path):
 @pytest.mark.parametrize("name", TABLES)
 def test_the_released_sizes_take_few_reads(name: str, tmp_path_factory: pytest.TempPathFactory):
     """At a tenth of a millisecond a read, an SSD's, all of them are done in half a second."""
-    layout = write_hollow_checkpoint(tmp_path_factory.getbasetemp() / "released", RELEASED)
+    layout = write_empty_checkpoint(tmp_path_factory.getbasetemp() / "released", RELEASED)
     component = getattr(layout, name)
     header = read_header(component.shards[0])
     sampling = sample_numbers(header, component.rules)

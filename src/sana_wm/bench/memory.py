@@ -33,7 +33,7 @@ from sana_wm.runs.receipts import Receipt, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runtime.device import describe_device, select_device
 from sana_wm.sizes import GIB
-from sana_wm.weights.hollow import write_hollow_checkpoint
+from sana_wm.weights.empty_checkpoint import write_empty_checkpoint
 from sana_wm.weights.manifest_layout import locate_weights
 
 #: A forecast may be too high by a tenth.
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     device = select_device(args.device)
     with tempfile.TemporaryDirectory() as temporary:
         folder = (args.folder or Path(temporary)).resolve()
-        write_hollow_checkpoint(folder / "model")
+        write_empty_checkpoint(folder / "model")
         described = describe_device(device)
         trials = [
             Trial(write_manifest(folder, frames, cap_gib, args.steps, args.device), described)

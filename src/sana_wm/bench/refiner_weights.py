@@ -19,7 +19,7 @@ from sana_wm.models.refiner.loading import stream_gemma3
 from sana_wm.models.refiner.text import connect, encode_levels
 from sana_wm.runtime.device import device_memory, empty_cache, reset_peak
 from sana_wm.sizes import REFINER_PROMPT_TOKENS
-from sana_wm.weights.hollow import RELEASED
+from sana_wm.weights.empty_checkpoint import RELEASED
 from sana_wm.weights.layout import GEMMA3_RULES, REFINER_RULES, Component
 
 CONFIG = RELEASED["refiner_transformer"]

@@ -43,7 +43,7 @@ def report(
         refuse_to_overwrite(plot, force=force)
     facts = gather_run_facts(run)
     timeline = read_timeline(run, facts.manifest.memory.cap_bytes)
-    # A run whose last start found stages done, or half done, is no comparison: each stage's last phase must be known.
+    # A run whose last start found stages done or begun is no comparison: each stage's last phase must be known.
     receipts = [stage.receipt for stage in facts.stages if stage.receipt is not None and stage.receipt.phases]
     last_phases = {(receipt.stage, receipt.phases[-1].name) for receipt in receipts}
     whole = [one for one in find_past_runs(run, facts.manifest) if one.seconds.keys() >= last_phases][::-1]

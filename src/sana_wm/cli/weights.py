@@ -163,8 +163,8 @@ def _download(places: WeightPlaces, stages: tuple[Stage, ...], *, replace: bool,
     from sana_wm.weights.check import check_layout
     from sana_wm.weights.download import DownloadPlan, plan_download, run_download
     from sana_wm.weights.hub import Hub
-    from sana_wm.weights.patience import GO_ON
     from sana_wm.weights.places import places_in
+    from sana_wm.weights.retries import GO_ON
 
     with (
         _stopped_by_hand("the download was stopped", GO_ON),

@@ -24,8 +24,8 @@ from sana_wm.pipeline import stages_from
 from sana_wm.planning.device import Device
 from sana_wm.planning.history import History
 from sana_wm.planning.plan import phase_times
-from sana_wm.planning.remedies import remedy
 from sana_wm.planning.space import check_space
+from sana_wm.planning.suggestions import suggest_change
 from sana_wm.preflight.checks import start_checks
 from sana_wm.runs.decisions import StageDecision, stages_to_run
 from sana_wm.runs.links import damaged_outputs
@@ -37,7 +37,7 @@ from sana_wm.runs.receipts import (
     write_receipt,
 )
 from sana_wm.runs.run_directory import RunDirectory
-from sana_wm.runs.unfinished import is_half_done
+from sana_wm.runs.unfinished import is_unfinished
 
 #: How a stage is started; tests start stages of their own.
 Command = Callable[[Stage, RunDirectory], list[str]]
@@ -129,7 +129,7 @@ class _Start:
     def run_to_its_end(self, stage: Stage) -> None:
         """Run a stage, again after every pause, and remember how long it took if that was in one go."""
         while True:
-            is_whole = not is_half_done(self.run, stage)
+            is_whole = not is_unfinished(self.run, stage)
             process = StageProcess(self.command(stage, self.run), self.run, stage, self.environment, self.lock)
             power = PowerWatch(self.manifest.power, keep_awake_command(process.pid), process.ask_to_stop, self.say)
             try:
@@ -150,7 +150,7 @@ class _Start:
     def _watch(self, process: StageProcess, stage: Stage) -> tuple[Receipt, Device | None]:
         run = self.run
         limits = MemoryLimits(self.manifest.memory.cap_bytes)
-        advise = partial(remedy, self.manifest, run)
+        advise = partial(suggest_change, self.manifest, run)
         try:
             record, device = supervise(process, run, stage, limits, self.stops, self.view, advise)
         finally:

@@ -29,19 +29,19 @@ from sana_wm.launcher.probes.system import read_system_memory
 from sana_wm.launcher.process import GRACE_S, StageProcess
 from sana_wm.names import Stage
 from sana_wm.planning.device import Device
-from sana_wm.planning.remedies import Overrun
+from sana_wm.planning.suggestions import Overrun
 from sana_wm.progress.memory import MemorySample
 from sana_wm.progress.stage_progress import StageProgress
 from sana_wm.runs.events import DeviceFacts, DeviceUse, Event, StageFailed, StageStart
 from sana_wm.runs.receipts import ProcessRecord
 from sana_wm.runs.run_directory import RunDirectory
-from sana_wm.runs.unfinished import is_half_done
+from sana_wm.runs.unfinished import is_unfinished
 
 SAMPLE_EVERY_S = 0.25
 #: A request so soon after the first is the same one.
 AGAIN_S = 0.5
 #: From what was seen over the cap to what the user can change.
-Remedy = Callable[[Overrun], str]
+Suggest = Callable[[Overrun], str]
 
 _ERRORS: dict[int, type[SanaWMError]] = {
     kind.exit_code: kind
@@ -154,7 +154,7 @@ def supervise(
     limits: MemoryLimits,
     stops: StopRequests,
     view: View,
-    remedy: Remedy,
+    suggest: Suggest,
 ) -> tuple[ProcessRecord, Device | None]:
     """Watch a stage until it is gone.
 
@@ -165,7 +165,7 @@ def supervise(
         limits: What it is held to.
         stops: What the user asks for meanwhile.
         view: Shows the run.
-        remedy: Says what to change when it was stopped over the cap.
+        suggest: Says what to change when it was stopped over the cap.
 
     Returns:
         What the system saw of the process, and the device that the stage said it works on.
@@ -204,7 +204,7 @@ def supervise(
     if code == -signal.SIGTERM and process.asked_to_stop:  # before it could listen, so before it had anything to save
         code = InterruptedRunError.exit_code
     left_behind = process.kill()
-    _raise_for(code, watch, left_behind, run, limits, stops, progress, remedy)
+    _raise_for(code, watch, left_behind, run, limits, stops, progress, suggest)
     seconds = time.monotonic() - progress.started_s
     view.stage_ended(progress, seconds)
     after = (read_system_memory(), cards_used_bytes())
@@ -242,7 +242,7 @@ def _raise_for(
     limits: MemoryLimits,
     stops: StopRequests,
     progress: StageProgress,
-    remedy: Remedy,
+    suggest: Suggest,
 ) -> None:
     stage, phase = progress.stage, progress.phase
     resume = run.resume_command
@@ -251,10 +251,10 @@ def _raise_for(
             f"stage {stage} was stopped over the memory cap in phase {phase}",
             got=f"{watch.over_cap} (peak {gib(watch.peak_bytes)})",
             expected=f"at most {gib(limits.cap_bytes)} (memory.cap_gib)",
-            next_step=remedy(Overrun(stage, phase, watch.peak_bytes, watch.device)),
+            next_step=suggest(Overrun(stage, phase, watch.peak_bytes, watch.device)),
         )
     if code == InterruptedRunError.exit_code:
-        how_far = "saved" if is_half_done(run, stage) else "before its first checkpoint"
+        how_far = "saved" if is_unfinished(run, stage) else "before its first checkpoint"
         raise InterruptedRunError(f"stopped in stage {stage}, {how_far}", next_step=f"Go on with: {resume}")
     if stops.count > 1 and code < 0:
         raise InterruptedRunError(

@@ -219,7 +219,7 @@ def phase_times(manifest: Manifest, device: Device, receipt: Receipt) -> list[Ph
     Weights that are holes come from no disk, so such a run counts as a benchmark.
     """
     layout = locate_weights(manifest)
-    source = "bench" if layout.is_hollow else "run"
+    source = "bench" if layout.has_empty_weights else "run"
     planners = RunForecaster(manifest, layout, device, (receipt.stage,)).planners()
     forecasts = {phase: planner(UNLIMITED_BYTES) for (_, phase), planner in planners.items()}
     times = [

@@ -44,8 +44,8 @@ from sana_wm.runs.prepare import check_receipts, compare
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.unfinished import refuse_others_work, versions_that_count
 from sana_wm.weights.check import check_layout
+from sana_wm.weights.empty_checkpoint import write_empty_checkpoint
 from sana_wm.weights.facts import model_facts
-from sana_wm.weights.hollow import write_hollow_checkpoint
 from sana_wm.weights.layout import WeightLayout
 from sana_wm.weights.manifest_layout import locate_weights
 
@@ -239,7 +239,7 @@ def plan_by_released_sizes(manifest: Manifest, environment: Mapping[str, str]) -
     """The plan of a manifest on this machine, as if the released weights were there."""
     stages = active_stages(manifest)
     with tempfile.TemporaryDirectory() as folder:
-        layout = write_hollow_checkpoint(Path(folder))
+        layout = write_empty_checkpoint(Path(folder))
         planned = _plan(manifest, environment=environment, stages=stages, layout=layout)
     published_bytes = sum(
         file.approximate_bytes

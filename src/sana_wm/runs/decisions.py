@@ -16,7 +16,7 @@ from sana_wm.runs.links import (
     damaged_outputs,
     foreign_inputs,
 )
-from sana_wm.runs.unfinished import is_half_done, reasons_to_refuse, versions_that_count
+from sana_wm.runs.unfinished import is_unfinished, reasons_to_refuse, versions_that_count
 from sana_wm.runs.receipts import Receipt, read_receipt
 from sana_wm.weights.manifest_layout import WeightFile
 from sana_wm.runs.run_directory import RunDirectory
@@ -86,11 +86,11 @@ def _decide_stage(
 
 
 def _describe_unfinished(run: RunDirectory, manifest: RunManifest, stage: Stage, weights: Sequence[WeightFile]) -> str:
-    if not is_half_done(run, stage):
+    if not is_unfinished(run, stage):
         return "not done yet"
     # Whether it is the same chip only the stage knows.
     if reasons := reasons_to_refuse(run, manifest, stage, weights, versions_that_count(backend_of(manifest), stage)):
-        return f"half done by others ({'; '.join(reasons)}): refused, unless --from {stage} starts it over"
+        return f"left unfinished by others ({'; '.join(reasons)}): refused, unless --from {stage} starts it over"
     return "not finished yet; goes on from its checkpoint"
 
 

@@ -46,7 +46,7 @@ def read_beginning(run: RunDirectory, stage: Stage) -> Beginning | None:
         return None
 
 
-def is_half_done(run: RunDirectory, stage: Stage) -> bool:
+def is_unfinished(run: RunDirectory, stage: Stage) -> bool:
     """Whether an interrupted stage left anything to go on from."""
     folder = run.checkpoint_folder(stage)
     present = folder.iterdir() if folder.is_dir() else ()
@@ -55,7 +55,7 @@ def is_half_done(run: RunDirectory, stage: Stage) -> bool:
 
 
 def versions_that_count(backend: Backend, stage: Stage) -> dict[str, str]:
-    """Versions that a half-done stage depends on. Python's is none of them, and a release of ours says it itself."""
+    """Versions that an unfinished stage depends on. Python's is none of them, and a release of ours says it itself."""
     packages = {name: version_of(name) or "missing" for name in backend.packages}
     return {**packages, "results_version": str(PIPELINE[stage].results_version)}
 
@@ -67,7 +67,7 @@ def reasons_to_refuse(
     weights: Sequence[WeightFile],
     computed_by: dict[str, str],
 ) -> list[str]:
-    """Why a half-done stage cannot go on here, in words: `torch: "2.14.1" -> "2.15.0"`.
+    """Why an unfinished stage cannot go on here, in words: `torch: "2.14.1" -> "2.15.0"`.
 
     Args:
         run: The run directory.
@@ -76,7 +76,7 @@ def reasons_to_refuse(
         weights: The weight files as they are now.
         computed_by: What would go on, as far as the caller knows it.
     """
-    if not is_half_done(run, stage):
+    if not is_unfinished(run, stage):
         return []
     begun = read_beginning(run, stage)
     if begun is None:
@@ -95,11 +95,11 @@ def refuse_others_work(
     """Refuse to go on with what others have begun; arguments as of `reasons_to_refuse`.
 
     Raises:
-        HandoffError: The stage was half done with other settings, weights or libraries, or on another chip.
+        HandoffError: The stage was unfinished with other settings, weights or libraries, or on another chip.
     """
     if reasons := reasons_to_refuse(run, manifest, stage, weights, computed_by):
         raise HandoffError(
-            f"stage {stage} is half done, and not by what would go on",
+            f"stage {stage} is unfinished, and not by what would go on",
             got="; ".join(reasons),
             expected="the settings, weights, libraries and chip that began it: others do not give the same bits",
             next_step=f"Go on with those, or start the stage over: {run.resume_command} --from {stage}",
@@ -109,15 +109,15 @@ def refuse_others_work(
 def begin(run: RunDirectory, manifest: RunManifest, here: Beginning) -> None:
     """Begin a stage, or go on with it.
 
-    What is half done of another source, such as the refinement of other latents, is removed.
+    What is unfinished of another source, such as the refinement of other latents, is removed.
 
     Raises:
-        HandoffError: It was half done with other settings, weights or libraries, or on another chip.
+        HandoffError: It was unfinished with other settings, weights or libraries, or on another chip.
     """
     stage = here.stage
     begun = read_beginning(run, stage)
     if begun is not None and begun.source_sha256 != here.source_sha256:
         remove_tree(run.checkpoint_folder(stage))
     refuse_others_work(run, manifest, stage, here.weights, here.computed_by)
-    if not is_half_done(run, stage):
+    if not is_unfinished(run, stage):
         write_durably(run.beginning_file(stage), here.model_dump_json(indent=2) + "\n")

@@ -23,7 +23,7 @@ from sana_wm.models.engine import EngineSetup
 from sana_wm.names import Stage
 from sana_wm.pipeline import PIPELINE, source_of
 from sana_wm.planning.forecast import RunForecaster
-from sana_wm.runs import unfinished as half_done
+from sana_wm.runs import unfinished
 from sana_wm.runs.events import StageDone, StepDone, now_s
 from sana_wm.runs.receipts import (
     Receipt,
@@ -153,7 +153,7 @@ class StageContext:
         return self._owner(part, f"{self.stage}/{part}", "")
 
     def resumable(self, part: str) -> dict[str, str]:
-        """Metadata of half-done work: valid for the same stage from the same latents only."""
+        """Metadata of unfinished work: valid for the same stage from the same latents only."""
         return self._owner(part, self.stage, self._source_sha256)
 
     def _owner(self, part: str, target: str, source_sha256: str) -> dict[str, str]:
@@ -171,19 +171,19 @@ class StageContext:
         return self.source.sha256 if self.source is not None else ""
 
     def begin(self) -> None:
-        """Begin the stage, or go on with what is half done.
+        """Begin the stage, or go on with what an interrupted start left.
 
         Raises:
-            HandoffError: It is half done with other settings, weights or libraries, or on another chip.
+            HandoffError: It is unfinished with other settings, weights or libraries, or on another chip.
         """
-        here = half_done.Beginning(
+        here = unfinished.Beginning(
             stage=self.stage,
             source_sha256=self._source_sha256,
             settings=stage_settings(self.manifest, self.stage),
             weights=self.weights,
             computed_by=self._computed_by(),
         )
-        half_done.begin(self.run, self.manifest, here)
+        unfinished.begin(self.run, self.manifest, here)
 
     def checkpoints(self) -> Checkpoints:
         """This stage's checkpoints."""
@@ -206,7 +206,7 @@ class StageContext:
             "device": self.device.type,
             "chip": chip or self.forecaster.device.name,
             "dtype": str(self.dtype).removeprefix("torch."),
-            **half_done.versions_that_count(self.backend, self.stage),
+            **unfinished.versions_that_count(self.backend, self.stage),
             **self._engine_code(),
         }
 

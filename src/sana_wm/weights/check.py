@@ -62,7 +62,7 @@ def check_layout(layout: WeightLayout, stages: Sequence[Stage]) -> list[Problem]
     problems = problems or list(_check_neighbours(components))
     strange = {problem.field for problem in problems}
     for name, (_, headers) in checked.items():
-        if not layout.is_hollow and str(components[name].folder) not in strange:
+        if not layout.has_empty_weights and str(components[name].folder) not in strange:
             samplings = (sample_numbers(header, components[name].rules) for header in headers)
             problems += [sampling.problem for sampling in samplings if sampling.problem]
     return problems

@@ -30,7 +30,7 @@ from sana_wm.weights.hub_answers import (
     judge_file_answer,
     parse_listing,
 )
-from sana_wm.weights.patience import FLOOR_BYTES_PER_S, HUB_ERRORS, Patience
+from sana_wm.weights.retries import FLOOR_BYTES_PER_S, HUB_ERRORS, Retries
 
 TIMEOUT_S = 20.0  # from byte to byte
 #: What an error's type and message are made of. Anything else that comes with a refusal stays outside: its body may
@@ -89,18 +89,18 @@ class Hub:
         self._patiently(repo_id, lambda: self._ask(f"{repo_id}/auth-check"))
         return listed
 
-    def patience(self, repo_id: str, name: str | None = None) -> Patience:
+    def retries(self, repo_id: str, name: str | None = None) -> Retries:
         """For one thing that is asked for."""
-        return Patience(self.say, self.sleep, repo_id, name)
+        return Retries(self.say, self.sleep, repo_id, name)
 
     def _patiently(self, repo_id: str, ask: Callable[[], T]) -> T:
-        patience = self.patience(repo_id)
+        retries = self.retries(repo_id)
         while True:
-            patience.begin()
+            retries.begin()
             try:
                 return ask()
             except HUB_ERRORS as error:
-                patience.bear(error)
+                retries.wait_after(error)
 
     def _ask(self, path: str, blobs: str | None = None) -> bytes:
         """One answer of the API, whole and of bounded size and time."""

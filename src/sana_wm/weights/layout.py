@@ -22,8 +22,8 @@ TRANSFORMERS_STEM = "model"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 
 
-#: A file of this name says that a folder holds the released model without its numbers (`sana_wm.weights.hollow`).
-HOLLOW_MARKER = "HOLLOW"
+#: A file of this name says that a folder holds the released model as zeros (`sana_wm.weights.empty_checkpoint`).
+EMPTY_MARKER = "EMPTY_WEIGHTS"
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ class WeightLayout:
                 yield value
 
     @property
-    def is_hollow(self) -> bool:
+    def has_empty_weights(self) -> bool:
         """Whether its weights are holes."""
-        return is_file(self.vae.folder.parent / HOLLOW_MARKER)
+        return is_file(self.vae.folder.parent / EMPTY_MARKER)
 
     def of_stage(self, stage: Stage) -> tuple[Component, ...]:
         """The components that a stage reads, in the order in which it reads them."""

@@ -14,8 +14,8 @@ from sana_wm.durable import publish
 from sana_wm.errors import DownloadError, Problem
 from sana_wm.weights.hub import Hub
 from sana_wm.weights.hub_answers import AnswerError, RemoteFile, RemoteRepository, Span
-from sana_wm.weights.patience import GO_ON, HUB_ERRORS
 from sana_wm.weights.reading import kind_of, open_plain
+from sana_wm.weights.retries import GO_ON, HUB_ERRORS
 
 READ_BYTES = 8 * 1024**2
 
@@ -130,9 +130,9 @@ def fetch_file(
 def _fetch_rest(
     hub: Hub, repository: RemoteRepository, remote: RemoteFile, file: BinaryIO, digests: Digests, view: TransferView
 ) -> Digests:
-    patience = hub.patience(repository.repo_id, remote.name)
+    retries = hub.retries(repository.repo_id, remote.name)
     while (position := file.tell()) < remote.size_bytes:
-        patience.begin()
+        retries.begin()
         before = digests.copy()
         try:
             with hub.stream(repository, remote, position) as (span, chunks):
@@ -140,14 +140,14 @@ def _fetch_rest(
                     hub.say(f"{remote.name}: the server sends all of it again; what is here is held against that")
                 _take(span, chunks, file, digests, view)
         except HUB_ERRORS as error:
-            patience.bear(error, file.tell() - position)
+            retries.wait_after(error, file.tell() - position)
             continue
         if file.tell() < span.end_bytes and not span.is_measured:
             file.truncate(position)  # it ended in order and was not the file: a page of something in between
             file.seek(position)
             digests = before
         if file.tell() < remote.size_bytes:
-            patience.bear(ConnectionError("the answer ended early"), file.tell() - position)
+            retries.wait_after(ConnectionError("the answer ended early"), file.tell() - position)
     file.flush()
     return digests
 

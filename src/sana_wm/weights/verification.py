@@ -69,7 +69,7 @@ def verify_weights(
         A report for each file, and every problem, with those that belong to no single file.
     """
     layout = places.layout()
-    structural, has_numbers = check_layout(layout, stages), not layout.is_hollow
+    structural, has_numbers = check_layout(layout, stages), not layout.has_empty_weights
     by_path: dict[str, list[Problem]] = {}
     for problem in structural:
         by_path.setdefault(problem.field, []).append(problem)

@@ -18,7 +18,7 @@ from sana_wm.launcher.probes.process import process_bytes
 from sana_wm.models.loading import load_connectors, load_tokenizer
 from sana_wm.models.refiner.loading import stream_gemma3
 from sana_wm.models.refiner.text import connect, encode_levels, tokenize_prompt
-from sana_wm.weights.hollow import write_hollow_checkpoint
+from sana_wm.weights.empty_checkpoint import write_empty_checkpoint
 
 
 class Peak:
@@ -40,7 +40,7 @@ class Peak:
 
 
 device, dtype = torch.device("cpu"), torch.float32
-layout = write_hollow_checkpoint(Path(sys.argv[1]))
+layout = write_empty_checkpoint(Path(sys.argv[1]))
 input_ids, mask = tokenize_prompt(load_tokenizer(layout.refiner_tokenizer), "A road runs to the horizon.")
 before = process_bytes(os.getpid()) or 0
 peak = Peak()

@@ -8,15 +8,15 @@ import pytest
 
 from sana_wm.errors import UsageError
 from sana_wm.weights.check import check_layout
+from sana_wm.weights.empty_checkpoint import RELEASED, write_empty_checkpoint
 from sana_wm.weights.facts import model_facts
-from sana_wm.weights.hollow import RELEASED, write_hollow_checkpoint
 from sana_wm.weights.layout import WeightLayout
 from sana_wm.weights.tables import TABLES
 
 
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory: pytest.TempPathFactory) -> WeightLayout:
-    return write_hollow_checkpoint(tmp_path_factory.mktemp("hollow"))
+    return write_empty_checkpoint(tmp_path_factory.mktemp("empty"))
 
 
 def test_it_is_a_whole_checkpoint(layout: WeightLayout) -> None:
@@ -46,15 +46,15 @@ def test_the_instruction_prefix_is_about_as_long_as_with_gemmas_own_tokenizer(la
 def test_another_structure_is_refused(tmp_path: Path) -> None:
     configs = {**RELEASED, "refiner_text_encoder": {"attention_bias": True}}
     with pytest.raises(UsageError, match="refiner_text_encoder"):
-        write_hollow_checkpoint(tmp_path, configs)
+        write_empty_checkpoint(tmp_path, configs)
 
 
-def test_a_download_is_not_overwritten_and_a_hollow_model_is(tmp_path: Path) -> None:
+def test_a_download_is_not_overwritten_and_a_model_of_zeros_is(tmp_path: Path) -> None:
     shard = tmp_path / "theirs" / "vae" / "diffusion_pytorch_model.safetensors"
     shard.parent.mkdir(parents=True)
     shard.write_text("weights")
     with pytest.raises(UsageError, match="not empty"):
-        write_hollow_checkpoint(tmp_path / "theirs")
+        write_empty_checkpoint(tmp_path / "theirs")
     assert shard.read_text() == "weights"
-    write_hollow_checkpoint(tmp_path / "ours")
-    assert write_hollow_checkpoint(tmp_path / "ours").is_hollow
+    write_empty_checkpoint(tmp_path / "ours")
+    assert write_empty_checkpoint(tmp_path / "ours").has_empty_weights

@@ -32,7 +32,7 @@ HUB_ERRORS = (HTTPError, OfflineModeIsEnabled, AnswerError)  # what asking the h
 GO_ON = "Run the same command again: it goes on where it stopped."
 
 
-class Patience:
+class Retries:
     """How long to go on in vain: every failure without progress waits longer, progress forgives all.
 
     Args:
@@ -53,7 +53,7 @@ class Patience:
         """An attempt begins now."""
         self._began_s = time.monotonic()
 
-    def bear(self, error: Exception, gained_bytes: int = 0) -> None:
+    def wait_after(self, error: Exception, gained_bytes: int = 0) -> None:
         """Wait for the next attempt.
 
         Args:

@@ -35,7 +35,7 @@ class Overrun:
     device: Device | None
 
 
-def remedy(manifest: Manifest, run: RunDirectory, overrun: Overrun) -> str:
+def suggest_change(manifest: Manifest, run: RunDirectory, overrun: Overrun) -> str:
     """What would fit, in words.
 
     The engine had planned to stay below the cap and took more. Either it can plan with less, by at least what it took

@@ -15,7 +15,7 @@ from tokenizers import Regex, Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 
 from sana_wm.errors import UsageError
-from sana_wm.weights.layout import HOLLOW_MARKER, WeightLayout, resolve_layout
+from sana_wm.weights.layout import EMPTY_MARKER, WeightLayout, resolve_layout
 from sana_wm.weights.tables import TABLES, Shape, expected_tensors
 
 #: What the released config.json files say beyond the classes' defaults, as far as it decides sizes.
@@ -44,7 +44,7 @@ SPECIAL_TOKENS = ("<pad>", "<eos>", "<bos>", "<unk>")
 CHARACTERS_PER_TOKEN = 5
 
 
-def write_hollow_checkpoint(root: Path, configs: Mapping[str, dict[str, Any]] = RELEASED) -> WeightLayout:
+def write_empty_checkpoint(root: Path, configs: Mapping[str, dict[str, Any]] = RELEASED) -> WeightLayout:
     """Write every component in bfloat16, in the diffusers layout.
 
     Args:
@@ -57,22 +57,22 @@ def write_hollow_checkpoint(root: Path, configs: Mapping[str, dict[str, Any]] = 
     Raises:
         UsageError: The folder holds something else.
     """
-    if root.is_dir() and any(root.iterdir()) and not (root / HOLLOW_MARKER).is_file():
+    if root.is_dir() and any(root.iterdir()) and not (root / EMPTY_MARKER).is_file():
         raise UsageError(
-            f"{root} is not empty and holds no hollow model",
+            f"{root} is not empty and holds no model of zeros",
             got=", ".join(sorted(path.name for path in root.iterdir())[:5]),
             expected="a new or empty folder",
             next_step="Choose another folder: what is in this one would be overwritten.",
         )
     root.mkdir(parents=True, exist_ok=True)
-    (root / HOLLOW_MARKER).write_text("Names and shapes of the released model, all zeros: sana_wm.weights.hollow\n")
+    (root / EMPTY_MARKER).write_text("Names and shapes of the released model, all zeros\n")
     layout = resolve_layout("diffusers", root)
     for name in TABLES:
         component = getattr(layout, name)
         shapes = expected_tensors(name, configs[name])
         if shapes is None:
             raise UsageError(
-                f"the config of {name} has no hollow form",
+                f"the config of {name} cannot be written as zeros",
                 got=configs[name],
                 expected="a network of the released structure",
                 next_step="Change sizes only.",

@@ -36,21 +36,21 @@ def with_seed(manifest: RunManifest, seed: int) -> RunManifest:
     ],
 )
 def test_a_half_done_stage_goes_on_with_nothing_but_what_began_it(
-    run: RunDirectory, resolved: RunManifest, half_done: Path, changes: dict[str, Any], said: str
+    run: RunDirectory, resolved: RunManifest, unfinished: Path, changes: dict[str, Any], said: str
 ) -> None:
     """The rule of docs/runs.md; the stages themselves begin so."""
     begin(run, resolved, beginning(resolved))
     now = resolved if changes else with_seed(resolved, 7)
-    with pytest.raises(HandoffError, match="half done, and not by what would go on") as caught:
+    with pytest.raises(HandoffError, match="unfinished, and not by what would go on") as caught:
         begin(run, now, beginning(now, **changes))
     assert said in str(caught.value)
     assert f"{run.resume_command} --from stage1" in str(caught.value)
-    assert half_done.exists()
+    assert unfinished.exists()
     assert read_beginning(run, "stage1") == beginning(resolved)
 
 
 def test_a_dry_run_says_that_a_half_done_stage_will_be_refused(
-    run: RunDirectory, resolved: RunManifest, half_done: Path, monkeypatch: pytest.MonkeyPatch
+    run: RunDirectory, resolved: RunManifest, unfinished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def reason(weights: tuple[WeightFile, ...] = (WEIGHTS,)) -> str:
         return decide(run, resolved, weights)[0].reason
@@ -58,13 +58,14 @@ def test_a_dry_run_says_that_a_half_done_stage_will_be_refused(
     assert reason() == "not finished yet; goes on from its checkpoint"
     assert "is not the file it ran with): refused" in reason((WEIGHTS.model_copy(update={"size_bytes": 6}),))
     monkeypatch.setitem(PIPELINE, "stage1", replace(PIPELINE["stage1"], results_version=2))
-    assert reason() == 'half done by others (results_version: "1" -> "2"): refused, unless --from stage1 starts it over'
+    changed = 'results_version: "1" -> "2"'
+    assert reason() == f"left unfinished by others ({changed}): refused, unless --from stage1 starts it over"
     monkeypatch.undo()
     run.beginning_file("stage1").write_bytes(b"")
     assert "beginning.json, which says what began it, is damaged or missing): refused" in reason()
     with pytest.raises(HandoffError, match="is damaged or missing"):
         begin(run, resolved, beginning(resolved))
-    assert half_done.exists()
+    assert unfinished.exists()
 
 
 def test_a_stage_that_has_done_nothing_yet_binds_nobody(run: RunDirectory, resolved: RunManifest) -> None:
@@ -77,10 +78,10 @@ def test_a_stage_that_has_done_nothing_yet_binds_nobody(run: RunDirectory, resol
         assert decide(run, resolved, [])[0].reason == "not done yet"
 
 
-def test_what_is_half_done_of_another_source_is_of_no_use(
-    run: RunDirectory, resolved: RunManifest, half_done: Path
+def test_what_is_unfinished_of_another_source_is_of_no_use(
+    run: RunDirectory, resolved: RunManifest, unfinished: Path
 ) -> None:
     here = beginning(resolved, source_sha256="other latents")
     begin(run, resolved, here)
-    assert not half_done.exists()
+    assert not unfinished.exists()
     assert read_beginning(run, "stage1") == here
