@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sana_wm.backends import backend_of
-from sana_wm.runs.chain import walk_stage
-from sana_wm.runs.unfinished import is_unfinished, reasons_to_refuse, versions_that_count
-from sana_wm.weights.manifest_layout import WeightFile
-from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 from sana_wm.pipeline import PIPELINE, stages_from
+from sana_wm.runs.chain import walk_stage
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.unfinished import is_unfinished, reasons_to_refuse, versions_that_count
+from sana_wm.weights.manifest_layout import WeightFile
 
 Action = Literal["run", "skip", "off"]
 

@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError
-from sana_wm.runs.receipts import Receipt, changed_fields, current_versions, read_receipt, stage_settings
-from sana_wm.weights.manifest_layout import WeightFile
-from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.manifest.field_table import field_defaults
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
 from sana_wm.pipeline import PIPELINE
+from sana_wm.runs.receipts import Receipt, changed_fields, current_versions, read_receipt, stage_settings
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.weights.manifest_layout import WeightFile
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sana_wm.errors import HandoffError
+from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.names import STAGES, Stage
 from sana_wm.runs.chain import walk_stage
 from sana_wm.runs.receipts import changed_fields, stage_settings
 from sana_wm.runs.run_directory import RunDirectory
-from sana_wm.manifest.run_manifest import RunManifest
-from sana_wm.names import STAGES, Stage
 
 
 def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[Stage, ...]:

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError
+from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.pipeline import active_stages
+from sana_wm.runs.chain import Link
 from sana_wm.runs.receipts import Record
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.sealed import read_sealed, write_sealed
-from sana_wm.runs.chain import Link
-from sana_wm.manifest.run_manifest import RunManifest
-from sana_wm.pipeline import active_stages
 from sana_wm.weights.manifest_layout import locate_weights
 
 
