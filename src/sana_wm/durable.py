@@ -12,11 +12,9 @@ import fcntl
 import hashlib
 import os
 import shutil
-import stat
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import BinaryIO
 
 from sana_wm.errors import HandoffError
 
@@ -97,19 +95,6 @@ def remove_parts_under(folder: Path) -> None:
     for path in folder.rglob("*"):
         if is_part(path) and not path.is_dir():
             path.unlink(missing_ok=True)  # an orphan that ends now may take its own away
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading that somebody else may have put there.
-
-    Raises:
-        OSError: It cannot be opened, or is no regular file: a pipe would be waited for, a device may never end.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.fdopen(descriptor, "rb")
 
 
 def sha256_of(path: Path) -> str:
