@@ -174,7 +174,7 @@ def inspect(manifest_path: Path, environment: Mapping[str, str], choices: Choice
         run=run,
         resolved=resolved,
         starting_over=starting_over or (),
-        warnings=tuple(list_warnings(resolved)),
+        warnings=(*(f"the manifest: {note}" for note in reading.notes), *list_warnings(settled, resolved)),
     )
     return prospect if starting_over is None else _look_ahead(prospect, run, resolved, environment)
 
