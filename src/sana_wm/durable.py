@@ -72,6 +72,10 @@ def durable_file(path: Path, size_bytes: int | None = None) -> Generator[Path]:
         _reach("after write", path)
         publish(part, path)
     except OSError as error:
+        if (source := _other_file(error, path, part)) is not None:
+            raise HandoffError(
+                f"{source} cannot be read", got=error.strerror, next_step="Check its permissions and its volume."
+            ) from error
         raise HandoffError(
             f"{path} cannot be written",
             got=error.strerror or str(error),
@@ -138,6 +142,14 @@ def _make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for made in missing:
         _sync(made.parent)
+
+
+def _other_file(error: OSError, path: Path, part: Path) -> str | None:
+    """The file that an error names, where it is none that is written: what is written comes from somewhere."""
+    if not isinstance(error.filename, str) or error.filename2 is not None or error.errno in NO_SPACE:
+        return None
+    named = Path(error.filename)
+    return None if named in (path, part, *path.parents) else error.filename
 
 
 def _wanted_room(path: Path, part: Path, size_bytes: int | None) -> str:

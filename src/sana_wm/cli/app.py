@@ -7,6 +7,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from sana_wm.cli.surroundings import require_working_folder
+
+from sana_wm.cli.surroundings import require_working_folder
+
 #: As a user meets them.
 ORDER = (
     *("demo", "weights", "init-manifest", "camera", "doctor", "validate-manifest", "plan"),
@@ -53,3 +57,5 @@ def common(
     ),
 ) -> None:
     """Options that stand before a command."""
+    require_working_folder()
+    require_working_folder()

@@ -133,7 +133,7 @@ def _undecodable(content: bytes, encoding: str | None, error: UnicodeDecodeError
 
 def _with_nul(content: bytes, text: str) -> tuple[OtherKind, str]:
     got = f"a NUL in {position(text, text.index(chr(0)))}"
-    share = max(content[start::2].count(0) / max(len(content) // 2, 1) for start in (0, 1))
-    if share > _NUL_SHARE and any(content[0::2]) and any(content[1::2]):
+    few, many = sorted(content[start::2].count(0) / max(len(content) // 2, 1) for start in (0, 1))
+    if many > _NUL_SHARE and few < _NUL_SHARE:
         return OtherKind("text in UTF-16 without a byte order mark", PLAIN), got
     return OtherKind("binary data", "This is another file: check the path."), got
