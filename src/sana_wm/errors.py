@@ -227,7 +227,7 @@ def as_refusal(error: OSError) -> SanaWMError | None:
             f"the system refused access to a file{where}",
             got=error.strerror,
             expected="a volume that is there, that you may read and write, with free space",
-            next_step="What was written before is untouched. Mend it, then repeat the command, or sana-wm resume RUN_DIR.",
+            next_step="What was written before is untouched. Mend it, then repeat the command (a run: sana-wm resume).",
         )
     if error.errno in _FILES:
         return StageFailedError(

@@ -23,7 +23,6 @@ from sana_wm.cli import (
     weights,
 )
 from sana_wm.cli.app import app
-from sana_wm.cli.surroundings import settle, tell_lost_words
 from sana_wm.cli.surroundings import settle_surroundings
 from sana_wm.errors import ModuleEndedError, SanaWMError, StageFailedError, as_refusal
 
@@ -31,7 +30,6 @@ from sana_wm.errors import ModuleEndedError, SanaWMError, StageFailedError, as_r
 def main() -> None:
     """Entry point of the console script: one handler turns errors into a message and an exit code."""
     settle_surroundings()
-    settle()
     try:
         app()
     except SanaWMError as error:
@@ -44,8 +42,6 @@ def main() -> None:
         if (refusal := as_refusal(error)) is None:
             raise
         _leave(refusal)
-    finally:
-        tell_lost_words()
 
 
 def _leave(error: SanaWMError) -> NoReturn:

@@ -9,8 +9,6 @@ from typer.core import TyperGroup
 
 from sana_wm.cli.surroundings import require_working_folder
 
-from sana_wm.cli.surroundings import require_working_folder
-
 #: As a user meets them.
 ORDER = (
     *("demo", "weights", "init-manifest", "camera", "doctor", "validate-manifest", "plan"),
@@ -57,5 +55,4 @@ def common(
     ),
 ) -> None:
     """Options that stand before a command."""
-    require_working_folder()
     require_working_folder()
