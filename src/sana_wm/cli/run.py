@@ -126,7 +126,7 @@ def _carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool,
     view = make_view(sys.stderr)
     audience = Audience(
         listeners=[view, lines] if lines else [view],
-        say=lambda line: view.say(printable(line)),
+        say=view.say,
         decided=lambda decisions: _print_decisions(decisions, as_json=False, to_stderr=True),
         showing=view,
     )
