@@ -202,6 +202,7 @@ _STORAGE = (
     *(errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN),
 )
 _FILES = (errno.EMFILE, errno.ENFILE)
+_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
 
 
 class ModuleEndedError(Exception):
@@ -226,6 +227,13 @@ def as_refusal(error: OSError) -> SanaWMError | None:
             got=error.strerror,
             expected="a volume that is there, with free space, that you may write to",
             next_step="What was written before is untouched: once that is mended, go on with sana-wm resume RUN_DIR.",
+        )
+    if error.errno in _PATHS:
+        return UsageError(
+            f"a path cannot be used{where}",
+            got=error.strerror,
+            expected="names of 255 bytes at most, and links that lead somewhere",
+            next_step="Check the path; a shorter one does.",
         )
     if error.errno in _FILES:
         return StageFailedError(

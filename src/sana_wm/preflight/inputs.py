@@ -10,7 +10,7 @@ from sana_wm.camera.intrinsics import crop_geometry, read_intrinsics
 from sana_wm.camera.of_manifest import CameraPath, intrinsics_source, load_camera_path, load_intrinsics
 from sana_wm.camera.plausibility import require_pixels
 from sana_wm.camera.poses.colmap import cameras_file
-from sana_wm.durable import sha256_of
+from sana_wm.durable import open_regular, sha256_of
 from sana_wm.errors import Problem, SanaWMError, UsageError
 from sana_wm.manifest.model import ESTIMATE, Manifest, VideoSection
 from sana_wm.manifest.run_manifest import InputFile, PictureRecord
@@ -31,7 +31,8 @@ def check_inputs(manifest: Manifest) -> list[Problem]:
     if (prompt_file := manifest.input.prompt_file) is not None:
         _attempt("input.prompt_file", problems, lambda: _check_prompt_file(Path(prompt_file)))
     field = "camera.poses" if manifest.camera.poses is not None else "camera.action"
-    path = _attempt(field, problems, lambda: load_camera_path(manifest))
+    is_named = (manifest.camera.poses, manifest.camera.action) != (None, None)
+    path = _attempt(field, problems, lambda: load_camera_path(manifest)) if is_named else None
     if path is not None:
         _attempt("video.num_frames", problems, lambda: path.trajectory.first(manifest.video.num_frames))
     if manifest.camera.intrinsics != ESTIMATE:
@@ -114,7 +115,7 @@ def _check_prompt_file(path: Path) -> None:
 
 
 def _read_text(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         content = file.read(MAX_PROMPT_BYTES + 1)
     if len(content) > MAX_PROMPT_BYTES:
         raise ValueError(f"more than {MAX_PROMPT_BYTES} bytes")
