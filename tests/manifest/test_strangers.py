@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sana_wm.errors import ManifestError
+from sana_wm.camera.arrays import load_npy
+from sana_wm.errors import ManifestError, UsageError
 from sana_wm.manifest.field_table import path_fields
 from sana_wm.manifest.loading import ALLOWING_VARIABLE, load_manifest
 from sana_wm.manifest.paths import MAX_PATH_BYTES, why_no_path
@@ -92,8 +95,6 @@ def test_a_path_on_the_command_line_that_no_system_has(command: str, tmp_path: P
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path, sana_wm: Command) -> None:
-    import os
-
     os.mkfifo(tmp_path / "pipe")
     pipe = str(tmp_path / "pipe")
     for field in ("input__image", "camera__intrinsics", "input__prompt_file", "camera__poses"):
@@ -101,3 +102,12 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, sana_wm: Command) -> None:
         assert inspect(write(tmp_path, **changes), {}).errors
     for command in (["validate-manifest", pipe], ["init-manifest", "--from", pipe, "-o", str(tmp_path / "m.json")]):
         assert sana_wm(*command)[0] in (2, 4)
+
+
+def test_a_sparse_npy_of_gigabytes_is_refused_unread(tmp_path: Path) -> None:
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (100000000, 4, 4)}".ljust(117) + "\n"
+    path = tmp_path / "poses.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode())
+    os.truncate(path, path.stat().st_size + 6_400_000_000)
+    with pytest.raises(UsageError, match="too large to be one"):
+        load_npy(path, holds="poses", expected="(F, 4, 4)")
