@@ -25,11 +25,13 @@ from sana_wm.cli import (
 from sana_wm.cli.app import app
 from sana_wm.cli.surroundings import settle_surroundings
 from sana_wm.errors import ModuleEndedError, SanaWMError, StageFailedError, as_refusal
+from sana_wm.printing import spell_out_output
 
 
 def main() -> None:
     """Entry point of the console script: one handler turns errors into a message and an exit code."""
     settle_surroundings()
+    spell_out_output()
     try:
         app()
     except SanaWMError as error:

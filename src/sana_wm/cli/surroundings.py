@@ -10,9 +10,10 @@ import io
 import os
 import sys
 import warnings
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from sana_wm.errors import UsageError
+from sana_wm.printing import drawing_stream, spell_out_output
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -42,6 +43,7 @@ def settle_surroundings() -> None:
             os.fstat(descriptor)
         except OSError:  # closed: the next file that is opened would take its place, and our words with it
             os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -49,8 +51,9 @@ def settle_surroundings() -> None:
 
 def outlive_the_output() -> None:
     """Let words that a full disk or a closed reader does not take be lost, instead of ending the command."""
-    sys.stdout = _lenient(sys.stdout, sys.__stdout__, 1)
-    sys.stderr = _lenient(sys.stderr, sys.__stderr__, 2)
+    sys.stdout = _lenient(drawing_stream(sys.stdout), sys.__stdout__, 1)
+    sys.stderr = _lenient(drawing_stream(sys.stderr), sys.__stderr__, 2)
+    spell_out_output()
 
 
 def require_working_folder() -> None:
@@ -70,10 +73,10 @@ def require_working_folder() -> None:
         ) from error
 
 
-def _lenient(stream: IO[str] | None, own: IO[str] | None, descriptor: int) -> IO[str]:
+def _lenient(stream: TextIO, own: TextIO | None, descriptor: int) -> TextIO:
     """A standard stream of this process as one that does not raise; others stay as they are."""
     if stream is not own:  # replaced by whoever called us
-        return stream or io.StringIO()
+        return stream
     encoding = stream.encoding if isinstance(stream, io.TextIOWrapper) else "utf-8"
     raw = _Lenient(descriptor, "w", closefd=False)
     return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors="backslashreplace", line_buffering=True)

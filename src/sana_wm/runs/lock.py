@@ -127,10 +127,14 @@ class Owner:
         except psutil.Error:
             return False
 
+    def is_elsewhere(self) -> bool:
+        """Whether it was on another machine, whose processes cannot be asked for."""
+        return self.machine != machine_identity()
+
     def lives(self) -> bool:
-        """Whether the process still runs; one on another machine counts as alive."""
-        if self.machine != machine_identity():
-            return True
+        """Whether the process still runs on this machine."""
+        if self.is_elsewhere():
+            return False
         try:
             # A process that began after the lock was taken has only got the same number.
             return psutil.Process(self.pid).create_time() < datetime.fromisoformat(self.since).timestamp() + 1
