@@ -152,8 +152,9 @@ def inspect(manifest_path: Path, environment: Mapping[str, str], choices: Choice
     found = _Finder()
     reading = found.attempt(partial(read_manifest, manifest_path, environment))
     if reading is None or reading.manifest is None:
-        problems = list(reading.problems) if reading is not None else []
-        return Prospect(choices, None, tuple(found.errors or [ManifestError(problems)]))
+        return Prospect(
+            choices, None, tuple(found.errors or [ManifestError(list(reading.problems) if reading else [])])
+        )
     manifest = change_fields(reading.manifest, choices.changes)
     wrong = {problem.field for problem in reading.problems}
     settled, estimate, unsettled = settle_estimate(manifest)
