@@ -152,9 +152,8 @@ def inspect(manifest_path: Path, environment: Mapping[str, str], choices: Choice
     found = _Finder()
     reading = found.attempt(partial(read_manifest, manifest_path, environment))
     if reading is None or reading.manifest is None:
-        return Prospect(
-            choices, None, tuple(found.errors or [ManifestError(list(reading.problems) if reading else [])])
-        )
+        problems = list(reading.problems) if reading is not None else []
+        return Prospect(choices, None, tuple(found.errors or [ManifestError(problems)]))
     manifest = change_fields(reading.manifest, choices.changes)
     wrong = {problem.field for problem in reading.problems}
     settled, estimate, unsettled = settle_estimate(manifest)
@@ -221,9 +220,8 @@ def _look_ahead(
         if plan is not None:
             unfit.attempt(partial(require_fit, plan))
         if unfit.errors and plan is not None and choices.accept_over_cap:
-            warnings += [
-                f"{error.what}; it is tried all the same, with the least that can be planned" for error in unfit.errors
-            ]
+            tried = "it is tried all the same, with the least that can be planned"
+            warnings += [f"{error.what}; {tried}" for error in unfit.errors]
             manifest = plan_over_cap(manifest, planned, plan.device)
             plan = found.attempt(partial(plan_it, manifest))
         else:
