@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sana_wm.errors import UsageError
-from sana_wm.plain_files import require_plain
+from sana_wm.plain_files import SpecialFileError, require_plain
 
 #: Poses of half a million frames; what claims more is no camera path, and is not read into memory.
 MAX_VALUES = 8 * 1024**2
@@ -34,6 +34,10 @@ def load_npy(path: Path, *, holds: str, expected: str) -> NDArray[np.float64]:
         require_plain(path)
         # Mapping checks the file's length against its header first: a damaged one cannot ask for terabytes.
         values = np.lib.format.open_memmap(path, mode="r")
+    except SpecialFileError as error:
+        raise UsageError(
+            f"the {holds} file is {error.kind}: {path}", expected=f"a .npy file, {expected}", next_step="Name the file."
+        ) from error
     # A damaged header is evaluated as Python text, hence the last four.
     except (OSError, ValueError, SyntaxError, TokenError, TypeError, OverflowError) as error:
         raise UsageError(
