@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "modules": {"errors"},
     "system": set(),
     "manifest": {"errors", "durable"},
-    "camera": {"errors", "manifest"},
+    "camera": {"errors", "durable", "manifest"},
     "video": {"errors", "durable"},
     "weights": {"errors", "durable", "records", "manifest"},
     "runs": {"errors", "durable", "records", "system", "manifest", "camera", "weights"},

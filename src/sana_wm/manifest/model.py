@@ -22,7 +22,6 @@ Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium
 ESTIMATE = "estimate"
 PixelIntrinsics = Annotated[tuple[float, float, float, float], Field(description="[fx, fy, cx, cy]")]
 
-
 #: The camera path: Stage 1 follows it, the decode draws it.
 CAMERA = facts("stage1/conditioning", "vae_decode")
 CAMERA_FILE = facts("stage1/conditioning", "vae_decode", path="input")
