@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sana_wm.durable import durable_file, part_path, remove_parts_under, remove_tree, sha256_of, write_durably
+from sana_wm.durable import durable_file, is_part, make_part, remove_parts_in, remove_tree, sha256_of, write_durably
 from sana_wm.errors import HandoffError
 
 
@@ -46,9 +46,24 @@ def test_a_folder_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
 def test_leftovers_of_a_killed_writer_are_removed_and_nothing_else(tmp_path: Path) -> None:
     kept = tmp_path / "latents" / "part.safetensors"
     write_durably(kept, "kept")
-    part_path(tmp_path / "latents" / "stage1.safetensors").write_text("half")
-    remove_parts_under(tmp_path)
-    assert list((tmp_path / "latents").iterdir()) == [kept]
+    make_part(tmp_path / "latents" / "stage1.safetensors").write_text("half")
+    others = [tmp_path / "latents" / name for name in ("stage1.part.safetensors", "mine.part", ".sana-wm-1.part")]
+    for path in others:
+        path.touch()
+    remove_parts_in(tmp_path / "latents")
+    assert sorted((tmp_path / "latents").iterdir()) == sorted([kept, *others])
+
+
+def test_two_writers_of_a_file_do_not_share_a_temporary_name(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    with durable_file(path) as first, durable_file(path) as second:
+        assert first != second
+        assert is_part(first)
+        assert is_part(second)
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_link_is_removed_and_what_it_points_to_stays(tmp_path: Path) -> None:
@@ -88,7 +103,9 @@ def test_the_hash_is_that_of_the_content(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_named_like_half_a_file_is_nobodys_leftover(tmp_path: Path) -> None:
-    (tmp_path / "my.part.two").mkdir()
-    part_path(tmp_path / "video.mp4").touch()
-    remove_parts_under(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["my.part.two"]
+    folder = make_part(tmp_path / "video.mp4")
+    folder.unlink()
+    folder.mkdir()
+    make_part(tmp_path / "video.mp4")
+    remove_parts_in(tmp_path)
+    assert list(tmp_path.iterdir()) == [folder]

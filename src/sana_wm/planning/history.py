@@ -95,7 +95,7 @@ class History:
     def read(self) -> list[PhaseTime]:
         """All times, the oldest first; lines that are none, such as one cut off by a crash, are left out."""
         try:
-            with open_regular(self._path) as file:
+            with open_regular(self._path, follow=True) as file:
                 lines = file.read().splitlines()
         except FileNotFoundError:
             return []

@@ -68,7 +68,7 @@ def verify(run: RunDirectory) -> list[Link]:
     if not run.path.is_dir() or not (run.manifest_file.exists() or (run.path / "receipts").is_dir()):
         run.read_manifest()  # says so
     try:
-        run.refuse_links_out()
+        run.refuse_links()
         manifest = run.read_manifest()
     except HandoffError as error:
         return [Link("manifest", "broken", str(error), STAGES), *_verify_outputs_alone(run)]
