@@ -1,0 +1,43 @@
+"""Standard output and error whose reader may leave: a closed pipe or terminal changes no result and no exit code."""
+
+from __future__ import annotations
+
+import errno
+import io
+from typing import TextIO
+
+from typing_extensions import Buffer
+
+
+class _Raw(io.FileIO):
+    """A descriptor that drops what nobody can read any more."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "wb", closefd=False)
+        # A terminal that was closed says EIO, as a failing disk does; and is none any more when it is asked then.
+        self._gone = (errno.EPIPE, errno.EIO) if self.isatty() else (errno.EPIPE,)
+
+    def write(self, data: Buffer, /) -> int | None:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in self._gone:
+                raise
+            return memoryview(data).nbytes
+
+
+def outlive_reader(stream: TextIO) -> TextIO:
+    """A stream like a standard one that goes on when its reader has left; one in memory has no reader and stays."""
+    buffer = getattr(stream, "buffer", None)
+    is_unbuffered = isinstance(buffer, io.FileIO)  # as PYTHONUNBUFFERED makes it
+    if not isinstance(stream, io.TextIOWrapper) or not isinstance(getattr(buffer, "raw", buffer), io.FileIO):
+        return stream
+    stream.flush()
+    raw = _Raw(stream.fileno())
+    return io.TextIOWrapper(
+        raw if is_unbuffered else io.BufferedWriter(raw),  # pyright: ignore[reportArgumentType]
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
