@@ -63,10 +63,6 @@ def test_a_command_that_is_asked_to_end_says_130(number: signal.Signals, tmp_pat
 
 def test_a_closed_terminal_ends_a_command_with_130(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    script = (
-        "import os, fcntl, sys, termios\n"
-        "os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-    )
     arguments = [*SANA_WM, *COMMANDS["weights"]]
     command = subprocess.Popen(
         [sys.executable, "-c", OWN_TERMINAL, *arguments], cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs
