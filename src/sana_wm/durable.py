@@ -100,6 +100,10 @@ def durable_file(path: Path, size_bytes: int | None = None) -> Generator[Path]:
         _reach("after write", path)
         publish(part, path)
     except OSError as error:
+        if (source := _other_file(error, path, part)) is not None:
+            raise HandoffError(
+                f"{source} cannot be read", got=error.strerror, next_step="Check its permissions and its volume."
+            ) from error
         raise HandoffError(
             f"{path} cannot be written",
             got=error.strerror or str(error),
@@ -158,23 +162,6 @@ def remove_parts_in(folder: Path) -> None:
         for path in folder.iterdir():
             if is_part(path) and not path.is_dir():
                 remove_file(path)  # an orphan that ends now may take its own away
-
-
-def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
-    """Open a file for reading that somebody else may have put there.
-
-    Args:
-        path: The file.
-        follow: Whether it may be a link.
-
-    Raises:
-        OSError: It cannot be opened, or is no regular file: a pipe would be waited for, a device may never end.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.fdopen(descriptor, "rb")
 
 
 def sha256_of(path: Path) -> str:
@@ -237,6 +224,14 @@ def _pass_over_the_gone(_function: object, _path: str, error: BaseException) -> 
 def _reach(point: str, path: Path) -> None:
     if on_point is not None:
         on_point(point, path)
+
+
+def _other_file(error: OSError, path: Path, part: Path | None) -> str | None:
+    """The file that an error names, where it is none that is written: what is written comes from somewhere."""
+    if not isinstance(error.filename, str) or error.filename2 is not None or error.errno in NO_SPACE:
+        return None
+    named = Path(error.filename)  # a name alone is one below a handle: of what is written
+    return None if not named.is_absolute() or named in (path, part, *path.parents) else error.filename
 
 
 def _wanted_room(path: Path, part: Path | None, size_bytes: int | None) -> str:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from sana_wm.streams import outlive_reader
+from sana_wm.streams import outlive
 
 #: How long a module gets to clean up.
 GRACE_S = 5.0
@@ -25,7 +25,7 @@ def main() -> None:
     descriptor, module, *arguments = sys.argv[1:]
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_await_end, args=(int(descriptor),), daemon=True).start()
-    sys.stdout, sys.stderr = outlive_reader(sys.stdout), outlive_reader(sys.stderr)
+    sys.stdout, sys.stderr = outlive(sys.stdout), outlive(sys.stderr)
     sys.argv = [module, *arguments]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

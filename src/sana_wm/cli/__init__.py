@@ -25,13 +25,15 @@ from sana_wm.cli import (
     weights,
 )
 from sana_wm.cli.app import app
+from sana_wm.cli.surroundings import settle_surroundings
 from sana_wm.errors import ModuleEndedError, SanaWMError, StageFailedError, as_refusal
-from sana_wm.streams import outlive_reader
+from sana_wm.streams import outlive
 
 
 def main() -> None:
     """Entry point of the console script: one handler turns errors into a message and an exit code."""
-    sys.stdout, sys.stderr = outlive_reader(sys.stdout), outlive_reader(sys.stderr)
+    settle_surroundings()
+    sys.stdout, sys.stderr = outlive(sys.stdout), outlive(sys.stderr)
     try:
         with _asked_to_end():
             app()
@@ -66,7 +68,8 @@ def _asked_to_end() -> Generator[None]:
 
 
 def _leave(error: SanaWMError) -> NoReturn:
-    sys.stderr.write(f"sana-wm: {error}\n")
+    with contextlib.suppress(OSError):  # the exit code says it too
+        sys.stderr.write(f"sana-wm: {error}\n")
     sys.exit(error.exit_code)
 
 

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sana_wm.durable import is_part, open_regular, remove_parts_in, remove_tree
+from sana_wm.durable import is_part, remove_parts_in, remove_tree
 from sana_wm.errors import HandoffError, ManifestError
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 from sana_wm.pipeline import PIPELINE
+from sana_wm.plain_files import open_plain
 from sana_wm.runs.sealed import has_seal, read_sealed, write_sealed
 
 #: How the lock file begins (`sana_wm.runs.lock.Owner`).
@@ -218,7 +219,7 @@ class RunDirectory:
         """Whether it is the lock file and says something that no owner of ours says: it would be written over."""
         if name != self.lock_file.name:
             return False
-        with open_regular(self.lock_file) as file:
+        with open_plain(self.lock_file) as file:
             said = file.read(len(OWNER_HEAD))
         return said not in (b"", OWNER_HEAD)
 

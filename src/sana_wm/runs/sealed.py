@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from sana_wm.durable import open_regular, write_durably
+from sana_wm.durable import write_durably
 from sana_wm.errors import HandoffError
+from sana_wm.plain_files import open_plain
 
 _HEAD = b'{\n  "content_sha256": "'
 _TAIL = b'",\n'
@@ -41,7 +42,7 @@ def read_sealed(path: Path, *, next_step: str) -> bytes:
         HandoffError: It cannot be read, or is not what was written; the message says which.
     """
     try:
-        with open_regular(path) as file:
+        with open_plain(path) as file:
             data = file.read(MAX_BYTES + 1)
         return unseal(data)
     except OSError as error:
@@ -55,8 +56,8 @@ def read_sealed(path: Path, *, next_step: str) -> bytes:
 def has_seal(path: Path) -> bool:
     """Whether a file begins as those that this package seals, however damaged the rest of it is."""
     try:
-        with open_regular(path) as file:
-            return file.read(len(_HEAD)) == _HEAD
+        with open_plain(path) as file:
+            return not path.is_symlink() and file.read(len(_HEAD)) == _HEAD
     except OSError:
         return False
 
