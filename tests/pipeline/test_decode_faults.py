@@ -166,27 +166,27 @@ def test_an_encoder_killed_while_it_encodes_costs_one_segment(run: RunDirectory,
 @pytest.mark.long
 def test_thirty_encoders_killed_while_they_encode(run: RunDirectory, finished_run: Path) -> None:
     """Each seen by its exit. Between two kills the stage sometimes ends well, and starts over."""
-    dice, exits = random.Random(SEED), []
+    dice, exits, compared = random.Random(SEED), [], 1
     expected: Any = RunDirectory(finished_run).video_file.read_bytes()
     began_s = time.monotonic()
     while exits.count("killed") < KILLS:
         exits.append("ended by itself" if kill_while_it_encodes(run, dice.uniform(0.0, 0.15)) is None else "killed")
         if run.receipt_file("vae_decode").exists():
             assert run.video_file.read_bytes() == expected
+            compared += 1
             run.clear_stage("vae_decode")
     code, err = decode(run)
     assert code == 0, err
     assert run.video_file.read_bytes() == expected
     report = {
-        "what": "kills of ffmpeg while it encodes, seen by its exit; the decode goes on to the same bytes",
+        "what": "one decode's encoder killed again and again, seen by its exit; what goes on in the end has the same bytes",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": f"pytest -m long tests/pipeline/{Path(__file__).name} -k thirty",
         "machine": platform.platform(),
         "versions": current_versions(),
         "seed": SEED,
         "starts": dict(Counter(exits)),
-        "videos_that_differed": 0,
-        "tracebacks": 0,
+        "videos_compared": compared,
         "seconds": round(time.monotonic() - began_s),
     }
     REPORT.write_text(json.dumps(report, indent=1) + "\n")
