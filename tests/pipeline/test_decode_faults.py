@@ -179,7 +179,7 @@ def test_thirty_encoders_killed_while_they_encode(run: RunDirectory, finished_ru
     assert code == 0, err
     assert run.video_file.read_bytes() == expected
     report = {
-        "what": "one decode's encoder killed again and again, seen by its exit; what goes on in the end has the same bytes",
+        "what": "the encoder of one decode killed again and again, seen by its exit; in the end the same bytes",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": f"pytest -m long tests/pipeline/{Path(__file__).name} -k thirty",
         "machine": platform.platform(),
