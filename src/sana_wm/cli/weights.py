@@ -130,7 +130,8 @@ def tiny(
     """Write a tiny checkpoint with random weights: it runs everywhere and makes a meaningless video."""
     from sana_wm.modules import run_module
 
-    run_module("sana_wm.weights", ["tiny", "--layout", layout, "--out", str(out), "--seed", str(seed)])
+    arguments = ["tiny", "--layout", layout, "--out", str(out), "--seed", str(seed)]
+    typer.echo(run_module("sana_wm.weights", arguments, quiet=True), nl=False)
 
 
 def _choose_places(manifest: Path | None, folder: Path | None, layout: LayoutName | None) -> WeightPlaces:

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sana_wm.durable import remove_tree, write_durably
+from sana_wm.durable import durable_file, is_part, remove_tree, write_durably
+from sana_wm.errors import UsageError
 from sana_wm.modules import run_module
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.sealed import has_seal, write_sealed
 
 PICTURE_SIZE = (1280, 704)
 
@@ -36,7 +39,8 @@ def draw_picture() -> Image.Image:
 
 def draw_scene(folder: Path, action: str) -> dict[str, dict[str, Any]]:
     """Save the picture in a folder; returns the sections `input` and `camera` of a manifest beside it."""
-    draw_picture().save(folder / "road.png")
+    with durable_file(folder / "road.png") as part:
+        draw_picture().save(part)
     width, height = PICTURE_SIZE
     return {
         "input": {"image": "road.png", "prompt": "A road runs to the horizon under a low sun."},
@@ -45,12 +49,16 @@ def draw_scene(folder: Path, action: str) -> dict[str, dict[str, Any]]:
 
 
 def write_demo(folder: Path) -> Path:
-    """Make everything the demo needs in a folder; returns the manifest's path. What is there is used again."""
+    """Make everything the demo needs in a folder; returns the manifest's path. What is there is used again.
+
+    Raises:
+        UsageError: Something lies in the folder, and no demo made it.
+    """
     folder = folder.resolve()
     checkpoint = folder / "checkpoint"
     section_file = folder / "model.json"
+    _take(folder)
     if not section_file.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
         remove_tree(checkpoint)  # of a demo that was stopped while it wrote this
         write_durably(section_file, run_module("sana_wm.weights", ["tiny", "--out", str(checkpoint)], quiet=True))
     manifest = {
@@ -63,5 +71,21 @@ def write_demo(folder: Path) -> Path:
         "output_dir": "run",
     }
     path = folder / "manifest.json"
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
+    write_durably(path, json.dumps(manifest, indent=2) + "\n")
     return path
+
+
+def _take(folder: Path) -> None:
+    """Mark a new or empty folder as a demo's; only in one so marked is anything replaced or removed."""
+    mark = folder / "demo.json"
+    if has_seal(mark) or RunDirectory(folder / "run").is_ours():
+        return
+    present = sorted(path.name for path in folder.iterdir() if not is_part(path)) if folder.is_dir() else []
+    if present or folder.is_file():
+        raise UsageError(
+            f"{folder} is not empty and no demo made it",
+            got=", ".join(present[:5]) or "a file",
+            expected="a new or empty folder, or that of an earlier demo",
+            next_step="Choose another --out.",
+        )
+    write_sealed(mark, json.dumps({"made_by": "sana-wm demo"}, indent=2))

@@ -236,4 +236,4 @@ def _check_weights(run: RunDirectory, manifest: RunManifest, stages: Sequence[St
             "If the weights have moved, set their folders in your own manifest and run it again with run-pipeline: "
             "this run goes on."
         )
-        raise IncompleteWeightsError(problems, moved if run.holds_results() else None)
+        raise IncompleteWeightsError(problems, moved if run.is_ours() else None)

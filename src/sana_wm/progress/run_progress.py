@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Literal, Protocol
 
+from sana_wm.durable import remove_file
 from sana_wm.errors import InterruptedRunError, SanaWMError
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
@@ -83,7 +84,7 @@ class RunProgress:
     def stage_started(self, progress: StageProgress) -> None:
         """A stage begins."""
         self._seen[progress.stage], self._note = progress, None
-        self._run.asked_file.unlink(missing_ok=True)
+        remove_file(self._run.asked_file)
         self._tell("stage_started")
 
     def updated(self, progress: StageProgress) -> None:
