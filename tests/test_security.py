@@ -93,11 +93,11 @@ def test_stages_are_told_to_stay_offline() -> None:
 
 
 def test_what_goes_into_a_log_cannot_steer_a_terminal() -> None:
-    from sana_wm.runtime.log import PrintableStream
+    from sana_wm.runtime.log import LogStream
 
     log = io.StringIO()
-    print(f"loaded {ESCAPE}\nnext\r\u202e", file=PrintableStream(log))
-    assert log.getvalue() == "loaded \\x1b]0;owned\\x07\\x1b[2J\nnext\\r\\u202e\n"
+    print(f"loaded {ESCAPE}\nnext\r\u202e", file=LogStream(log))
+    assert log.getvalue() == "loaded \\u001b]0;owned\\u0007\\u001b[2J\nnext\\u000d\\u202e\n"
 
 
 @pytest.mark.long

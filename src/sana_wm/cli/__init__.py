@@ -27,6 +27,7 @@ from sana_wm.cli import (
 from sana_wm.cli.app import app
 from sana_wm.cli.surroundings import settle_surroundings
 from sana_wm.errors import ModuleEndedError, SanaWMError, StageFailedError, as_refusal
+from sana_wm.printing import spell_out_output
 from sana_wm.streams import outlive
 
 
@@ -34,6 +35,7 @@ def main() -> None:
     """Entry point of the console script: one handler turns errors into a message and an exit code."""
     settle_surroundings()
     sys.stdout, sys.stderr = outlive(sys.stdout), outlive(sys.stderr)
+    spell_out_output()
     try:
         with _asked_to_end():
             app()

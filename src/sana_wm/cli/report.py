@@ -26,7 +26,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write a run on one HTML page. The video, memory, times and checks are in it, a memory chart beside it."""
-    from sana_wm.cli.output import refuse_to_overwrite, require_suffix
+    from sana_wm.cli.output import real_path, refuse_to_overwrite, require_suffix
     from sana_wm.held import holding
     from sana_wm.planning.past_runs import find_past_runs
     from sana_wm.report.facts import gather_run_facts
@@ -35,7 +35,7 @@ def report(
     from sana_wm.report.timeline import read_timeline
     from sana_wm.runs.run_directory import RunDirectory
 
-    run = RunDirectory(run_dir.resolve())
+    run = RunDirectory(real_path(run_dir))
     page = output.absolute() if output is not None else run.report_file
     plot = run.memory_plot_file if output is None else page.with_name(f"{page.stem}-memory.png")
     if output is not None:

@@ -12,6 +12,7 @@ import sys
 import warnings
 
 from sana_wm.errors import UsageError
+from sana_wm.printing import drawing_stream, spell_out_output
 from sana_wm.streams import outlive
 
 #: Settings of a user's own Python work: a backend for windows that is not here, warnings turned into errors.
@@ -29,6 +30,7 @@ def settle_surroundings() -> None:
             os.fstat(descriptor)
         except OSError:  # closed: the next file that is opened would take its place, and our words with it
             os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -36,7 +38,9 @@ def settle_surroundings() -> None:
 
 def outlive_the_output() -> None:
     """Let words that a full disk or a closed reader does not take be lost, instead of ending the command."""
-    sys.stdout, sys.stderr = outlive(sys.stdout, loses_all=True), outlive(sys.stderr, loses_all=True)
+    sys.stdout = outlive(drawing_stream(sys.stdout), loses_all=True)
+    sys.stderr = outlive(drawing_stream(sys.stderr), loses_all=True)
+    spell_out_output()
 
 
 def require_working_folder() -> None:

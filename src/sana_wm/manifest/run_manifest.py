@@ -8,12 +8,13 @@ from pydantic import Field, field_validator
 
 from sana_wm.manifest.fields import facts
 from sana_wm.manifest.model import ESTIMATE, CameraSection, InputSection, Manifest, PixelIntrinsics, Section
+from sana_wm.manifest.paths import PathText
 
 
 class InputFile(Section, frozen=True):
     """An input as it was when the run began."""
 
-    path: str
+    path: PathText
     sha256: str
 
 

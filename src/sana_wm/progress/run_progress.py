@@ -169,7 +169,7 @@ def take_snapshot(
         name=manifest.name,
         state=state,
         time_s=now_s,
-        elapsed_s=now_s - start.started_at_s,
+        elapsed_s=max(0.0, now_s - start.started_at_s),  # a clock may be set back
         remaining_s=left and left.remaining_s,
         not_counted=left.not_counted if left else (),
         guessed=tuple(name_phase(*key) for key in left.by_expectation if key in start.guessed) if left else (),
@@ -202,7 +202,7 @@ def _stage_snapshot(
         elapsed_s = sum(progress.spent_s.values())
         if progress.ended:
             return StageSnapshot(stage, "done", elapsed_s, expected_s)
-        elapsed_s += now_s - progress.phase_started_at_s
+        elapsed_s += max(0.0, now_s - progress.phase_started_at_s)
         return StageSnapshot(stage, "running" if under_way else "stopped", elapsed_s, expected_s)
     states: dict[Action, StageState] = {"run": "to come", "skip": "skipped", "off": "off"}
     return StageSnapshot(stage, states[start.actions[stage]], None, expected_s)

@@ -12,12 +12,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Annotated
 
 import psutil
+from pydantic import AwareDatetime, Field
 
 from sana_wm.errors import HandoffError, RunDirectoryBusyError
 from sana_wm.held import AS_FOLDER, holding
 from sana_wm.machine import machine_identity
+from sana_wm.records import OpenRecord, read_record
 from sana_wm.runs.run_directory import RunDirectory
 
 #: Between opening the file and locking it, somebody may delete the directory; not often.
@@ -152,10 +155,14 @@ class Owner:
         except psutil.Error:
             return False
 
+    def is_elsewhere(self) -> bool:
+        """Whether it was on another machine, whose processes cannot be asked for."""
+        return self.machine != machine_identity()
+
     def lives(self) -> bool:
-        """Whether the process still runs; one on another machine counts as alive."""
-        if self.machine != machine_identity():
-            return True
+        """Whether the process still runs on this machine."""
+        if self.is_elsewhere():
+            return False
         try:
             # A process that began after the lock was taken has only got the same number.
             return psutil.Process(self.pid).create_time() < datetime.fromisoformat(self.since).timestamp() + 1
@@ -168,9 +175,14 @@ def read_owner(run: RunDirectory) -> Owner | None:
 
     The lock itself would have to be taken to be looked at.
     """
-    try:
-        said = json.loads(run.lock_file.read_text(encoding="utf-8"))
-        datetime.fromisoformat(said["since"])
-        return Owner(int(said["pid"]), said["host"], said["machine"], said["since"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+    said = read_record(run.lock_file, _OwnerRecord)
+    return None if said is None else Owner(said.pid, said.host, said.machine, said.since.isoformat())
+
+
+class _OwnerRecord(OpenRecord):
+    """What the lock file says, of the sizes that a process and a date can have."""
+
+    pid: Annotated[int, Field(ge=1, lt=2**31)]
+    host: str
+    machine: str
+    since: AwareDatetime

@@ -29,7 +29,7 @@ from sana_wm.runtime.device import (
 )
 from sana_wm.runtime.device_faults import FaultWatch
 from sana_wm.runtime.events import EventWriter
-from sana_wm.runtime.log import PrintableStream
+from sana_wm.runtime.log import LogStream
 from sana_wm.runtime.memory import TorchMemory
 from sana_wm.runtime.phases import PhaseLog
 from sana_wm.runtime.stopping import StopFlag
@@ -48,7 +48,7 @@ def main() -> int:
     arguments = parser.parse_args()
     stage = cast("Stage", arguments.stage)
     run = RunDirectory(arguments.run_dir.resolve())
-    sys.stderr = sys.stdout = cast("TextIO", PrintableStream(sys.stderr))
+    sys.stderr = sys.stdout = cast("TextIO", LogStream(sys.stderr))
     stop = StopFlag()
     stop.listen(arguments.liveness_fd)
     events = None

@@ -246,7 +246,7 @@ def comment(metadata: Mapping[str, str]) -> Generator[tuple[list[str], tuple[int
     if not metadata:
         yield [], ()
         return
-    text = re.sub(r"([=;#\\\n])", r"\\\1", json.dumps(dict(metadata), sort_keys=True))
+    text = re.sub(r"([=;#\\\n])", r"\\\1", json.dumps(dict(metadata), sort_keys=True).replace("\x7f", "\\u007f"))
     with tempfile.TemporaryFile() as file:
         file.write(f";FFMETADATA1\ncomment={text}\n".encode())
         file.seek(0)

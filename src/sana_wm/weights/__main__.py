@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sana_wm.errors import SanaWMError, UsageError
+from sana_wm.printing import spell_out_output
 from sana_wm.weights.streaming_checkpoint import convert_checkpoint
 from sana_wm.weights.tiny import write_tiny_checkpoint
 from sana_wm.weights.tiny_streaming import write_tiny_student
@@ -49,4 +50,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    spell_out_output()
     sys.exit(main())
