@@ -65,6 +65,17 @@ def test_a_foreign_folder_loses_nothing_and_force_is_never_advised(
     assert all(path.read_text() == content for path in before if path.is_file())
 
 
+def test_no_command_takes_a_foreign_folder_for_a_run(tmp_path: Path, sana_wm: SanaWM) -> None:
+    for name in ("manifest.json", "metrics.json"):
+        (tmp_path / name).write_text('{"name": "an app"}')
+    before = sorted(tmp_path.rglob("*"))
+    for command in COMMANDS:
+        code, _, err = sana_wm(command[0], tmp_path, *command[1:])
+        assert (code, "is not a run directory" in err) == (4, True), err
+        assert "resume" not in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_write_below_a_held_folder_does_not_follow_its_path(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()

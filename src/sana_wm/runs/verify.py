@@ -25,7 +25,7 @@ def verify(run: RunDirectory) -> list[Link]:
         HandoffError: It is no run directory, or holds a link: nothing is read through one.
     """
     run.refuse_links()
-    if not run.path.is_dir() or not (run.manifest_file.exists() or (run.path / "receipts").is_dir()):
+    if not run.is_ours():
         run.read_manifest()  # says so
     try:
         manifest = run.read_manifest()
