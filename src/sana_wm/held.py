@@ -36,9 +36,17 @@ def holding(folder: Path, descriptor: int | None = None) -> Generator[int]:
         Its handle.
 
     Raises:
-        OSError: It cannot be opened.
+        HandoffError: It cannot be opened.
     """
-    handle = os.open(folder, AS_FOLDER) if descriptor is None else descriptor
+    try:
+        handle = os.open(folder, AS_FOLDER) if descriptor is None else descriptor
+    except OSError as error:
+        raise HandoffError(
+            f"{folder} cannot be opened",
+            got=error.strerror,
+            expected="a folder that is there",
+            next_step="Check the path and its volume; then run the command again.",
+        ) from error
     before = _held.get(folder)
     _held[folder] = handle
     try:
