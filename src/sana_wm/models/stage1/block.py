@@ -13,7 +13,12 @@ from sana_wm.models.attention import AttentionBudget
 from sana_wm.models.pacing import end_piece, paced
 from sana_wm.models.stage1.conditioning import PluckerProjection, Stage1Conditioning
 from sana_wm.models.stage1.delta_net import DeltaNetAttention
-from sana_wm.models.stage1.feed_forward import spatial_feed_forward, temporal_feed_forward, temporal_weight
+from sana_wm.models.stage1.feed_forward import (
+    arrange_temporal_weight,
+    spatial_feed_forward,
+    temporal_feed_forward,
+    temporal_weight,
+)
 from sana_wm.models.stage1.memory import NO_MEMORY, BlockMemory
 from sana_wm.models.stage1.modulation import Modulation, branch_modulations, modulate
 from sana_wm.models.stage1.self_attention import DeltaNetModule, frame_chunks, zero_framed
@@ -26,7 +31,7 @@ class Stage1Block:
     """A block of the loaded transformer, computed lean.
 
     Args:
-        block: The loaded block; its parameters are read, nothing is changed.
+        block: The loaded block; its parameters are read, and one of them is laid out anew.
         camera_rescale: As of `Stage1Engine`.
         attention_dtype: What softmax self-attention computes in.
         budget: Limit for a score matrix.
@@ -46,6 +51,7 @@ class Stage1Block:
     ) -> None:
         self.block = block
         self.budget = budget
+        arrange_temporal_weight(cast(GLUMBConvTemp, block.mlp))
         norm_eps = float(block.norm1.eps)
         if isinstance(block.attn, DeltaNetModule):
             self.self_attention = DeltaNetAttention(
