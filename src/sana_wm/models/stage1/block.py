@@ -89,7 +89,7 @@ class Stage1Block:
         Args:
             x: (T, B, S, C), overwritten; B may be 1 while there are more prompts, since nothing before the first text
                 attention depends on the prompt.
-            timestep_embedding: (T, 6, C).
+            timestep_embedding: (T, 6, C), or one row for all frames.
             text: Text keys, one per prompt.
             plucker_projection: The block's projection of the camera rays.
             conditioning: Positions, rays and plan.
@@ -123,11 +123,11 @@ class Stage1Block:
         result = zero_framed(total, reach, x, before)
         eps = float(self.block.norm2.eps)
         for frames in paced(chunks, x.device):
-            shift, scale = modulation.shift[frames], modulation.scale[frames]
+            shift, scale, _ = modulation.of(frames)
             part = modulate(x[frames], shift, scale, eps, out=torch.empty_like(x[frames]))
             out = result[frames.start + reach : frames.stop + reach]
             spatial_feed_forward(part.flatten(0, 1), mlp, height, width, out.flatten(0, 1))
         weight = temporal_weight(mlp)
         for frames in paced(chunks, x.device):
-            x[frames].addcmul_(modulation.gate[frames], temporal_feed_forward(result, weight, frames))
+            x[frames].addcmul_(modulation.of(frames).gate, temporal_feed_forward(result, weight, frames))
         return result[total : total + reach]

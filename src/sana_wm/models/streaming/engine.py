@@ -134,7 +134,9 @@ class StreamingEngine:
         current = latents.to(self.device, torch.float32, copy=True)
         for timestep, following in pairwise((*self.timesteps, 0)):
             # Made on the device: a copy from the host would wait for the pass before.
-            frame_timesteps = torch.full((current.shape[2],), float(timestep), device=self.device)
+            frame_timesteps = torch.full(
+                (current.shape[2] if clean_frames else 1,), float(timestep), device=self.device
+            )
             frame_timesteps[:clean_frames] = 0
             velocity, _ = self._pass(self._look, current, frame_timesteps, chunk, past)
             current[:, :, clean_frames:] += (following - timestep) / 1000 * velocity[:, :, clean_frames:]
@@ -153,7 +155,7 @@ class StreamingEngine:
             The memory with this chunk in it.
         """
         chunk = self._chunk(conditioning, memory)
-        clean = torch.zeros(latents.shape[2], device=self.device)
+        clean = torch.zeros(1, device=self.device)
         _, kept = self._pass(self._keep, latents.to(self.device, torch.float32), clean, chunk, memory.past())
         return memory.after(kept or [], in_place=self._replay)
 
