@@ -112,9 +112,8 @@ class ChunkedStage1(Protocol):
         """Of the network, where it computes."""
         ...
 
-    @property
-    def ranges(self) -> Sequence[range]:
-        """Latent frames of each chunk, once prepared."""
+    def chunk_ranges(self, latent_num_frames: int) -> Sequence[range]:
+        """The latent frames of each chunk of a video."""
         ...
 
     def prepare(self, inputs: Stage1Inputs) -> Mapping[str, Any]:

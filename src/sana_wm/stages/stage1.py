@@ -19,6 +19,7 @@ from sana_wm.runs.links import require_inputs
 from sana_wm.runtime.latents import load_if_ours, save_tensors
 from sana_wm.runtime.phases import Phase
 from sana_wm.stages.context import StageContext
+from sana_wm.stages.earlier_run import take_earlier
 from sana_wm.stages.sampling import CAMERA_TENSORS, Sampling, crop_picture
 from sana_wm.video.picture import inspect_picture
 
@@ -47,6 +48,7 @@ def _make_conditioning(context: StageContext) -> dict[str, torch.Tensor]:
     with context.phases.phase("vae_encoder") as phase:
         conditioning |= _encode_picture(context, phase)
     conditioning |= _condition_camera(context)
+    conditioning |= take_earlier(context, conditioning)
     save_tensors(context.run.conditioning_file, conditioning, owner)
     context.stop.check()
     return conditioning

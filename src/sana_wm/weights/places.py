@@ -68,7 +68,8 @@ class WeightPlaces:
 def places_in(folder: Path, layout_name: LayoutName) -> WeightPlaces:
     """The folders that `weights download --to FOLDER` fills: one for each repository, named like it."""
     names = {entry.manifest_field: entry.repo_id.rpartition("/")[2] for entry in model_facts().layouts[layout_name]}
-    return WeightPlaces(layout_name, **{field: folder / name for field, name in names.items()})
+    roots = {field: folder / name for field, name in names.items()}
+    return WeightPlaces(layout_name, roots["root"], roots.get("gemma_root"), roots.get("refiner_root"))
 
 
 def places_of(manifest: Manifest) -> WeightPlaces:

@@ -14,7 +14,7 @@ from sana_wm.models.streaming.engine import StreamingEngine
 from sana_wm.models.streaming.loading import load_student
 from sana_wm.models.streaming.memory import StreamMemory
 from sana_wm.planning.forecasts.streaming import describe_plan
-from sana_wm.planning.streaming import Window
+from sana_wm.planning.streaming import Window, chunk_ranges
 from sana_wm.runtime.device import dtype_named
 from sana_wm.weights.streaming_config import StreamingConfig
 
@@ -49,9 +49,12 @@ class StreamingStage1:
     def __init__(self, engine: StreamingEngine, config: StreamingConfig, dtype: torch.dtype) -> None:
         self._engine, self._config, self._dtype = engine, config, dtype
         self.weights_bytes = sum(parameter.nbytes for parameter in engine.transformer.parameters())
-        self.ranges: tuple[range, ...] = ()
         self._conditioning: StreamConditioning | None = None
         self._memory = engine.new_memory()
+
+    def chunk_ranges(self, latent_num_frames: int) -> tuple[range, ...]:
+        """As `sana_wm.models.engine.ChunkedStage1`."""
+        return chunk_ranges(latent_num_frames, self._config.chunk_frames)
 
     def prepare(self, inputs: Stage1Inputs) -> Mapping[str, Any]:
         """As `sana_wm.models.engine.ChunkedStage1`."""
@@ -60,7 +63,6 @@ class StreamingStage1:
             torch.from_numpy(inputs.prompt_attention_mask),
             {name: torch.from_numpy(array) for name, array in inputs.camera.items()},
         )
-        self.ranges = self._conditioning.ranges
         return self._plan()
 
     def denoise(self, latents: Latents) -> Latents:
@@ -96,4 +98,4 @@ class StreamingStage1:
         plan = self._engine.plan
         if plan is None:
             raise RuntimeError("prepare must come before the plan")
-        return describe_plan(plan, self._config, self.ranges)
+        return describe_plan(plan, self._config, self._prepared.ranges)
