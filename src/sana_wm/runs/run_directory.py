@@ -10,12 +10,12 @@ from pathlib import Path
 
 from sana_wm.durable import part_path, remove_tree
 from sana_wm.errors import HandoffError, ManifestError
-from sana_wm.runs.sealed import read_sealed, write_sealed
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 from sana_wm.pipeline import PIPELINE
+from sana_wm.runs.sealed import read_sealed, write_sealed
 
 
 @dataclass(frozen=True)
