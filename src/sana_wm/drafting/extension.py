@@ -19,7 +19,7 @@ from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.portable import rerun_manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.runs.links import changed_inputs, changed_settings, damaged_outputs
-from sana_wm.runs.receipts import read_receipt
+from sana_wm.runs.receipts import Receipt, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.variants import MODELS, ReleasedModel
 
@@ -91,7 +91,8 @@ def _require_whole(run: RunDirectory, manifest: RunManifest, model: ReleasedMode
         raise HandoffError(
             f"Stage 1 of {run.path} is not finished", got="no receipt", next_step=f"Finish it: {run.resume_command}"
         )
-    if findings := changed_settings(receipt, manifest) or damaged_outputs(run, receipt):
+    findings = changed_settings(receipt, manifest) or damaged_outputs(run, _without_state(run, receipt))
+    if findings:
         raise HandoffError(f"{run.path} is not whole", got="; ".join(findings), next_step="See: sana-wm verify RUN_DIR")
     for changed in changed_inputs(manifest):
         raise HandoffError(
@@ -100,6 +101,12 @@ def _require_whole(run: RunDirectory, manifest: RunManifest, model: ReleasedMode
             expected=manifest.inputs[changed.field].sha256,
             next_step="Put the file back: the new run begins with the same.",
         )
+
+
+def _without_state(run: RunDirectory, receipt: Receipt) -> Receipt:
+    """What the last chunk left may be gone: a gigabyte, and it can be made again."""
+    state = run.name_of(run.stage1_state_file)
+    return receipt.model_copy(update={"outputs": {name: one for name, one in receipt.outputs.items() if name != state}})
 
 
 def _next_name(folder: Path) -> Path:
