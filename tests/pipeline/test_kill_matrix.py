@@ -218,7 +218,7 @@ def test_thirty_kills_of_a_run_of_the_streaming_model(tmp_path: Path) -> None:
     """At random points and times only: the points themselves are those of every run."""
     model = tiny_student(tmp_path / "weights")
     manifest = write_streaming_manifest(
-        tmp_path / "run", model, 97, stage1__keep_state=True, stage1__preview_every=2, refiner__kv_max_frames=5
+        tmp_path / "run", model, 73, stage1__keep_state=True, stage1__preview_every=2, refiner__kv_max_frames=5
     )
     run_series(Matrix(manifest, RunDirectory(tmp_path / "run"), tmp_path, "streaming"), [], STREAMING_TRIALS)
 

@@ -14,6 +14,7 @@ from sana_wm.durable import sha256_of
 from sana_wm.errors import Problem, SanaWMError, UsageError
 from sana_wm.manifest.model import ESTIMATE, Manifest, VideoSection
 from sana_wm.manifest.run_manifest import InputFile, PictureRecord
+from sana_wm.variants import MODELS
 from sana_wm.video.picture import inspect_picture
 
 #: Below this share of the picture shown, and above this scale, a user is told.
@@ -33,7 +34,8 @@ def check_inputs(manifest: Manifest) -> list[Problem]:
     field = "camera.poses" if manifest.camera.poses is not None else "camera.action"
     path = _attempt(field, problems, lambda: load_camera_path(manifest))
     if path is not None:
-        _attempt("video.num_frames", problems, lambda: path.trajectory.first(manifest.video.num_frames))
+        model, num_frames = MODELS[manifest.model.variant], manifest.video.num_frames
+        _attempt("video.num_frames", problems, lambda: path.trajectory.first(num_frames, model=model))
     if manifest.camera.intrinsics != ESTIMATE:
         _attempt("camera.intrinsics", problems, lambda: _check_intrinsics(manifest, path, picture and picture.size))
     return problems
