@@ -18,7 +18,7 @@ import pytest
 LENGTHS = (49, 313, 961, 2881)
 PLANE = (8, 12)
 REPORT = Path(__file__).resolve().parents[3] / "reports" / "streaming-memory.json"
-#: What an allocator may keep besides, of 20 MiB that a chunk takes at this size.
+#: What an allocator may keep besides, of 12 MiB that a chunk takes at this size.
 SLACK_BYTES = 4 * 1024**2
 
 
