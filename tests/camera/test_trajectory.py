@@ -12,6 +12,7 @@ from sana_wm.camera.dialects import action_trajectory
 from sana_wm.camera.poses.reading import load_poses
 from sana_wm.camera.trajectory import MAX_NUM_FRAMES, MIN_NUM_FRAMES, Trajectory, valid_num_frames_near
 from sana_wm.errors import UsageError
+from sana_wm.variants import MODELS
 
 
 def test_the_nearest_length_is_upstreams_wherever_upstream_gives_a_possible_one(golden: Path) -> None:
@@ -133,3 +134,8 @@ def test_a_damaged_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFact
     except UsageError as error:
         outcome = error
     assert len(outcome) > 0 if isinstance(outcome, Trajectory) else "\n" not in str(outcome)
+
+
+@pytest.mark.parametrize(("num_frames", "available", "near"), [(97, 85, (73,)), (60, 85, (49, 73)), (49, 48, ())])
+def test_lengths_of_the_streaming_model_are_whole_chunks(num_frames: int, available: int, near: tuple[int, ...]):
+    assert set(valid_num_frames_near(num_frames, available=available, model=MODELS["streaming"])) == set(near)

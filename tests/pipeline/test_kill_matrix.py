@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 import pytest
 from PIL import Image
+from tests.pipeline.streaming_runs import tiny_student, write_streaming_manifest
 
 from sana_wm.durable import is_part
 from sana_wm.names import STAGES
@@ -36,6 +37,7 @@ from sana_wm.weights.headers import read_header
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = int(os.environ.get("KILL_MATRIX_TRIALS", "300"))
+STREAMING_TRIALS = int(os.environ.get("KILL_MATRIX_TRIALS", "30"))
 SEED = int(os.environ.get("KILL_MATRIX_SEED", "20261125"))
 REPORTS = Path(os.environ.get("KILL_MATRIX_REPORTS", ROOT / "reports" / "kill-matrix"))
 #: Whose points are each killed at once before the rest is random; KILL_MATRIX_ROLE names one of them.
@@ -68,6 +70,7 @@ class Matrix:
     manifest: Path
     run: RunDirectory
     scratch: Path
+    variant: str = "bidirectional"
     trials: list[Trial] = field(default_factory=list)
     slowest_end_s: float = 0.0
 
@@ -201,14 +204,28 @@ def assert_same_and_clean(run: RunDirectory, expected: dict[str, Any]) -> None:
 def test_every_kill_at_every_point_and_at_random_times(
     tmp_path: Path, picture: Path, tiny_models: dict[str, Any], tiny: Any
 ) -> None:
-    started_s = time.monotonic()
     data = tiny(picture, tiny_models["diffusers"])
     data["camera"]["action"], data["video"]["num_frames"] = "w-40", 41
     data["refiner"] = {"block_size": 2}
     data["stage1"] = {"num_inference_steps": 3, "checkpoint_every": 1, "preview_every": 2}
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps(data))
-    matrix = Matrix(manifest, RunDirectory(tmp_path / "run"), tmp_path)
+    run_series(Matrix(manifest, RunDirectory(tmp_path / "run"), tmp_path), ROLES, TRIALS)
+
+
+@pytest.mark.long
+def test_thirty_kills_of_a_run_of_the_streaming_model(tmp_path: Path) -> None:
+    """At random points and times only: the points themselves are those of every run."""
+    model = tiny_student(tmp_path / "weights")
+    manifest = write_streaming_manifest(
+        tmp_path / "run", model, 73, stage1__keep_state=True, stage1__preview_every=2, refiner__kv_max_frames=5
+    )
+    run_series(Matrix(manifest, RunDirectory(tmp_path / "run"), tmp_path, "streaming"), [], STREAMING_TRIALS)
+
+
+def run_series(matrix: Matrix, roles: list[str], trials: int) -> None:
+    """Kill runs until every point of the roles, and so many in all, were killed at; writes the report each time."""
+    started_s = time.monotonic()
     points = matrix.points()
     expected = results(matrix.run)
     dice = random.Random(SEED)
@@ -216,7 +233,7 @@ def test_every_kill_at_every_point_and_at_random_times(
 
     def uncovered() -> list[Point]:
         killed_at = {trial.point for trial in matrix.trials if trial.delivered}
-        return [point for point in points if point not in killed_at and point[0] in ROLES]
+        return [point for point in points if point not in killed_at and point[0] in roles]
 
     def at_next_point() -> Trial | None:
         """The next point that this chain can still reach; a point after a rename ends that file's points."""
@@ -239,27 +256,27 @@ def test_every_kill_at_every_point_and_at_random_times(
     def delivered() -> int:
         return sum(trial.delivered for trial in matrix.trials)
 
-    while uncovered() or delivered() < TRIALS:
+    while uncovered() or delivered() < trials:
         shutil.rmtree(matrix.run.path)
         position = -1
         matrix.chain(at_next_point if uncovered() else at_random, len(points) if uncovered() else 12)
         assert_same_and_clean(matrix.run, expected)
         chains += 1
-        write_report(matrix, points, chains, time.monotonic() - started_s)
+        write_report(matrix, roles, points, chains, time.monotonic() - started_s)
 
 
-def write_report(matrix: Matrix, points: list[Point], chains: int, seconds: float) -> None:
+def write_report(matrix: Matrix, roles: list[str], points: list[Point], chains: int, seconds: float) -> None:
     kills = [trial for trial in matrix.trials if trial.delivered]
     at_points = [trial.point for trial in kills if trial.point is not None]
     report = {
-        "what": "kills of a tiny run (41 frames, CPU), each followed by going on with it",
+        "what": f"kills of a tiny run of the {matrix.variant} model (CPU), each followed by going on with it",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"KILL_MATRIX_TRIALS={TRIALS} KILL_MATRIX_SEED={SEED} KILL_MATRIX_ROLE='{' '.join(ROLES)}' "
+        "command": f"KILL_MATRIX_TRIALS={TRIALS} KILL_MATRIX_SEED={SEED} KILL_MATRIX_ROLE='{' '.join(roles)}' "
         f"pytest -m long tests/pipeline/{Path(__file__).name}",
         "machine": platform.platform(),
         "versions": current_versions(),
         "seed": SEED,
-        "points_of": ROLES,
+        "points_of": roles,
         "kills": len(kills),
         "chains_run_to_their_end": chains,
         "latents_or_frames_that_differed": 0,
@@ -277,7 +294,7 @@ def write_report(matrix: Matrix, points: list[Point], chains: int, seconds: floa
         "seconds": round(seconds),
     }
     REPORTS.mkdir(parents=True, exist_ok=True)
-    (REPORTS / f"{'-'.join(ROLES)}-seed-{SEED}.json").write_text(json.dumps(report, indent=1) + "\n")
+    (REPORTS / f"{'-'.join(roles) or matrix.variant}-seed-{SEED}.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 def test_a_handful_of_kills(finished_run: Path, tmp_path: Path) -> None:

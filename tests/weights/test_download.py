@@ -327,6 +327,7 @@ def test_the_command_downloads_lists_and_verifies(command: Any, local_hub: Any, 
     assert "left out, " in done.stderr
     assert f"{AUDIO_SHARD} (holds only tensors that nothing reads)" in done.stderr
     assert json.loads(done.stdout)["model"] == {
+        "variant": "bidirectional",
         "layout": "original",
         "root": str(tmp_path / "weights" / "SANA-WM_bidirectional"),
         "gemma_root": str(tmp_path / "weights" / "gemma-2-2b-it"),

@@ -22,7 +22,7 @@ from sana_wm.errors import ModuleEndedError
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import Manifest
 from sana_wm.modules import run_module
-from sana_wm.names import STAGES
+from sana_wm.names import STAGES, Variant
 from sana_wm.planning.device import Device
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.planning.phase import PhaseForecast
@@ -33,6 +33,7 @@ from sana_wm.runs.receipts import Receipt, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runtime.device import describe_device, select_device
 from sana_wm.sizes import GIB
+from sana_wm.variants import MODELS
 from sana_wm.weights.empty_checkpoint import write_empty_checkpoint
 from sana_wm.weights.manifest_layout import locate_weights
 
@@ -44,9 +45,15 @@ NO_SANITY = {"latent_std_min": 0.0, "broken_frames": "warn"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
-    parser.add_argument("--frames", type=int, nargs="+", default=[321], help="video lengths, 8k+1")
+    parser.add_argument("--variant", choices=tuple(MODELS), default="bidirectional", help="which released model")
+    parser.add_argument("--frames", type=int, nargs="+", help="video lengths; the one next to 321 when left out")
     parser.add_argument("--cap-gib", type=float, nargs="+", default=[96.0], help="memory caps; a run for each length")
-    parser.add_argument("--steps", type=int, default=2, help="Stage 1 steps; the peak is that of the first")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=2,
+        help="Stage 1 steps, where the model has a choice; the peak is that of the first",
+    )
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side, where the device has room for them")
     parser.add_argument(
         "--folder", type=Path, help="for weights and runs; what is done there is not run again; temporary when left out"
@@ -58,11 +65,11 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     device = select_device(args.device)
     with tempfile.TemporaryDirectory() as temporary:
         folder = (args.folder or Path(temporary)).resolve()
-        write_empty_checkpoint(folder / "model")
+        write_empty_checkpoint(folder / "model", variant=args.variant)
         described = describe_device(device)
         trials = [
-            Trial(write_manifest(folder, frames, cap_gib, args.steps, args.device), described)
-            for frames, cap_gib in product(args.frames, args.cap_gib)
+            Trial(write_manifest(folder, frames, cap_gib, args.steps, args.device, args.variant), described)
+            for frames, cap_gib in product(args.frames or MODELS[args.variant].num_frames_near(321)[:1], args.cap_gib)
         ]
         with ThreadPoolExecutor(args.at_once) as threads:
             results = list(threads.map(measure_trial, trials))
@@ -79,17 +86,19 @@ class Trial:
     device: Device
 
 
-def write_manifest(folder: Path, num_frames: int, cap_gib: float, steps: int, device: str) -> Path:
+def write_manifest(
+    folder: Path, num_frames: int, cap_gib: float, steps: int, device: str, variant: Variant = "bidirectional"
+) -> Path:
     """A manifest for the model in `folder/model`; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{num_frames}-frames-{cap_gib:g}-gib"
     manifest = {
         "version": 1,
         "name": name,
-        "model": {"layout": "diffusers", "root": "model"},
+        "model": {"layout": "diffusers", "root": "model", "variant": variant},
         **draw_scene(folder, f"w-{num_frames - 1}"),
         "video": {"num_frames": num_frames, "preset": "ultrafast"},
-        "stage1": {"num_inference_steps": steps},
+        "stage1": {"num_inference_steps": MODELS[variant].taught.get("stage1.num_inference_steps", steps)},
         "memory": {"cap_gib": float(cap_gib)},
         "sanity": NO_SANITY,
         "device": device,

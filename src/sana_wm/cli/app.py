@@ -12,7 +12,7 @@ from sana_wm.cli.surroundings import require_working_folder
 #: As a user meets them.
 ORDER = (
     *("demo", "weights", "init-manifest", "camera", "doctor", "validate-manifest", "plan"),
-    *("run-pipeline", "resume", "status", "report", "verify", "bench", "patches"),
+    *("run-pipeline", "resume", "extend", "status", "report", "verify", "bench", "patches"),
 )
 
 

@@ -12,9 +12,13 @@ from PIL import Image
 from sana_wm.durable import durable_file, is_part, remove_tree, write_durably
 from sana_wm.errors import UsageError
 from sana_wm.modules import run_module
+from sana_wm.names import Variant
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.sealed import has_seal, write_sealed
+from sana_wm.variants import MODELS
 
+#: Enough to see something move.
+LEAST_FRAMES = 17
 PICTURE_SIZE = (1280, 704)
 
 
@@ -48,25 +52,28 @@ def draw_scene(folder: Path, action: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def write_demo(folder: Path) -> Path:
-    """Make everything the demo needs in a folder; returns the manifest's path. What is there is used again.
+def write_demo(folder: Path, variant: Variant = "bidirectional") -> Path:
+    """Make everything the demo needs in a folder; what is there is used again.
+
+    Args:
+        folder: For all of it; made if missing.
+        variant: Which model; its checkpoint takes the place of another's.
+
+    Returns:
+        The manifest's path.
 
     Raises:
         UsageError: Something lies in the folder, and no demo made it.
     """
     folder = folder.resolve()
-    checkpoint = folder / "checkpoint"
-    section_file = folder / "model.json"
     _take(folder)
-    if not section_file.is_file():
-        remove_tree(checkpoint)  # of a demo that was stopped while it wrote this
-        write_durably(section_file, run_module("sana_wm.weights", ["tiny", "--out", str(checkpoint)], quiet=True))
+    num_frames = max(LEAST_FRAMES, MODELS[variant].least_frames)
     manifest = {
         "version": 1,
-        "name": "demo: tiny random weights",
-        "model": json.loads(section_file.read_text()),
-        **draw_scene(folder, "w-16,wl-8"),
-        "video": {"num_frames": 17, "overlay": True},
+        "name": f"demo: tiny random weights of the {MODELS[variant].title}",
+        "model": _tiny_model(folder, variant),
+        **draw_scene(folder, f"w-{num_frames - 9},wl-8"),
+        "video": {"num_frames": num_frames, "overlay": True},
         "stage1": {"num_inference_steps": 4},
         "output_dir": "run",
     }
@@ -89,3 +96,17 @@ def _take(folder: Path) -> None:
             next_step="Choose another --out.",
         )
     write_sealed(mark, json.dumps({"made_by": "sana-wm demo"}, indent=2))
+
+
+def _tiny_model(folder: Path, variant: Variant) -> dict[str, Any]:
+    """The tiny checkpoint in a folder as a manifest names it; written unless it is there."""
+    checkpoint, section_file = folder / "checkpoint", folder / "model.json"
+    if section_file.is_file() and json.loads(section_file.read_text()).get("variant") == variant:
+        return json.loads(section_file.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    section_file.unlink(missing_ok=True)
+    remove_tree(checkpoint)  # of a demo that was stopped while it wrote this, or of another model
+    asked = ["tiny", "--variant", variant, "--out", str(checkpoint)]
+    section = run_module("sana_wm.weights", asked, quiet=True)
+    write_durably(section_file, section)
+    return json.loads(section)

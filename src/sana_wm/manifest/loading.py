@@ -21,6 +21,7 @@ from sana_wm.manifest.model import ESTIMATE, Manifest
 from sana_wm.manifest.rules import find_contradictions
 from sana_wm.manifest.schema import SCHEMA_KEY
 from sana_wm.manifest.written_paths import find_odd_paths
+from sana_wm.variants import fill_taught
 
 #: `${NAME}`, and `$${NAME}`, which stays as text.
 VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
@@ -98,6 +99,7 @@ def parse_manifest(data: Json, kind: type[M]) -> M:
 def _parse(data: Json, kind: type[M]) -> tuple[M | None, list[Problem]]:
     """The manifest, and what is wrong with it; without the wrong fields where it can do without them."""
     problems: list[Problem] = []
+    data = fill_taught(data)
     try:
         # Through JSON mode: there, and only there, strict pydantic takes a JSON array for a tuple.
         manifest = kind.model_validate_json(json.dumps(data), strict=True)

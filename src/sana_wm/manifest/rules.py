@@ -6,6 +6,7 @@ from sana_wm.backends import BACKENDS, find_backend
 from sana_wm.errors import Problem
 from sana_wm.manifest.model import Manifest
 from sana_wm.text.characters import is_blank
+from sana_wm.variants import MODELS
 
 
 def find_contradictions(manifest: Manifest) -> list[Problem]:
@@ -14,6 +15,7 @@ def find_contradictions(manifest: Manifest) -> list[Problem]:
         *_choose_one(manifest),
         *_check_layout(manifest),
         *_check_refiner(manifest),
+        *MODELS[manifest.model.variant].refuse(manifest),
         *_check_backend(manifest),
     ]
 
@@ -87,7 +89,7 @@ def _check_backend(manifest: Manifest) -> list[Problem]:
     model = manifest.model
     backend = find_backend(model.backend, model.variant)
     if backend is None:
-        known = ", ".join(sorted({name for name, _ in BACKENDS}))
+        known = ", ".join(sorted(name for name, variant in BACKENDS if variant == model.variant))
         return [
             Problem(
                 "model.backend",

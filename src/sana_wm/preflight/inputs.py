@@ -15,6 +15,7 @@ from sana_wm.errors import Problem, SanaWMError
 from sana_wm.manifest.model import ESTIMATE, Manifest, VideoSection
 from sana_wm.manifest.run_manifest import InputFile, PictureRecord
 from sana_wm.preflight.prompts import check_prompts
+from sana_wm.variants import MODELS
 from sana_wm.video.picture import inspect_picture
 
 #: Below this share of the picture shown, and above this scale, a user is told.
@@ -32,7 +33,8 @@ def check_inputs(manifest: Manifest) -> list[Problem]:
     is_named = (manifest.camera.poses, manifest.camera.action) != (None, None)
     path = _attempt(field, problems, lambda: load_camera_path(manifest)) if is_named else None
     if path is not None:
-        _attempt("video.num_frames", problems, lambda: path.trajectory.first(manifest.video.num_frames))
+        model, num_frames = MODELS[manifest.model.variant], manifest.video.num_frames
+        _attempt("video.num_frames", problems, lambda: path.trajectory.first(num_frames, model=model))
     if manifest.camera.intrinsics != ESTIMATE:
         _attempt("camera.intrinsics", problems, lambda: _check_intrinsics(manifest, path, picture and picture.size))
     return problems
@@ -52,6 +54,7 @@ def hash_inputs(manifest: Manifest) -> dict[str, InputFile]:
     fields = {
         "input.image": manifest.input.image,
         "input.prompt_file": manifest.input.prompt_file,
+        "input.continues": manifest.input.continues,
         "camera.poses": manifest.camera.poses,
         "camera.intrinsics": manifest.camera.intrinsics,
     }

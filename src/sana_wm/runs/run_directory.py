@@ -56,6 +56,11 @@ class RunDirectory:
         return self.path / "latents" / "stage1.safetensors"
 
     @property
+    def stage1_state_file(self) -> Path:
+        """What the last chunk of a streaming run left, where it was asked to keep that."""
+        return self.path / "latents" / "stage1_state.safetensors"
+
+    @property
     def refined_file(self) -> Path:
         """Refined latents, the same shape."""
         return self.path / "latents" / "refined.safetensors"
@@ -164,7 +169,8 @@ class RunDirectory:
         Conditioning and the refiner's text stay when a stage starts over: they say themselves under which settings
         they are valid, and a new seed does not need the text encoder again.
         """
-        return (self.receipt_file(stage), *self.outputs(stage), self.checkpoint_folder(stage))
+        asked = (self.path / name for name in PIPELINE[stage].asked)
+        return (self.receipt_file(stage), *self.outputs(stage), *asked, self.checkpoint_folder(stage))
 
     def clear_stage(self, stage: Stage, say: Say = _nothing) -> list[Path]:
         """Remove a stage's belongings, each named to `say` before it goes; returns what was there."""

@@ -1,4 +1,4 @@
-"""The two released weight layouts as data: which folder holds which network, in which files, under which keys.
+"""The released weight layouts as data: which folder holds which network, in which files, under which keys.
 
 Nothing here opens a weight file or complains of a missing one: `weights/check.py` lists all that is wrong at once, and
 `models/loading.py` raises for the file that it needs.
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from sana_wm.errors import WeightsError
-from sana_wm.names import LayoutName, Stage
+from sana_wm.names import LayoutName, Stage, Variant
 from sana_wm.pipeline import PIPELINE
 from sana_wm.weights.reading import REPAIR, is_file, is_folder, parse_json, read_plain
 
@@ -96,6 +96,45 @@ class Component:
 
 
 @dataclass(frozen=True)
+class Folders:
+    """Where the networks of one released model lie.
+
+    Attributes:
+        transformer: Folder of Stage 1 below the root.
+        vae: The same of the VAE.
+        refiner: The same of the refiner, where nothing else is said of it.
+        refiner_text_encoder: The same of its text encoder then; `None`: within the refiner's folder.
+        transformer_file: Stage 1's weights where they lie in a single file without a config; `None`: as diffusers lays
+            them out.
+        transformer_rules: How their stored names become the module's names.
+    """
+
+    transformer: str = "transformer"
+    vae: str = "vae"
+    refiner: str = "refiner"
+    refiner_text_encoder: str | None = None
+    transformer_file: str | None = None
+    transformer_rules: KeyRules = KeyRules()
+
+
+#: Of the student, `sana_dit` is what `weights convert` leaves there; conversions of others keep upstream's names.
+FOLDERS: dict[tuple[Variant, LayoutName], Folders] = {
+    ("bidirectional", "original"): Folders(
+        transformer="dit", transformer_file="sana_wm_1600m_720p.safetensors", transformer_rules=STAGE1_RULES
+    ),
+    ("bidirectional", "diffusers"): Folders(),
+    ("streaming", "original"): Folders(
+        transformer="sana_dit",
+        vae="ltx2_causal_vae",
+        refiner="refiner_diffusers",
+        refiner_text_encoder="gemma3_12b",
+        transformer_rules=STAGE1_RULES,
+    ),
+    ("streaming", "diffusers"): Folders(transformer_rules=STAGE1_RULES),
+}
+
+
+@dataclass(frozen=True)
 class WeightLayout:
     """Every component of the model; the schedulers exist in the diffusers layout only."""
 
@@ -129,7 +168,11 @@ class WeightLayout:
 
 
 def resolve_layout(
-    layout: LayoutName, root: Path, gemma_root: Path | None = None, refiner_root: Path | None = None
+    layout: LayoutName,
+    root: Path,
+    gemma_root: Path | None = None,
+    refiner_root: Path | None = None,
+    variant: Variant = "bidirectional",
 ) -> WeightLayout:
     """Say where every component of a layout lies.
 
@@ -137,31 +180,33 @@ def resolve_layout(
         layout: `original` (NVIDIA's repository) or `diffusers` (the converted one).
         root: Folder of the SANA-WM weights.
         gemma_root: Folder of gemma-2-2b-it; the original layout needs it.
-        refiner_root: Folder of the refiner; None means `root/refiner`.
+        refiner_root: Folder of the refiner, its text encoder in it; None means where the layout has it below `root`.
+        variant: Which released model.
 
     Raises:
         WeightsError: The original layout without `gemma_root`.
     """
-    refiner = refiner_root if refiner_root is not None else root / "refiner"
-    refiner_parts = {
+    folders = FOLDERS[variant, layout]
+    refiner = refiner_root if refiner_root is not None else root / folders.refiner
+    refiner_text = refiner / "text_encoder"
+    if refiner_root is None and folders.refiner_text_encoder is not None:
+        refiner_text = root / folders.refiner_text_encoder
+    parts = {
         "refiner_transformer": _network("refiner_transformer", refiner / "transformer", DIFFUSERS_STEM, REFINER_RULES),
         "connectors": _network("connectors", refiner / "connectors", DIFFUSERS_STEM, CONNECTORS_RULES),
-        "refiner_text_encoder": _network(
-            "refiner_text_encoder", refiner / "text_encoder", TRANSFORMERS_STEM, GEMMA3_RULES
-        ),
-        "refiner_tokenizer": _tokenizer("refiner_tokenizer", refiner / "tokenizer", refiner / "text_encoder"),
+        "refiner_text_encoder": _network("refiner_text_encoder", refiner_text, TRANSFORMERS_STEM, GEMMA3_RULES),
+        "refiner_tokenizer": _tokenizer("refiner_tokenizer", refiner / "tokenizer", refiner_text),
+        "transformer": _stage1(root / folders.transformer, folders),
+        "vae": _network("vae", root / folders.vae, DIFFUSERS_STEM),
     }
-    vae = _network("vae", root / "vae", DIFFUSERS_STEM)
     if layout == "diffusers":
         return WeightLayout(
             name=layout,
             stage1_text_encoder=_network("stage1_text_encoder", root / "text_encoder", TRANSFORMERS_STEM, GEMMA2_RULES),
             stage1_tokenizer=_tokenizer("stage1_tokenizer", root / "tokenizer", root / "text_encoder"),
-            transformer=_network("transformer", root / "transformer", DIFFUSERS_STEM),
-            vae=vae,
             scheduler=_scheduler("scheduler", root / "scheduler"),
             refiner_scheduler=_scheduler("refiner_scheduler", refiner / "scheduler"),
-            **refiner_parts,
+            **parts,
         )
     if gemma_root is None:
         raise WeightsError(
@@ -169,17 +214,20 @@ def resolve_layout(
             expected="a folder in model.gemma_root",
             next_step="Set model.gemma_root in the manifest, or use the diffusers layout.",
         )
-    dit = root / "dit"
     return WeightLayout(
         name=layout,
         stage1_text_encoder=_network("stage1_text_encoder", gemma_root, TRANSFORMERS_STEM, GEMMA2_RULES),
         stage1_tokenizer=_tokenizer("stage1_tokenizer", gemma_root, gemma_root),
-        transformer=Component(
-            "transformer", dit, None, shards=(dit / "sana_wm_1600m_720p.safetensors",), rules=STAGE1_RULES
-        ),
-        vae=vae,
-        **refiner_parts,
+        **parts,
     )
+
+
+def _stage1(folder: Path, folders: Folders) -> Component:
+    """The Stage 1 transformer: NVIDIA's single file has no config, every other form does."""
+    if folders.transformer_file is None:
+        return _network("transformer", folder, DIFFUSERS_STEM, folders.transformer_rules)
+    shards = (folder / folders.transformer_file,)
+    return Component("transformer", folder, None, shards=shards, rules=folders.transformer_rules)
 
 
 def read_weight_map(index: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from sana_wm.manifest.model import Manifest
-from sana_wm.names import LayoutName, Stage
+from sana_wm.names import LayoutName, Stage, Variant
 from sana_wm.weights.facts import Repository, model_facts
 from sana_wm.weights.layout import WeightLayout, resolve_layout
 from sana_wm.weights.reading import is_folder
@@ -25,17 +25,19 @@ class WeightPlaces:
         layout_name: `original` or `diffusers`.
         root: Folder of the SANA-WM weights.
         gemma_root: Folder of gemma-2-2b-it; the original layout's only.
-        refiner_root: Folder of the refiner; None means `root/refiner`.
+        refiner_root: Folder of the refiner; None means where the layout has it below `root`.
+        variant: Which released model.
     """
 
     layout_name: LayoutName
     root: Path
     gemma_root: Path | None = None
     refiner_root: Path | None = None
+    variant: Variant = "bidirectional"
 
     def layout(self) -> WeightLayout:
         """Every component; an index that is here already says which shards are read."""
-        return resolve_layout(self.layout_name, self.root, self.gemma_root, self.refiner_root)
+        return resolve_layout(self.layout_name, self.root, self.gemma_root, self.refiner_root, self.variant)
 
     def repositories(self, stages: Collection[Stage]) -> tuple[Repository, ...]:
         """The repositories that the stages read from."""
@@ -59,20 +61,22 @@ class WeightPlaces:
     def as_manifest_section(self) -> dict[str, str | None]:
         """The manifest's `model` section for these folders."""
         roots = {"root": self.root, "gemma_root": self.gemma_root, "refiner_root": self.refiner_root}
-        return {"layout": self.layout_name} | {field: path and str(path.absolute()) for field, path in roots.items()}
+        named = {"variant": self.variant, "layout": self.layout_name}
+        return named | {field: path and str(path.absolute()) for field, path in roots.items()}
 
 
 def places_in(folder: Path, layout_name: LayoutName) -> WeightPlaces:
     """The folders that `weights download --to FOLDER` fills: one for each repository, named like it."""
     names = {entry.manifest_field: entry.repo_id.rpartition("/")[2] for entry in model_facts().layouts[layout_name]}
-    return WeightPlaces(layout_name, **{field: folder / name for field, name in names.items()})
+    roots = {field: folder / name for field, name in names.items()}
+    return WeightPlaces(layout_name, roots["root"], roots.get("gemma_root"), roots.get("refiner_root"))
 
 
 def places_of(manifest: Manifest) -> WeightPlaces:
     """The folders that a manifest names."""
     model = manifest.model
     gemma_root, refiner_root = (Path(path) if path else None for path in (model.gemma_root, model.refiner_root))
-    return WeightPlaces(model.layout, Path(model.root), gemma_root, refiner_root)
+    return WeightPlaces(model.layout, Path(model.root), gemma_root, refiner_root, model.variant)
 
 
 def guess_layout(root: Path) -> LayoutName:

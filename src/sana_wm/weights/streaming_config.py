@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sana_wm.errors import WeightsError
+from sana_wm.variants import CHUNK_FRAMES
 
 #: Upstream's words for the caching forms of parts whose weights are the same, and the words of diffusers' class.
 SAME_WEIGHTS = {
@@ -32,7 +33,7 @@ class StreamingConfig:
     """
 
     network: Mapping[str, Any]
-    chunk_frames: int = 3
+    chunk_frames: int = CHUNK_FRAMES
     seen_chunks: int = 2
     sink: bool = True
     timesteps: tuple[int, ...] = (1000, 960, 889, 727)
