@@ -7,8 +7,9 @@ from typing import Literal, get_args
 #: In the order in which they run; `sana_wm.pipeline` says what each is.
 Stage = Literal["stage1", "refiner", "vae_decode"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-#: The released models: `bidirectional` is the 60-step one.
-Variant = Literal["bidirectional"]
+#: The released models: `bidirectional` is the 60-step one, `streaming` its student of 4 steps a chunk.
+Variant = Literal["bidirectional", "streaming"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 #: What a stage does before its first phase: start Python, import, check what it is given.
 STARTING = "starting"
 #: What it does between and after its phases: save, hash, put the video together, leave.

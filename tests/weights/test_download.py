@@ -74,7 +74,7 @@ def remote(tiny_models: dict[str, dict[str, Any]], tmp_path_factory: pytest.Temp
     base = tmp_path_factory.mktemp("remote")
     repositories: dict[str, Path] = {}
     for layout, section in tiny_models.items():
-        for repository in model_facts().layouts[layout]:  # pyright: ignore[reportArgumentType]
+        for repository in model_facts().layouts["bidirectional"][layout]:  # pyright: ignore[reportArgumentType]
             folder = base / repository.repo_id
             shutil.copytree(section[repository.manifest_field], folder)
             repositories[repository.repo_id] = folder
@@ -327,6 +327,7 @@ def test_the_command_downloads_lists_and_verifies(command: Any, local_hub: Any, 
     assert "left out, " in done.stderr
     assert f"{AUDIO_SHARD} (holds only tensors that nothing reads)" in done.stderr
     assert json.loads(done.stdout)["model"] == {
+        "variant": "bidirectional",
         "layout": "original",
         "root": str(tmp_path / "weights" / "SANA-WM_bidirectional"),
         "gemma_root": str(tmp_path / "weights" / "gemma-2-2b-it"),

@@ -19,8 +19,8 @@ from sana_wm.models.streaming.engine import StreamingEngine
 from sana_wm.models.streaming.loading import load_student
 from sana_wm.weights import streaming_checkpoint
 from sana_wm.weights.__main__ import main
-from sana_wm.weights.layout import DIFFUSERS_STEM, resolve_layout
-from sana_wm.weights.streaming_checkpoint import convert_checkpoint, student_component
+from sana_wm.weights.layout import DIFFUSERS_STEM, resolve_layout, student_component
+from sana_wm.weights.streaming_checkpoint import convert_checkpoint
 from sana_wm.weights.streaming_config import parse_streaming_config
 from sana_wm.weights.tiny_streaming import write_tiny_student
 

@@ -15,6 +15,7 @@ from tokenizers import Regex, Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 
 from sana_wm.errors import UsageError
+from sana_wm.names import Variant
 from sana_wm.weights.layout import EMPTY_MARKER, WeightLayout, resolve_layout
 from sana_wm.weights.tables import TABLES, Shape, expected_tensors
 
@@ -36,6 +37,11 @@ RELEASED: dict[str, dict[str, Any]] = {
         "sliding_window": 1024,
     },
 }
+#: By variant. Of the student's VAE only that it is causal is known before a download; the rest is as in the other.
+RELEASED_OF: dict[Variant, dict[str, dict[str, Any]]] = {
+    "bidirectional": RELEASED,
+    "streaming": {**RELEASED, "vae": {**RELEASED["vae"], "decoder_causal": True}},
+}
 #: What something is divided by; everything else may be zero.
 ONES = ("latents_std",)
 ONE_BFLOAT16 = b"\x80\x3f"
@@ -44,12 +50,15 @@ SPECIAL_TOKENS = ("<pad>", "<eos>", "<bos>", "<unk>")
 CHARACTERS_PER_TOKEN = 5
 
 
-def write_empty_checkpoint(root: Path, configs: Mapping[str, dict[str, Any]] = RELEASED) -> WeightLayout:
+def write_empty_checkpoint(
+    root: Path, configs: Mapping[str, dict[str, Any]] | None = None, variant: Variant = "bidirectional"
+) -> WeightLayout:
     """Write every component in bfloat16, in the diffusers layout.
 
     Args:
         root: Folder of the model; made if missing, files in it are overwritten.
-        configs: By component, what its config.json says; of the released structure.
+        configs: By component, what its config.json says, of the released structure; None for the released sizes.
+        variant: Which released model.
 
     Returns:
         Where the components lie; the refiner's in `root/refiner`.
@@ -66,7 +75,8 @@ def write_empty_checkpoint(root: Path, configs: Mapping[str, dict[str, Any]] = R
         )
     root.mkdir(parents=True, exist_ok=True)
     (root / EMPTY_MARKER).write_text("Names and shapes of the released model, all zeros\n")
-    layout = resolve_layout("diffusers", root)
+    layout = resolve_layout("diffusers", root, variant=variant)
+    configs = RELEASED_OF[variant] if configs is None else configs
     for name in TABLES:
         component = getattr(layout, name)
         shapes = expected_tensors(name, configs[name])
@@ -82,7 +92,7 @@ def write_empty_checkpoint(root: Path, configs: Mapping[str, dict[str, Any]] = R
         component.config.write_text(json.dumps(configs[name]) + "\n", encoding="utf-8")
     for folder in (root / "tokenizer", root / "refiner" / "tokenizer"):
         _write_tokenizer(folder)
-    return resolve_layout("diffusers", root)
+    return resolve_layout("diffusers", root, variant=variant)
 
 
 def _write_holes(path: Path, shapes: Mapping[str, Shape]) -> None:

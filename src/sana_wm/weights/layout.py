@@ -1,4 +1,4 @@
-"""The two released weight layouts as data: which folder holds which network, in which files, under which keys.
+"""The released weight layouts as data: which folder holds which network, in which files, under which keys.
 
 Nothing here opens a weight file or complains of a missing one: `weights/check.py` lists all that is wrong at once, and
 `models/loading.py` raises for the file that it needs.
@@ -6,14 +6,23 @@ Nothing here opens a weight file or complains of a missing one: `weights/check.p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import cast
 
 from sana_wm.errors import WeightsError
-from sana_wm.names import LayoutName, Stage
+from sana_wm.names import LayoutName, Stage, Variant
 from sana_wm.pipeline import PIPELINE
+from sana_wm.weights.key_rules import (
+    AS_STORED,
+    CONNECTORS_RULES,
+    GEMMA2_RULES,
+    GEMMA3_RULES,
+    REFINER_RULES,
+    STAGE1_RULES,
+    KeyRules,
+)
 from sana_wm.weights.reading import REPAIR, is_file, is_folder, parse_json, read_plain
 
 DIFFUSERS_STEM = "diffusion_pytorch_model"
@@ -24,53 +33,6 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 
 #: A file of this name says that a folder holds the released model as zeros (`sana_wm.weights.empty_checkpoint`).
 EMPTY_MARKER = "EMPTY_WEIGHTS"
-
-
-@dataclass(frozen=True)
-class KeyRules:
-    """How stored tensor names become the module's names.
-
-    Attributes:
-        strip: Prefixes that some writers add; the first that fits is removed.
-        skip: Beginnings of names that are known and never read.
-        skip_containing: The same for any part of the name.
-        replace: Pairs of beginnings, old and new.
-    """
-
-    strip: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()
-    skip_containing: tuple[str, ...] = ()
-    replace: tuple[tuple[str, str], ...] = ()
-
-    def __call__(self, key: str) -> str | None:
-        """The module's name for a stored tensor; None for one that is known and never read."""
-        prefix = next((prefix for prefix in self.strip if key.startswith(prefix)), "")
-        name = key.removeprefix(prefix)
-        if name.startswith(self.skip) or any(part in name for part in self.skip_containing):
-            return None
-        for old, new in self.replace:
-            if name.startswith(old):
-                return new + name.removeprefix(old)
-        return name
-
-
-# NVlabs' own loader strips an outer `model.` too. diffusers made `pos_embed` obsolete (RoPE) and never reads the
-# learned null caption: 872 stored tensors, 870 read.
-STAGE1_RULES = KeyRules(
-    strip=("model.",),
-    skip=("pos_embed", "y_embedder.y_embedding"),
-    replace=(("t_embedder.mlp.0.", "t_embedder.linear_1."), ("t_embedder.mlp.2.", "t_embedder.linear_2.")),
-)
-GEMMA2_RULES = KeyRules(strip=("model.",), skip=("lm_head.",))
-# transformers wrote `language_model.model.*` before 4.52 and `model.language_model.*` since; the vision tower (432 M)
-# is never built.
-GEMMA3_RULES = KeyRules(
-    strip=("model.language_model.", "language_model.model.", "language_model.", "model."),
-    skip=("vision_tower.", "multi_modal_projector.", "lm_head."),
-)
-# The video-only forward never reads these 5.84 B of the 18.88 B parameters.
-REFINER_RULES = KeyRules(skip_containing=("audio", "a2v", "v2a", "av_cross"))
-CONNECTORS_RULES = KeyRules(skip=("audio_connector.",))
 
 
 @dataclass(frozen=True)
@@ -85,6 +47,8 @@ class Component:
             read. A file named here need not exist; a shard that holds only what `rules` skip is not named.
         index: The `*.safetensors.index.json` that named the shards, or None for a single file.
         rules: How its stored names become the module's names.
+        checkpoint: The pickled training checkpoint that its shards are converted from, or None where there is none.
+        same_weights: Words of its config, by entry, and the words of the class whose weights are the same.
     """
 
     name: str
@@ -92,12 +56,67 @@ class Component:
     config: Path | None
     shards: tuple[Path, ...] = ()
     index: Path | None = None
-    rules: KeyRules = KeyRules()
+    rules: KeyRules = AS_STORED
+    checkpoint: Path | None = None
+    same_weights: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Which folders hold the parts of a layout, below its roots.
+
+    Attributes:
+        transformer: Stage 1's network, below `root`.
+        vae: Below `root`.
+        refiner: The refiner's networks, below `root` unless the manifest has a `refiner_root`.
+        refiner_text_encoder: Below `root`; `text_encoder` below a `refiner_root`.
+        text_encoder: Stage 1's, below `root`; None where it lies in `gemma_root` only.
+        prefers_gemma_root: Whether a `gemma_root` goes before that.
+        transformer_file: The transformer's only file, which has no config beside it.
+        checkpoint: The file name of a training checkpoint that the transformer is converted from.
+        rules: How the transformer's stored names become the module's names.
+        same_weights: As in `Component`, for the transformer.
+        has_schedulers: Whether they have folders.
+    """
+
+    transformer: str
+    vae: str
+    refiner: str = "refiner"
+    refiner_text_encoder: str = "refiner/text_encoder"
+    text_encoder: str | None = None
+    prefers_gemma_root: bool = False
+    transformer_file: str | None = None
+    checkpoint: str | None = None
+    rules: KeyRules = STAGE1_RULES
+    same_weights: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    has_schedulers: bool = False
+
+
+#: Upstream's words for the caching forms of parts whose weights are the same, and the words of diffusers' class.
+SAME_WEIGHTS: Mapping[str, Mapping[str, str]] = {
+    "ffn_type": {"CachedGLUMBConvTemp": "GLUMBConvTemp"},
+    "pos_embed_type": {"casual_wan_rope": "wan_rope"},
+}
+ARRANGEMENTS: Mapping[tuple[Variant, LayoutName], Arrangement] = {
+    ("bidirectional", "original"): Arrangement("dit", "vae", transformer_file="sana_wm_1600m_720p.safetensors"),
+    ("bidirectional", "diffusers"): Arrangement(
+        "transformer", "vae", text_encoder="text_encoder", rules=AS_STORED, has_schedulers=True
+    ),
+    ("streaming", "original"): Arrangement(
+        *("sana_dit", "ltx2_causal_vae", "refiner_diffusers", "gemma3_12b"),
+        checkpoint="model.pt",
+        same_weights=SAME_WEIGHTS,
+    ),
+    # Conversions of others: they keep upstream's names or take diffusers', and leave Gemma-2 out.
+    ("streaming", "diffusers"): Arrangement(
+        "transformer", "vae", text_encoder="text_encoder", prefers_gemma_root=True, same_weights=SAME_WEIGHTS
+    ),
+}
 
 
 @dataclass(frozen=True)
 class WeightLayout:
-    """Every component of the model; the schedulers exist in the diffusers layout only."""
+    """Every component of the model; the schedulers exist in one layout only."""
 
     name: LayoutName
     stage1_text_encoder: Component
@@ -110,11 +129,12 @@ class WeightLayout:
     refiner_tokenizer: Component
     scheduler: Component | None = None
     refiner_scheduler: Component | None = None
+    variant: Variant = "bidirectional"
 
     def __iter__(self) -> Iterator[Component]:
         """All components that the layout has."""
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for entry in fields(self):
+            value = getattr(self, entry.name)
             if isinstance(value, Component):
                 yield value
 
@@ -129,57 +149,65 @@ class WeightLayout:
 
 
 def resolve_layout(
-    layout: LayoutName, root: Path, gemma_root: Path | None = None, refiner_root: Path | None = None
+    layout: LayoutName,
+    root: Path,
+    gemma_root: Path | None = None,
+    refiner_root: Path | None = None,
+    variant: Variant = "bidirectional",
 ) -> WeightLayout:
     """Say where every component of a layout lies.
 
     Args:
         layout: `original` (NVIDIA's repository) or `diffusers` (the converted one).
         root: Folder of the SANA-WM weights.
-        gemma_root: Folder of gemma-2-2b-it; the original layout needs it.
-        refiner_root: Folder of the refiner; None means `root/refiner`.
+        gemma_root: Folder of gemma-2-2b-it; needed where `root` holds none.
+        refiner_root: Folder of the refiner; None means the one in `root`.
+        variant: Which released model.
 
     Raises:
-        WeightsError: The original layout without `gemma_root`.
+        WeightsError: A layout without Gemma-2, and no `gemma_root`.
     """
-    refiner = refiner_root if refiner_root is not None else root / "refiner"
-    refiner_parts = {
-        "refiner_transformer": _network("refiner_transformer", refiner / "transformer", DIFFUSERS_STEM, REFINER_RULES),
-        "connectors": _network("connectors", refiner / "connectors", DIFFUSERS_STEM, CONNECTORS_RULES),
-        "refiner_text_encoder": _network(
-            "refiner_text_encoder", refiner / "text_encoder", TRANSFORMERS_STEM, GEMMA3_RULES
-        ),
-        "refiner_tokenizer": _tokenizer("refiner_tokenizer", refiner / "tokenizer", refiner / "text_encoder"),
-    }
-    vae = _network("vae", root / "vae", DIFFUSERS_STEM)
-    if layout == "diffusers":
-        return WeightLayout(
-            name=layout,
-            stage1_text_encoder=_network("stage1_text_encoder", root / "text_encoder", TRANSFORMERS_STEM, GEMMA2_RULES),
-            stage1_tokenizer=_tokenizer("stage1_tokenizer", root / "tokenizer", root / "text_encoder"),
-            transformer=_network("transformer", root / "transformer", DIFFUSERS_STEM),
-            vae=vae,
-            scheduler=_scheduler("scheduler", root / "scheduler"),
-            refiner_scheduler=_scheduler("refiner_scheduler", refiner / "scheduler"),
-            **refiner_parts,
-        )
-    if gemma_root is None:
+    of = ARRANGEMENTS[variant, layout]
+    own_gemma = None if of.text_encoder is None else root / of.text_encoder
+    gemma = gemma_root or own_gemma if of.prefers_gemma_root else own_gemma or gemma_root
+    if gemma is None:
         raise WeightsError(
-            "the original layout does not say where gemma-2-2b-it lies",
+            f"the {layout} layout does not say where gemma-2-2b-it lies",
             expected="a folder in model.gemma_root",
             next_step="Set model.gemma_root in the manifest, or use the diffusers layout.",
         )
-    dit = root / "dit"
+    refiner = refiner_root if refiner_root is not None else root / of.refiner
+    refiner_gemma = refiner / "text_encoder" if refiner_root is not None else root / of.refiner_text_encoder
+    schedulers = {
+        "scheduler": _scheduler("scheduler", root / "scheduler"),
+        "refiner_scheduler": _scheduler("refiner_scheduler", refiner / "scheduler"),
+    }
     return WeightLayout(
         name=layout,
-        stage1_text_encoder=_network("stage1_text_encoder", gemma_root, TRANSFORMERS_STEM, GEMMA2_RULES),
-        stage1_tokenizer=_tokenizer("stage1_tokenizer", gemma_root, gemma_root),
-        transformer=Component(
-            "transformer", dit, None, shards=(dit / "sana_wm_1600m_720p.safetensors",), rules=STAGE1_RULES
-        ),
-        vae=vae,
-        **refiner_parts,
+        variant=variant,
+        stage1_text_encoder=_network("stage1_text_encoder", gemma, TRANSFORMERS_STEM, GEMMA2_RULES),
+        stage1_tokenizer=_tokenizer("stage1_tokenizer", root / "tokenizer" if gemma == own_gemma else gemma, gemma),
+        transformer=_transformer(of, root / of.transformer),
+        vae=_network("vae", root / of.vae, DIFFUSERS_STEM),
+        refiner_transformer=_network("refiner_transformer", refiner / "transformer", DIFFUSERS_STEM, REFINER_RULES),
+        connectors=_network("connectors", refiner / "connectors", DIFFUSERS_STEM, CONNECTORS_RULES),
+        refiner_text_encoder=_network("refiner_text_encoder", refiner_gemma, TRANSFORMERS_STEM, GEMMA3_RULES),
+        refiner_tokenizer=_tokenizer("refiner_tokenizer", refiner / "tokenizer", refiner_gemma),
+        **(schedulers if of.has_schedulers else {}),
     )
+
+
+def student_component(folder: Path) -> Component:
+    """A student's network in a folder: converted here, or by others."""
+    return _transformer(ARRANGEMENTS["streaming", "diffusers"], folder)
+
+
+def _transformer(of: Arrangement, folder: Path) -> Component:
+    if of.transformer_file is not None:
+        return Component("transformer", folder, None, shards=(folder / of.transformer_file,), rules=of.rules)
+    network = _network("transformer", folder, DIFFUSERS_STEM, of.rules)
+    checkpoint = folder / of.checkpoint if of.checkpoint else None
+    return replace(network, checkpoint=checkpoint, same_weights=of.same_weights)
 
 
 def read_weight_map(index: Path) -> dict[str, str]:
@@ -213,7 +241,7 @@ def _is_plain_weight_map(weight_map: dict[object, object]) -> bool:
 
 def _network(name: str, folder: Path, stem: str, rules: KeyRules | None = None) -> Component:
     """A network in the Hugging Face form: config.json, and one safetensors file or shards with an index."""
-    rules = rules or KeyRules()
+    rules = rules or AS_STORED
     config = folder / "config.json"
     index = folder / f"{stem}.safetensors.index.json"
     if not is_file(index):

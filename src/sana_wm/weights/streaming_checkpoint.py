@@ -19,7 +19,8 @@ from torch import Tensor
 
 from sana_wm.durable import durable_file, sha256_of, write_durably
 from sana_wm.errors import WeightsError
-from sana_wm.weights.layout import DIFFUSERS_STEM, STAGE1_RULES, Component
+from sana_wm.weights.key_rules import STAGE1_RULES
+from sana_wm.weights.layout import DIFFUSERS_STEM
 from sana_wm.weights.streaming_config import parse_streaming_config
 from sana_wm.weights.tables import expected_tensors
 
@@ -84,17 +85,6 @@ def convert_checkpoint(source: Path, out: Path) -> Converted:
     metadata = {"total_size": total_bytes, "tensors": len(student), "source_sha256": digest, "found": others}
     write_durably(index, json.dumps({"metadata": metadata, "weight_map": weight_map}, indent=2) + "\n")
     return Converted(index, digest, others, len(student), total_bytes, was_there=False)
-
-
-def student_component(folder: Path) -> Component:
-    """A student's network in a folder: converted here, or by others, who keep upstream's names or take diffusers'."""
-    index = folder / f"{DIFFUSERS_STEM}.safetensors.index.json"
-    if index.is_file():
-        named = cast("dict[str, str]", json.loads(index.read_text(encoding="utf-8"))["weight_map"]).values()
-        shards = tuple(folder / name for name in sorted(set(named)))
-    else:
-        shards, index = (folder / f"{DIFFUSERS_STEM}.safetensors",), None
-    return Component("transformer", folder, folder / "config.json", shards=shards, index=index, rules=STAGE1_RULES)
 
 
 def _open(source: Path) -> dict[str, Any]:
