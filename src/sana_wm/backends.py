@@ -32,10 +32,11 @@ class Backend:
     Attributes:
         name: As `model.backend` says it.
         variant: As `model.variant` says it.
-        open_stage1: Opens Stage 1: a `sana_wm.models.engine.Stage1` for an `EngineSetup`.
+        open_stage1: Opens Stage 1 for an `EngineSetup`: what `sample_stage1` runs.
         open_refiner: Opens the refiner: a `sana_wm.models.engine.Refiner`, in a context that releases it.
         plan_stage1: Plans Stage 1's transformer: a `sana_wm.planning.phase.PhasePlanning`.
         plan_refiner: The same for the refiner's transformer.
+        sample_stage1: Runs it: a `sana_wm.stages.context.Sampling`.
         memory: Answers for the device's memory while it computes: a `sana_wm.runtime.memory.EngineMemory`.
         layouts: Weight layouts that it reads.
         refiner_modes: The ways to refine that it has.
@@ -54,6 +55,7 @@ class Backend:
     open_refiner: str
     plan_stage1: str
     plan_refiner: str
+    sample_stage1: str = "sana_wm.stages.whole_clip:sample"
     memory: str = "sana_wm.runtime.memory:TorchMemory"
     layouts: tuple[LayoutName, ...] = LAYOUTS
     refiner_modes: tuple[RefinerMode, ...] = REFINER_MODES
@@ -112,6 +114,16 @@ DIFFUSERS = Backend(
     plan_stage1="sana_wm.planning.forecasts.stage1:plan_transformer",
     plan_refiner="sana_wm.planning.forecasts.refiner:plan_transformer",
 )
+DIFFUSERS_STREAMING = Backend(
+    name="diffusers",
+    variant="streaming",
+    open_stage1="sana_wm.models.streaming.opening:open_stage1",
+    open_refiner="sana_wm.models.refiner.opening:open_refiner",
+    plan_stage1="sana_wm.planning.forecasts.streaming:plan_transformer",
+    plan_refiner="sana_wm.planning.forecasts.refiner:plan_transformer",
+    sample_stage1="sana_wm.stages.chunk_by_chunk:sample",
+    refiner_modes=("autoregressive",),
+)
 PR379 = Backend(
     name="pr379",
     variant="bidirectional",
@@ -128,7 +140,9 @@ PR379 = Backend(
     describe_code="sana_wm.replacements.checkout:describe_code",
     can_shrink=False,
 )
-BACKENDS: dict[tuple[str, Variant], Backend] = {(one.name, one.variant): one for one in (DIFFUSERS, PR379)}
+BACKENDS: dict[tuple[str, Variant], Backend] = {
+    (one.name, one.variant): one for one in (DIFFUSERS, DIFFUSERS_STREAMING, PR379)
+}
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 #: In the order in which they run; `sana_wm.pipeline` says what each is.
 Stage = Literal["stage1", "refiner", "vae_decode"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-#: The released models: `bidirectional` is the 60-step one, `streaming` its student of 4 steps a chunk.
+#: The released models: `bidirectional` is the 60-step one, `streaming` its 4-step student.
 Variant = Literal["bidirectional", "streaming"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 #: What a stage does before its first phase: start Python, import, check what it is given.

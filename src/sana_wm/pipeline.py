@@ -79,6 +79,7 @@ STAGE1 = StageSpec(
     input_files=lambda _: (
         "input.image",
         "input.prompt_file",
+        "input.continues",
         "camera.poses",
         "camera.poses.cameras",
         "camera.intrinsics",

@@ -16,7 +16,7 @@ SOURCES = ROOT / "src" / "sana_wm"
 MODULES = sorted(SOURCES.rglob("*.py"))
 
 #: What stands on the ground: every package may ask it.
-GROUND = {"names", "sizes", "machine", "shipped", "pipeline", "backends"}
+GROUND = {"names", "sizes", "machine", "shipped", "pipeline", "backends", "variants"}
 #: What each package may import of its siblings besides; downwards only.
 ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},

@@ -11,7 +11,7 @@ import pytest
 
 from sana_wm.launcher import power
 from sana_wm.launcher.power import ClockWatch, PowerReading, PowerWatch, read_power, reason_to_pause
-from sana_wm.manifest.model import PowerSection
+from sana_wm.manifest.limits import PowerSection
 
 LIMITS = PowerSection(pause_below_battery_percent=30, pause_when_hot=True)
 

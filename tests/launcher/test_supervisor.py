@@ -21,7 +21,7 @@ from sana_wm.errors import (
 from sana_wm.launcher import power, supervisor
 from sana_wm.launcher.power import PowerReading, PowerWatch
 from sana_wm.launcher.run import execute
-from sana_wm.manifest.model import PowerSection
+from sana_wm.manifest.limits import PowerSection
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.runs.decisions import decide
 from sana_wm.runs.lock import owning

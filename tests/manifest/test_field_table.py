@@ -48,4 +48,5 @@ def test_settings_are_those_that_an_earlier_release_wrote_into_its_receipts(stag
     now = stage_settings(run.read_manifest(), stage)
     assert {name: now.get(name) for name in then} == then
     assert {name.split("sha256 of ")[-1] for name in now.keys() - then.keys()} <= set(manifest_fields())
-    assert set(now) - set(then) <= {"model.variant", "camera.poses_convention", "camera.poses_fps"}
+    came_later = {"model.variant", "camera.poses_convention", "camera.poses_fps"}
+    assert set(now) - set(then) <= came_later | {"stage1.chunk_noise", "stage1.streaming_version"}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sana_wm.errors import HandoffError, SanityError
-from sana_wm.manifest.model import SanitySection
+from sana_wm.manifest.limits import SanitySection
 from sana_wm.runtime.checkpoints import Checkpoints
 from sana_wm.runtime.latents import load_if_ours, load_latents, load_tensors, save_tensors
 from sana_wm.runtime.sentinels import check_latents

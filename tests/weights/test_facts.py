@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sana_wm.names import STAGES, LayoutName, Variant
 from sana_wm.weights.facts import Repository, model_facts
-from sana_wm.weights.layout import ARRANGEMENTS, resolve_layout
+from sana_wm.weights.layout import FOLDERS, resolve_layout
 
 
 def every_layout() -> list[tuple[tuple[Variant, LayoutName], tuple[Repository, ...]]]:
@@ -64,7 +64,7 @@ def test_the_files_of_a_stage_are_the_components_that_it_reads():
 def test_the_decoder_alone_needs_the_vae_alone():
     for (variant, name), repositories in every_layout():
         needed = [entry.pattern for repository in repositories for entry in repository.needed_files(("vae_decode",))]
-        assert needed == [f"{ARRANGEMENTS[variant, name].vae}/*"]
+        assert needed == [f"{FOLDERS[variant, name].vae}/*"]
 
 
 def test_the_original_layout_weighs_what_its_documentation_says():

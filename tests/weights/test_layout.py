@@ -42,6 +42,23 @@ def test_the_diffusers_layout_lies_where_diffusers_puts_it(tmp_path: Path):
     }
 
 
+def test_the_student_lies_where_nvidia_put_it(tmp_path: Path):
+    layout = resolve_layout("original", tmp_path, tmp_path / "gemma", variant="streaming")
+    assert {component.name: str(component.folder.relative_to(tmp_path)) for component in layout} == {
+        "stage1_text_encoder": "gemma",
+        "stage1_tokenizer": "gemma",
+        "transformer": "sana_dit",
+        "vae": "ltx2_causal_vae",
+        "refiner_transformer": "refiner_diffusers/transformer",
+        "connectors": "refiner_diffusers/connectors",
+        "refiner_text_encoder": "gemma3_12b",
+        "refiner_tokenizer": "gemma3_12b",
+    }
+    assert layout.transformer.config == tmp_path / "sana_dit" / "config.json"
+    shared = resolve_layout("original", tmp_path, tmp_path / "gemma", tmp_path / "elsewhere", "streaming")
+    assert {part.folder.parent for part in shared.of_stage("refiner")} == {tmp_path / "elsewhere"}
+
+
 @pytest.mark.parametrize("name", ["original", "diffusers"])
 def test_a_refiner_root_replaces_the_refiner_folder(name: str, tmp_path: Path):
     layout = resolve_layout(name, tmp_path, tmp_path / "gemma", tmp_path / "elsewhere")

@@ -18,12 +18,15 @@ from sana_wm.errors import WeightsError
 from sana_wm.models.loading import load_vae
 from sana_wm.models.streaming.engine import StreamingEngine
 from sana_wm.models.streaming.loading import load_student
+from sana_wm.names import LAYOUTS, STAGES, LayoutName
 from sana_wm.weights import streaming_checkpoint
 from sana_wm.weights.__main__ import main
+from sana_wm.weights.check import check_layout
 from sana_wm.weights.conversion import CONVERSION_NAME
 from sana_wm.weights.layout import DIFFUSERS_STEM, resolve_layout, student_component
 from sana_wm.weights.streaming_checkpoint import convert_checkpoint
 from sana_wm.weights.streaming_config import parse_streaming_config
+from sana_wm.weights.tiny import write_tiny_checkpoint
 from sana_wm.weights.tiny_streaming import write_tiny_student
 
 CPU = torch.device("cpu")
@@ -199,3 +202,10 @@ def test_the_causal_vae_loads_under_upstreams_class_name(repository: Path) -> No
     )
     assert load_vae(replace(layout, vae=vae), CPU, torch.float32, part="decoder").decoder.is_causal
     assert load_vae(replace(layout, vae=vae), CPU, torch.float32, part="encoder").encoder.is_causal
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_tiny_checkpoint_of_the_student_is_whole_in_either_layout(layout: LayoutName, tmp_path: Path) -> None:
+    places = write_tiny_checkpoint(tmp_path, layout, variant="streaming")
+    assert check_layout(places.layout(), STAGES) == []
+    assert places.as_manifest_section()["variant"] == "streaming"

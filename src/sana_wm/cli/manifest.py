@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="JSON manifest of the run.")]
 #: Stands in for variables that name weights, where none are looked at.
-WITHOUT_WEIGHTS = {"SANA_WM_MODEL_ROOT": "weights", "SANA_GEMMA_2_2B_IT_ROOT": "weights"}
+WITHOUT_WEIGHTS = dict.fromkeys(("SANA_WM_MODEL_ROOT", "SANA_WM_STREAMING_ROOT", "SANA_GEMMA_2_2B_IT_ROOT"), "weights")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 

@@ -22,7 +22,7 @@ from sana_wm.errors import (
     ProblemListError,
     UsageError,
 )
-from sana_wm.names import STAGES, LayoutName, Stage
+from sana_wm.names import STAGES, LayoutName, Stage, Variant
 
 if TYPE_CHECKING:
     from sana_wm.cli.transfer_view import OpenTransferView
@@ -124,13 +124,15 @@ def verify(
 @weights_app.command("tiny")
 def tiny(
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must be new or empty.")],
-    layout: Annotated[str, typer.Option("--layout", help="original or diffusers.")] = "original",
+    layout: Annotated[LayoutName, typer.Option("--layout", help="original or diffusers.")] = "original",
+    variant: Annotated[Variant, typer.Option("--variant", help="bidirectional or streaming.")] = "bidirectional",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random weights.")] = 0,
 ) -> None:
     """Write a tiny checkpoint with random weights: it runs everywhere and makes a meaningless video."""
     from sana_wm.modules import run_module
 
-    run_module("sana_wm.weights", ["tiny", "--layout", layout, "--out", str(out), "--seed", str(seed)])
+    arguments = ["tiny", "--layout", layout, "--variant", variant, "--out", str(out), "--seed", str(seed)]
+    run_module("sana_wm.weights", arguments)
 
 
 def _choose_places(manifest: Path | None, folder: Path | None, layout: LayoutName | None) -> WeightPlaces:

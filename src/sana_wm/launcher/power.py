@@ -19,7 +19,7 @@ from typing import Self
 
 import psutil
 
-from sana_wm.manifest.model import PowerSection
+from sana_wm.manifest.limits import PowerSection
 
 LOOK_EVERY_S = 1.0
 #: The two clocks drift apart by far less than this within a look, however late it comes.

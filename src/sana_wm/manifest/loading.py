@@ -19,6 +19,7 @@ from sana_wm.manifest.field_table import path_fields
 from sana_wm.manifest.model import ESTIMATE, Manifest
 from sana_wm.manifest.rules import find_contradictions
 from sana_wm.manifest.schema import SCHEMA_KEY
+from sana_wm.variants import fill_taught
 
 #: A manifest with its prompt has a few thousand; what is larger is another file.
 MAX_BYTES = 16 * 1024**2
@@ -92,6 +93,7 @@ def parse_manifest(data: Json, kind: type[M]) -> M:
 def _parse(data: Json, kind: type[M]) -> tuple[M | None, list[Problem]]:
     """The manifest, and what is wrong with it; without the wrong fields where it can do without them."""
     problems: list[Problem] = []
+    data = fill_taught(data)
     try:
         # Through JSON mode: there, and only there, strict pydantic takes a JSON array for a tuple.
         manifest = kind.model_validate_json(json.dumps(data), strict=True)

@@ -9,13 +9,24 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from sana_wm.manifest.fields import facts, neutral
-from sana_wm.names import CameraRescale, Codec, DialectName, LayoutName, PosesConvention, RefinerMode, Variant
-from sana_wm.sizes import FRAMES_PER_LATENT, GIB, PIXELS_PER_LATENT
+from sana_wm.manifest.limits import MemorySection, PowerSection, SanitySection
+from sana_wm.manifest.section import Positive, Section
+from sana_wm.names import (
+    CameraRescale,
+    ChunkNoise,
+    Codec,
+    DialectName,
+    LayoutName,
+    PosesConvention,
+    RefinerMode,
+    StreamingVersion,
+    Variant,
+)
+from sana_wm.sizes import FRAMES_PER_LATENT, PIXELS_PER_LATENT
 
-Positive = Annotated[float, Field(gt=0)]
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
 #: `camera.intrinsics` for "find out"; a file of this name is written `./estimate`.
 ESTIMATE = "estimate"
@@ -27,12 +38,6 @@ CAMERA = facts("stage1/conditioning", "vae_decode")
 CAMERA_FILE = facts("stage1/conditioning", "vae_decode", path="input")
 #: What every number depends on.
 EVERYTHING = facts("stage1/conditioning", "refiner/text", "vae_decode", work=True)
-
-
-class Section(BaseModel, frozen=True):
-    """Base of all sections: unknown keys refused, no coercion (`"42"` is no seed), immutable."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ModelSection(Section, frozen=True):
@@ -52,7 +57,8 @@ class ModelSection(Section, frozen=True):
         examples=["diffusers", "pr379"],
     )
     variant: Annotated[Variant, facts("stage1", "refiner", work=True)] = Field(
-        default="bidirectional", description="Which released model: bidirectional takes 60 steps for the whole clip."
+        default="bidirectional",
+        description="Which released model: bidirectional, 60 steps for the whole clip, or streaming, 4 for each chunk.",
     )
     pr_root: Annotated[str | None, neutral(path="code")] = Field(
         default=None, description="Patched checkout of NVlabs/Sana; needed by backend pr379 only (docs/pr379.md)."
@@ -76,6 +82,9 @@ class InputSection(Section, frozen=True):
     )
     negative_prompt: Annotated[str, facts("stage1/conditioning")] = Field(
         default="", description="Negative prompt for guidance."
+    )
+    continues: Annotated[str | None, facts("stage1/conditioning", "refiner", work=True, path="input")] = Field(
+        default=None, description="Stage 1 latents of a finished streaming run that this one goes on from."
     )
 
 
@@ -149,10 +158,10 @@ class Stage1Section(Section, frozen=True):
     """The diffusion transformer."""
 
     num_inference_steps: Annotated[int, facts("stage1", work=True)] = Field(
-        default=60, ge=1, description="Euler steps."
+        default=60, ge=1, description="Euler steps; the streaming model takes its 4."
     )
     guidance_scale: Annotated[float, facts("stage1", work=True)] = Field(
-        default=5.0, ge=1.0, description="Classifier-free guidance; 1 turns it off."
+        default=5.0, ge=1.0, description="Classifier-free guidance; 1 turns it off, as the streaming model has it."
     )
     flow_shift: Annotated[Positive, facts("stage1")] = Field(
         default=9.8, description="Inference shift of the sigmas (9.95 is for training)."
@@ -163,11 +172,21 @@ class Stage1Section(Section, frozen=True):
     camera_rescale: Annotated[CameraRescale, facts("stage1")] = Field(
         default="pr379", description="Where q, k, v of the camera branch are scaled back: softmax blocks, all, none."
     )
+    chunk_noise: Annotated[ChunkNoise, facts("stage1")] = Field(
+        default="chunk",
+        description="Streaming: noise of a chunk from the seed and its number, or cut from one draw for the clip.",
+    )
+    streaming_version: Annotated[StreamingVersion, facts("stage1")] = Field(
+        default="main", description="Streaming: which of the two forms that upstream published for the same weights."
+    )
+    keep_state: Annotated[bool, neutral()] = Field(
+        default=False, description="Streaming: keep what the last chunk left, so that extend need not make it again."
+    )
     checkpoint_every: Annotated[int, neutral(work=True)] = Field(
-        default=5, ge=1, description="Steps between checkpoints."
+        default=5, ge=1, description="Steps between checkpoints; the streaming model has one after every chunk."
     )
     preview_every: Annotated[int, neutral(work=True)] = Field(
-        default=0, ge=0, description="Steps between preview pictures; 0 makes none."
+        default=0, ge=0, description="Steps (streaming: chunks) between preview pictures; 0 makes none."
     )
 
 
@@ -199,59 +218,6 @@ class VaeDecodeSection(Section, frozen=True):
 
     drop_sink_frame: Annotated[bool, facts("vae_decode")] = Field(
         default=True, description="Drop the first frame of a refined video, as upstream does: 320 of 321 frames."
-    )
-
-
-class MemorySection(Section, frozen=True):
-    """The memory contract."""
-
-    cap_gib: Annotated[Positive, neutral(work=True)] = Field(
-        default=96.0, description="No stage may use more than this."
-    )
-    budget_gib: Annotated[Positive | None, neutral(work=True)] = Field(
-        default=None, description="What engines plan with; null takes what the cap and the device allow."
-    )
-
-    @property
-    def cap_bytes(self) -> int:
-        """The cap in bytes."""
-        return int(self.cap_gib * GIB)
-
-
-class PowerSection(Section, frozen=True):
-    """When a run pauses at its next checkpoint, and goes on by itself."""
-
-    pause_below_battery_percent: Annotated[int | None, neutral()] = Field(
-        default=None, ge=1, le=90, description="Pause while on battery below this charge; null never pauses."
-    )
-    pause_when_hot: Annotated[bool, neutral()] = Field(
-        default=False, description="Pause at a critical thermal state (macOS)."
-    )
-
-
-class SanitySection(Section, frozen=True):
-    """What counts as broken, and what gets a warning; docs/mps.md says how the limits were set."""
-
-    latent_std_min: Annotated[float, neutral()] = Field(
-        default=0.02, ge=0, description="Least standard deviation of a latent frame."
-    )
-    latent_std_max: Annotated[Positive, neutral()] = Field(
-        default=20.0, description="Greatest standard deviation of a latent frame."
-    )
-    broken_frames: Annotated[Literal["refuse", "warn"], neutral()] = Field(
-        default="refuse", description="What happens to a decode whose frames only wrong arithmetic can have made."
-    )
-    black_mean: Annotated[float, neutral()] = Field(
-        default=4.0, ge=0, description="A warning calls a constant frame below this mean luma (0-255) black."
-    )
-    constant_std: Annotated[float, neutral()] = Field(
-        default=1.0, ge=0, description="A warning calls a frame below this deviation of luma constant."
-    )
-    saturated_share: Annotated[float, neutral()] = Field(
-        default=0.95, ge=0, le=1, description="A warning calls a frame with more values at 0 or 255 saturated."
-    )
-    laplacian_share: Annotated[float, neutral()] = Field(
-        default=0.01, ge=0, le=1, description="A warning below this share of the median frame's Laplacian energy."
     )
 
 

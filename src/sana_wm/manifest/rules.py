@@ -5,6 +5,7 @@ from __future__ import annotations
 from sana_wm.backends import BACKENDS, find_backend
 from sana_wm.errors import Problem
 from sana_wm.manifest.model import Manifest
+from sana_wm.variants import MODELS
 
 
 def find_contradictions(manifest: Manifest) -> list[Problem]:
@@ -13,6 +14,7 @@ def find_contradictions(manifest: Manifest) -> list[Problem]:
         *_choose_one(manifest),
         *_check_layout(manifest),
         *_check_refiner(manifest),
+        *MODELS[manifest.model.variant].refuse(manifest),
         *_check_backend(manifest),
     ]
 
@@ -86,7 +88,7 @@ def _check_backend(manifest: Manifest) -> list[Problem]:
     model = manifest.model
     backend = find_backend(model.backend, model.variant)
     if backend is None:
-        known = ", ".join(sorted({name for name, _ in BACKENDS}))
+        known = ", ".join(sorted(name for name, variant in BACKENDS if variant == model.variant))
         return [
             Problem(
                 "model.backend",

@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from sana_wm.manifest.fields import facts
-from sana_wm.manifest.model import ESTIMATE, CameraSection, InputSection, Manifest, PixelIntrinsics, Section
+from sana_wm.manifest.model import ESTIMATE, CameraSection, InputSection, Manifest, PixelIntrinsics
+from sana_wm.manifest.section import Section
 
 
 class InputFile(Section, frozen=True):

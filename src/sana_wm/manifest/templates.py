@@ -9,6 +9,7 @@ from sana_wm.durable import write_durably
 from sana_wm.errors import UsageError
 from sana_wm.manifest.loading import VARIABLE
 from sana_wm.shipped import TEMPLATES
+from sana_wm.variants import fill_taught
 
 
 def template_names() -> list[str]:
@@ -34,7 +35,7 @@ def template_text(name: str) -> str:
 
 def describe_template(name: str) -> str:
     """What a template makes, in a line: its length, steps and camera."""
-    data = json.loads(template_text(name))
+    data = fill_taught(json.loads(template_text(name)))
     video, camera = data["video"], data["camera"]
     path = f"keys {camera['action']}" if camera.get("action") else "poses from a file"
     refined = "refined" if data.get("refiner", {}).get("enabled", True) else "not refined"

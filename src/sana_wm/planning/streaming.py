@@ -14,9 +14,7 @@ from sana_wm.errors import UsageError
 from sana_wm.planning.kernels import KernelRules
 from sana_wm.planning.stage1 import StepShape, step_shape
 from sana_wm.sizes import FRAMES_PER_LATENT
-
-CHUNK_FRAMES = 3
-"""Latent frames that the student makes together."""
+from sana_wm.variants import CHUNK_FRAMES
 
 TIMESTEPS = (1000, 960, 889, 727)
 """Where the student was taught to step; shift 8 at 1, 3/4, 1/2, 1/4. Source: NVlabs/Sana, sana_wm streaming script."""

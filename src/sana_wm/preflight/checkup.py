@@ -30,6 +30,7 @@ MEANINGFUL_VARIABLES: dict[str, tuple[Level, str]] = {
     "HF_HUB_OFFLINE": ("ok", "no downloads; runs set it themselves"),
     "HF_HOME": ("ok", "where the hub's client keeps its files"),
     "SANA_WM_MODEL_ROOT": ("ok", "where manifests find the SANA-WM weights"),
+    "SANA_WM_STREAMING_ROOT": ("ok", "where manifests find the weights of the streaming model"),
     "SANA_GEMMA_2_2B_IT_ROOT": ("ok", "where manifests find gemma-2-2b-it"),
 }
 

@@ -53,6 +53,7 @@ def hash_inputs(manifest: Manifest) -> dict[str, InputFile]:
     fields = {
         "input.image": manifest.input.image,
         "input.prompt_file": manifest.input.prompt_file,
+        "input.continues": manifest.input.continues,
         "camera.poses": manifest.camera.poses,
         "camera.intrinsics": manifest.camera.intrinsics,
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from sana_wm.errors import SanityError
-from sana_wm.manifest.model import SanitySection
+from sana_wm.manifest.limits import SanitySection
 from sana_wm.runtime.latents import save_tensors
 
 #: Greatest value, in multiples of the greatest standard deviation: one wild token hardly moves a frame's deviation.

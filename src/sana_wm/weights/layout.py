@@ -62,32 +62,33 @@ class Component:
 
 
 @dataclass(frozen=True)
-class Arrangement:
-    """Which folders hold the parts of a layout, below its roots.
+class Folders:
+    """Where the networks of one released model lie.
 
     Attributes:
-        transformer: Stage 1's network, below `root`.
-        vae: Below `root`.
-        refiner: The refiner's networks, below `root` unless the manifest has a `refiner_root`.
-        refiner_text_encoder: Below `root`; `text_encoder` below a `refiner_root`.
-        text_encoder: Stage 1's, below `root`; None where it lies in `gemma_root` only.
-        prefers_gemma_root: Whether a `gemma_root` goes before that.
-        transformer_file: The transformer's only file, which has no config beside it.
-        checkpoint: The file name of a training checkpoint that the transformer is converted from.
-        rules: How the transformer's stored names become the module's names.
-        same_weights: As in `Component`, for the transformer.
+        transformer: Folder of Stage 1 below the root.
+        vae: The same of the VAE.
+        refiner: The same of the refiner, where nothing else is said of it.
+        refiner_text_encoder: The same of its text encoder then; `None`: within the refiner's folder.
+        text_encoder: The same of Stage 1's text encoder; `None`: it is a repository of its own.
+        prefers_gemma_root: Whether such a repository goes before that folder, where there are both.
+        transformer_file: Stage 1's weights where they lie in a single file without a config; `None`: as diffusers lays
+            them out.
+        checkpoint: The training checkpoint that Stage 1's weights are converted from, if there is one.
+        transformer_rules: How their stored names become the module's names.
+        same_weights: As in `Component`, for Stage 1.
         has_schedulers: Whether they have folders.
     """
 
-    transformer: str
-    vae: str
+    transformer: str = "transformer"
+    vae: str = "vae"
     refiner: str = "refiner"
-    refiner_text_encoder: str = "refiner/text_encoder"
+    refiner_text_encoder: str | None = None
     text_encoder: str | None = None
     prefers_gemma_root: bool = False
     transformer_file: str | None = None
     checkpoint: str | None = None
-    rules: KeyRules = STAGE1_RULES
+    transformer_rules: KeyRules = AS_STORED
     same_weights: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     has_schedulers: bool = False
 
@@ -97,19 +98,26 @@ SAME_WEIGHTS: Mapping[str, Mapping[str, str]] = {
     "ffn_type": {"CachedGLUMBConvTemp": "GLUMBConvTemp"},
     "pos_embed_type": {"casual_wan_rope": "wan_rope"},
 }
-ARRANGEMENTS: Mapping[tuple[Variant, LayoutName], Arrangement] = {
-    ("bidirectional", "original"): Arrangement("dit", "vae", transformer_file="sana_wm_1600m_720p.safetensors"),
-    ("bidirectional", "diffusers"): Arrangement(
-        "transformer", "vae", text_encoder="text_encoder", rules=AS_STORED, has_schedulers=True
+FOLDERS: Mapping[tuple[Variant, LayoutName], Folders] = {
+    ("bidirectional", "original"): Folders(
+        transformer="dit", transformer_file="sana_wm_1600m_720p.safetensors", transformer_rules=STAGE1_RULES
     ),
-    ("streaming", "original"): Arrangement(
-        *("sana_dit", "ltx2_causal_vae", "refiner_diffusers", "gemma3_12b"),
+    ("bidirectional", "diffusers"): Folders(text_encoder="text_encoder", has_schedulers=True),
+    ("streaming", "original"): Folders(
+        transformer="sana_dit",
+        vae="ltx2_causal_vae",
+        refiner="refiner_diffusers",
+        refiner_text_encoder="gemma3_12b",
         checkpoint="model.pt",
+        transformer_rules=STAGE1_RULES,
         same_weights=SAME_WEIGHTS,
     ),
     # Conversions of others: they keep upstream's names or take diffusers', and leave Gemma-2 out.
-    ("streaming", "diffusers"): Arrangement(
-        "transformer", "vae", text_encoder="text_encoder", prefers_gemma_root=True, same_weights=SAME_WEIGHTS
+    ("streaming", "diffusers"): Folders(
+        text_encoder="text_encoder",
+        prefers_gemma_root=True,
+        transformer_rules=STAGE1_RULES,
+        same_weights=SAME_WEIGHTS,
     ),
 }
 
@@ -167,7 +175,7 @@ def resolve_layout(
     Raises:
         WeightsError: A layout without Gemma-2, and no `gemma_root`.
     """
-    of = ARRANGEMENTS[variant, layout]
+    of = FOLDERS[variant, layout]
     own_gemma = None if of.text_encoder is None else root / of.text_encoder
     gemma = gemma_root or own_gemma if of.prefers_gemma_root else own_gemma or gemma_root
     if gemma is None:
@@ -177,7 +185,9 @@ def resolve_layout(
             next_step="Set model.gemma_root in the manifest, or use the diffusers layout.",
         )
     refiner = refiner_root if refiner_root is not None else root / of.refiner
-    refiner_gemma = refiner / "text_encoder" if refiner_root is not None else root / of.refiner_text_encoder
+    refiner_gemma = refiner / "text_encoder"
+    if refiner_root is None and of.refiner_text_encoder is not None:
+        refiner_gemma = root / of.refiner_text_encoder
     schedulers = {
         "scheduler": _scheduler("scheduler", root / "scheduler"),
         "refiner_scheduler": _scheduler("refiner_scheduler", refiner / "scheduler"),
@@ -199,13 +209,15 @@ def resolve_layout(
 
 def student_component(folder: Path) -> Component:
     """A student's network in a folder: converted here, or by others."""
-    return _transformer(ARRANGEMENTS["streaming", "diffusers"], folder)
+    return _transformer(FOLDERS["streaming", "diffusers"], folder)
 
 
-def _transformer(of: Arrangement, folder: Path) -> Component:
+def _transformer(of: Folders, folder: Path) -> Component:
+    """The Stage 1 transformer: NVIDIA's single file has no config, every other form does."""
     if of.transformer_file is not None:
-        return Component("transformer", folder, None, shards=(folder / of.transformer_file,), rules=of.rules)
-    network = _network("transformer", folder, DIFFUSERS_STEM, of.rules)
+        shards = (folder / of.transformer_file,)
+        return Component("transformer", folder, None, shards=shards, rules=of.transformer_rules)
+    network = _network("transformer", folder, DIFFUSERS_STEM, of.transformer_rules)
     checkpoint = folder / of.checkpoint if of.checkpoint else None
     return replace(network, checkpoint=checkpoint, same_weights=of.same_weights)
 

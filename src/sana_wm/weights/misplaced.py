@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from sana_wm.errors import Problem
 from sana_wm.names import LayoutName, Variant
-from sana_wm.weights.layout import ARRANGEMENTS, TOKENIZER_FILES, Component, WeightLayout
+from sana_wm.weights.layout import FOLDERS, TOKENIZER_FILES, Component, WeightLayout
 from sana_wm.weights.reading import is_file, is_folder
 
 Field = Literal["root", "gemma_root", "refiner_root"]
@@ -38,7 +38,7 @@ def field_of(layout: WeightLayout, component: Component) -> Field:
     """The manifest's field of `model` that says where a component lies."""
     if component in layout.of_stage("refiner"):
         return "refiner_root"
-    own = ARRANGEMENTS[layout.variant, layout.name].text_encoder
+    own = FOLDERS[layout.variant, layout.name].text_encoder
     in_root = own is not None and layout.stage1_text_encoder.folder == layout.vae.folder.parent / own
     if not in_root and component in (layout.stage1_text_encoder, layout.stage1_tokenizer):
         return "gemma_root"
@@ -100,14 +100,14 @@ def _holds(kind: Kind, field: Field, folder: Path) -> bool:
     """Whether the folders are side by side that are so where a field should point to."""
     if field == "gemma_root":
         return is_file(folder / "config.json") and any(is_file(folder / file) for file in TOKENIZER_FILES)
-    of = ARRANGEMENTS[kind]
+    of = FOLDERS[kind]
     signs = ("transformer", "connectors") if field == "refiner_root" else (of.transformer, of.vae)
     return all(is_folder(folder / part) for part in signs)
 
 
 def _candidates(layout: WeightLayout, place: Path) -> Iterator[tuple[Kind, Path]]:
     """Folders near a place, each as any kind, the nearest first and of them the kind that is asked for."""
-    kinds = sorted(ARRANGEMENTS, key=lambda kind: (kind[0] != layout.variant) + 2 * (kind[1] != layout.name))
+    kinds = sorted(FOLDERS, key=lambda kind: (kind[0] != layout.variant) + 2 * (kind[1] != layout.name))
     start = place if is_folder(place) else place.parent
     below = [*_folders_in(start)]
     further = [folder for child in below for folder in _folders_in(child)]

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from sana_wm.manifest.model import Manifest
 from sana_wm.names import LayoutName, Stage, Variant
 from sana_wm.weights.facts import Repository, model_facts
-from sana_wm.weights.layout import ARRANGEMENTS, WeightLayout, resolve_layout
+from sana_wm.weights.layout import FOLDERS, WeightLayout, resolve_layout
 from sana_wm.weights.reading import is_folder
 
 
@@ -45,15 +45,15 @@ class WeightPlaces:
         if repository.manifest_field == "gemma_root" and self.gemma_root is not None:
             return self.gemma_root
         if repository.manifest_field == "refiner_root":
-            return self.refiner_root or self.root / ARRANGEMENTS[self.variant, self.layout_name].refiner
+            return self.refiner_root or self.root / FOLDERS[self.variant, self.layout_name].refiner
         return self.root
 
     def path_of(self, repository: Repository, name: str) -> Path:
         """Where one file of a repository lies; one that holds the refiner besides may have that elsewhere."""
         path = PurePosixPath(name)
         if repository.manifest_field == "root" and self.refiner_root is not None:
-            of = ARRANGEMENTS[self.variant, self.layout_name]
-            if path.is_relative_to(of.refiner_text_encoder):
+            of = FOLDERS[self.variant, self.layout_name]
+            if of.refiner_text_encoder is not None and path.is_relative_to(of.refiner_text_encoder):
                 return self.refiner_root / "text_encoder" / path.relative_to(of.refiner_text_encoder)
             if path.is_relative_to(of.refiner):
                 return self.refiner_root / path.relative_to(of.refiner)

@@ -14,46 +14,67 @@ import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from safetensors.torch import save_file
 
-from sana_wm.names import LayoutName
-from sana_wm.weights.layout import DIFFUSERS_STEM, TRANSFORMERS_STEM
+from sana_wm.names import LayoutName, Variant
+from sana_wm.weights.layout import DIFFUSERS_STEM, FOLDERS, TRANSFORMERS_STEM
 from sana_wm.weights.places import WeightPlaces
 from sana_wm.weights.tiny_models import NETWORKS, Tensors, build_network
+from sana_wm.weights.tiny_streaming import write_tiny_student
 from sana_wm.weights.tiny_tokenizer import write_tiny_tokenizer
 
 
-def write_tiny_checkpoint(out: Path, layout: LayoutName, seed: int = 0) -> WeightPlaces:
+def write_tiny_checkpoint(
+    out: Path, layout: LayoutName, seed: int = 0, variant: Variant = "bidirectional"
+) -> WeightPlaces:
     """Write every component at toy size, in float32, byte for byte the same for the same seed.
 
     Args:
         out: Folder to write to; made if missing, files in it are overwritten.
         layout: Which of the two released layouts; both hold the same numbers.
         seed: Seed of all numbers.
+        variant: Which released model.
 
     Returns:
-        The folders as a manifest names them; the refiner always lies in `out/refiner`.
+        The folders as a manifest names them; the refiner always lies where the layout has it below `out`.
     """
-    refiner = out / "refiner"
-    _write_network(out / "vae", "vae", seed)
+    folders = FOLDERS[variant, layout]
+    refiner = out / folders.refiner
+    refiner_text = out / folders.refiner_text_encoder if folders.refiner_text_encoder else refiner / "text_encoder"
+    WRITERS[variant](out, layout, seed)
     _write_network(refiner / "transformer", "refiner_transformer", seed, shards=2)
     _write_network(refiner / "connectors", "connectors", seed)
     if layout == "original":
         gemma_root = out / "gemma-2-2b-it"
-        _write_original_transformer(out / "dit" / "sana_wm_1600m_720p.safetensors", seed)
         _write_network(gemma_root, "stage1_text_encoder", seed, shards=2)
-        _write_network(refiner / "text_encoder", "refiner_text_encoder", seed, shards=2, rename=_older_gemma3_key)
+        _write_network(refiner_text, "refiner_text_encoder", seed, shards=2, rename=_older_gemma3_key)
         write_tiny_tokenizer(gemma_root)
-        write_tiny_tokenizer(refiner / "text_encoder")
-        return WeightPlaces(layout, out, gemma_root, None)
+        write_tiny_tokenizer(refiner_text)
+        return WeightPlaces(layout, out, gemma_root, None, variant)
 
-    _write_network(out / "transformer", "transformer", seed)
     _write_network(out / "text_encoder", "stage1_text_encoder", seed, shards=2)
-    _write_network(refiner / "text_encoder", "refiner_text_encoder", seed, shards=2)
+    _write_network(refiner_text, "refiner_text_encoder", seed, shards=2)
     write_tiny_tokenizer(out / "tokenizer")
     write_tiny_tokenizer(refiner / "tokenizer")
     FlowMatchEulerDiscreteScheduler(shift=9.8).save_config(out / "scheduler")
     FlowMatchEulerDiscreteScheduler(shift=1.0).save_config(refiner / "scheduler")
     _write_pipeline_indexes(out, refiner)
-    return WeightPlaces(layout, out, None, refiner)
+    return WeightPlaces(layout, out, None, refiner, variant)
+
+
+def _write_bidirectional(out: Path, layout: LayoutName, seed: int) -> None:
+    """Stage 1 and VAE of the 60-step model."""
+    folders = FOLDERS["bidirectional", layout]
+    _write_network(out / folders.vae, "vae", seed)
+    if folders.transformer_file is not None:
+        _write_original_transformer(out / folders.transformer / folders.transformer_file, seed)
+    else:
+        _write_network(out / folders.transformer, "transformer", seed)
+
+
+#: Who writes Stage 1 and VAE of each model; the other parts have the same form in all.
+WRITERS: dict[Variant, Callable[[Path, LayoutName, int], None]] = {
+    "bidirectional": _write_bidirectional,
+    "streaming": write_tiny_student,
+}
 
 
 def _write_network(folder: Path, name: str, seed: int, *, shards: int = 1, rename: Callable[[str], str] = str) -> None:
