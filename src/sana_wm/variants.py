@@ -107,7 +107,7 @@ MODELS: dict[Variant, ReleasedModel] = {one.variant: one for one in (BIDIRECTION
 
 
 def fill_taught(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest's JSON with what its model was taught where it says nothing; a section that is wrong stays as it is."""
+    """A manifest's JSON with what its model was taught where it says nothing; wrong sections stay as they are."""
     section = data.get("model")
     variant: object = cast("Mapping[str, Any]", section).get("variant") if isinstance(section, dict) else None
     model = MODELS.get(cast("Variant", variant)) if isinstance(variant, str) else None

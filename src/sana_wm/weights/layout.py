@@ -151,6 +151,11 @@ class WeightLayout:
         """Whether its weights are holes."""
         return is_file(self.vae.folder.parent / EMPTY_MARKER)
 
+    @property
+    def is_student(self) -> bool:
+        """Whether Stage 1 is one that was taught by another model."""
+        return bool(self.transformer.same_weights)
+
     def of_stage(self, stage: Stage) -> tuple[Component, ...]:
         """The components that a stage reads, in the order in which it reads them."""
         return tuple(cast("Component", getattr(self, name)) for name in PIPELINE[stage].components)
