@@ -15,6 +15,9 @@ from sana_wm.sizes import LATENT_CHANNELS
 if TYPE_CHECKING:
     from sana_wm.manifest.model import Manifest
 
+#: What the released student's last chunk leaves, in float32: keys of seven frames and contexts, and the states.
+STATE_BYTES_PER_TOKEN, STATE_BYTES = 2_240_000, 45_158_400
+
 
 @dataclass(frozen=True)
 class StageSpec:
@@ -30,6 +33,7 @@ class StageSpec:
         latents: The output that a later stage reads, if there is one.
         sources: Whose latents it reads: those of the first that the manifest runs.
         kept: What it makes on the way and uses again in its next start.
+        asked: What it leaves besides where a manifest asks for it.
         results_version: Raised when a release makes other numbers than the one before from the same settings, weights
             and libraries, on purpose: what was made under a lower one is made again.
         off: Why a manifest does not run it; `None` when it does.
@@ -46,6 +50,7 @@ class StageSpec:
     latents: str | None = None
     sources: tuple[Stage, ...] = ()
     kept: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
     results_version: int = 1
     off: Callable[[Manifest], str | None] = lambda _: None
     input_files: Callable[[Manifest], tuple[str, ...]] = lambda _: ()
@@ -56,6 +61,12 @@ class StageSpec:
 def _latents_bytes(manifest: Manifest) -> int:
     """Of one set of latents, float32."""
     return manifest.latent_num_frames * manifest.latent_height * manifest.latent_width * LATENT_CHANNELS * 4
+
+
+def _state_bytes(manifest: Manifest) -> int:
+    """Of what the released model's last chunk leaves, float32, where it is kept."""
+    plane = manifest.latent_height * manifest.latent_width
+    return plane * STATE_BYTES_PER_TOKEN + STATE_BYTES if manifest.stage1.keep_state else 0
 
 
 def _pixels(manifest: Manifest) -> int:
@@ -73,9 +84,10 @@ STAGE1 = StageSpec(
     components=("stage1_tokenizer", "stage1_text_encoder", "vae", "transformer"),
     outputs=("latents/stage1.safetensors",),
     # Its latents, the conditioning, which is less than two, two checkpoints and the one that is being written.
-    run_bytes=lambda manifest: 6 * _latents_bytes(manifest),
+    run_bytes=lambda manifest: 6 * _latents_bytes(manifest) + _state_bytes(manifest),
     latents="latents/stage1.safetensors",
     kept=("latents/conditioning.safetensors",),
+    asked=("latents/stage1_state.safetensors",),
     input_files=lambda _: (
         "input.image",
         "input.prompt_file",

@@ -31,6 +31,7 @@ class ReleasedModel:
         least_frames: The shortest.
         taught: Fields of a manifest that its training fixed, and their value: their default, and nothing else.
         unread: Fields of a manifest that are of another model: they stay at their default.
+        can_grow: Whether a finished video can be gone on with.
     """
 
     variant: Variant
@@ -39,6 +40,7 @@ class ReleasedModel:
     least_frames: int = FRAMES_PER_LATENT + 1
     taught: Mapping[str, Any] = field(default_factory=dict[str, Any])
     unread: tuple[str, ...] = ()
+    can_grow: bool = False
 
     def num_frames_near(self, num_frames: int) -> tuple[int, ...]:
         """The lengths next to one that it may not make, the nearest first."""
@@ -102,6 +104,7 @@ STREAMING = ReleasedModel(
     least_frames=2 * FRAMES_PER_LATENT * CHUNK_FRAMES + 1,
     taught={"stage1.num_inference_steps": 4, "stage1.guidance_scale": 1.0},
     unread=("input.negative_prompt", "stage1.flow_shift", "stage1.camera_rescale", "stage1.checkpoint_every"),
+    can_grow=True,
 )
 MODELS: dict[Variant, ReleasedModel] = {one.variant: one for one in (BIDIRECTIONAL, STREAMING)}
 

@@ -116,12 +116,12 @@ def forge_output(receipt: dict[str, Any]) -> None:
     [
         (2, lambda run: run.video_file.write_bytes(b"other"), "video.mp4 has 5 bytes, its receipt says"),
         (2, lambda run: run.video_file.unlink(), "video.mp4 is missing"),
-        (1, lambda run: run.receipt_file("refiner").unlink(), "no receipt: the stage is not done"),
+        (1, lambda run: run.receipt_file("refiner").unlink(), "no receipt: the stage is not finished"),
         (0, lambda run: run.receipt_file("stage1").write_text("{"), "stage1.json is damaged"),
         (
             0,
             lambda run: edit(run.manifest_file, lambda data: data["stage1"].update(seed=43)),
-            "another setting: stage1.seed: 42 -> 43",
+            "manifest field changed: stage1.seed: 42 -> 43",
         ),
         (
             1,
@@ -169,7 +169,7 @@ def test_a_page_is_written_of_whatever_is_left_and_says_what_is_missing(
         "There is no video.mp4 yet.",
         "There is no contact_sheet.png yet.",
         "refined.safetensors cannot be read",
-        "no receipt: the stage is not done",
+        "no receipt: the stage is not finished",
         "This run has left no memory log",
         "the camera path has 9 poses; got 57",
     ):

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 #: As a user meets them.
 ORDER = (
     *("demo", "weights", "init-manifest", "camera", "doctor", "validate-manifest", "plan"),
-    *("run-pipeline", "resume", "status", "report", "verify", "bench", "patches"),
+    *("run-pipeline", "resume", "extend", "status", "report", "verify", "bench", "patches"),
 )
 
 

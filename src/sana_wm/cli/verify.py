@@ -13,7 +13,7 @@ from sana_wm.cli.manifest import AsJson
 from sana_wm.errors import HandoffError, printable
 
 if TYPE_CHECKING:
-    from sana_wm.runs.verify import Link
+    from sana_wm.runs.chain import Link
 
 
 @app.command("verify")

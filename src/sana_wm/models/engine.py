@@ -6,7 +6,7 @@ Latents and conditioning cross this border as numpy arrays on the CPU, float32; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -59,7 +59,8 @@ class Stage1Inputs:
     """Everything Stage 1 is given besides noise.
 
     Attributes:
-        prompt_embeds: (prompts, 1, L, D) float32, negative prompt first; one prompt for runs without guidance.
+        prompt_embeds: (prompts, 1, L, D) float32, negative prompt first; one prompt for runs without guidance, or one
+            for each chunk.
         prompt_attention_mask: (prompts, L); may have holes.
         camera: `raymap` (T, 20), `chunk_plucker` (48, T, h, w), `P` and `P_inv` (N, 4, 4), float32.
     """
@@ -100,6 +101,47 @@ class Stage1(Protocol):
 
     def shrink(self) -> bool:
         """Drop what was prepared and let the next `prepare` plan with less memory; whether that is possible."""
+        ...
+
+
+class ChunkedStage1(Protocol):
+    """A video that is made chunk by chunk: each is denoised, then remembered, and final from then on."""
+
+    @property
+    def weights_bytes(self) -> int:
+        """Of the network, where it computes."""
+        ...
+
+    def chunk_ranges(self, latent_num_frames: int) -> Sequence[range]:
+        """The latent frames of each chunk of a video."""
+        ...
+
+    def prepare(self, inputs: Stage1Inputs) -> Mapping[str, Any]:
+        """As `Stage1.prepare`; there may be a prompt for each chunk. What is remembered stays."""
+        ...
+
+    def denoise(self, latents: Latents) -> Latents:
+        """Take the next chunk down all noise levels.
+
+        Args:
+            latents: (1, C, n, h, w): noise, in the first chunk behind the clean first frame.
+        """
+        ...
+
+    def remember(self, latents: Latents) -> None:
+        """Let later chunks see the next one, (1, C, n, h, w) of clean latents."""
+        ...
+
+    def memory(self) -> Mapping[str, Tensor]:
+        """What is remembered, by name, on the CPU: copies that later chunks do not touch."""
+        ...
+
+    def restore(self, tensors: Mapping[str, Tensor], next_chunk: int) -> None:
+        """Remember what `memory` gave before chunk `next_chunk`."""
+        ...
+
+    def shrink(self) -> Mapping[str, Any] | None:
+        """Go on with less memory from the next chunk on; the new plan, or `None` where there is no leaner one."""
         ...
 
 

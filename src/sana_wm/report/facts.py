@@ -10,9 +10,9 @@ from typing import Any
 from sana_wm.errors import HandoffError
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
-from sana_wm.pipeline import PIPELINE, source_of
+from sana_wm.pipeline import PIPELINE
 from sana_wm.report.latents import LatentStatistics, measure_latents
-from sana_wm.runs.links import changed_settings, damaged_outputs, foreign_inputs
+from sana_wm.runs.chain import walk_stage
 from sana_wm.runs.receipts import Receipt, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 
@@ -98,18 +98,10 @@ def gather_run_facts(run: RunDirectory) -> RunFacts:
 def _check_stage(run: RunDirectory, manifest: RunManifest, stage: Stage) -> StageFacts:
     if PIPELINE[stage].off(manifest) is not None:
         return StageFacts(stage, off=True, receipt=None, findings=())
-    try:
-        receipt = read_receipt(run, stage)
-    except HandoffError as error:
-        return StageFacts(stage, off=False, receipt=None, findings=(str(error),))
-    if receipt is None:
-        return StageFacts(stage, off=False, receipt=None, findings=("no receipt: the stage is not done",))
-    findings = [
-        *(f"made with another setting: {words}" for words in changed_settings(receipt, manifest)),
-        *foreign_inputs(run, receipt, source_of(manifest, stage)),
-        *damaged_outputs(run, receipt),
-    ]
-    return StageFacts(stage, off=False, receipt=receipt, findings=tuple(findings))
+    broken = [link for link in walk_stage(run, manifest, stage) if not link.is_whole]
+    is_legible = not any(link.name == f"{stage}/receipt" for link in broken)
+    receipt = read_receipt(run, stage) if is_legible else None
+    return StageFacts(stage, off=False, receipt=receipt, findings=tuple(link.reason for link in broken))
 
 
 def _measure_all(run: RunDirectory) -> tuple[dict[str, LatentStatistics], dict[str, str]]:

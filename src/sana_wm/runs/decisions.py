@@ -7,22 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sana_wm.backends import backend_of
-from sana_wm.errors import HandoffError
-from sana_wm.runs.links import (
-    changed_results,
-    changed_settings,
-    changed_versions,
-    changed_weights,
-    damaged_outputs,
-    foreign_inputs,
-)
-from sana_wm.runs.unfinished import is_unfinished, reasons_to_refuse, versions_that_count
-from sana_wm.runs.receipts import Receipt, read_receipt
-from sana_wm.weights.manifest_layout import WeightFile
-from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
-from sana_wm.pipeline import PIPELINE, source_of, stages_from
+from sana_wm.pipeline import PIPELINE, stages_from
+from sana_wm.runs.chain import walk_stage
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.unfinished import is_unfinished, reasons_to_refuse, versions_that_count
+from sana_wm.weights.manifest_layout import WeightFile
 
 Action = Literal["run", "skip", "off"]
 
@@ -73,16 +64,16 @@ def _decide_stage(
         return StageDecision(stage, "run", f"asked for with --from {start_from}")
     if again := next((decision.stage for decision in earlier if decision.action == "run"), None):
         return StageDecision(stage, "run", f"{again} runs before it")
-    try:
-        receipt = read_receipt(run, stage)
-    except HandoffError as error:
-        return StageDecision(stage, "run", str(error))
-    if receipt is None:
-        return StageDecision(stage, "run", _describe_unfinished(run, manifest, stage, weights))
-    if reason := _reason_to_repeat(run, manifest, receipt, weights):
-        return StageDecision(stage, "run", reason)
-    kept = f"; kept although versions changed: {', '.join(others)}" if (others := changed_versions(receipt)) else ""
-    return StageDecision(stage, "skip", f"done, and its receipt matches{kept}")
+    kept: list[str] = []
+    for link in walk_stage(run, manifest, stage, weights, with_input_files=False):
+        if link.state == "unfinished":
+            return StageDecision(stage, "run", _describe_unfinished(run, manifest, stage, weights))
+        if link.state == "broken":
+            return StageDecision(stage, "run", link.reason)
+        if link.state == "noted":
+            kept += link.findings
+    although = f"; kept although versions changed: {', '.join(kept)}" if kept else ""
+    return StageDecision(stage, "skip", f"done, and its receipt matches{although}")
 
 
 def _describe_unfinished(run: RunDirectory, manifest: RunManifest, stage: Stage, weights: Sequence[WeightFile]) -> str:
@@ -92,17 +83,3 @@ def _describe_unfinished(run: RunDirectory, manifest: RunManifest, stage: Stage,
     if reasons := reasons_to_refuse(run, manifest, stage, weights, versions_that_count(backend_of(manifest), stage)):
         return f"left unfinished by others ({'; '.join(reasons)}): refused, unless --from {stage} starts it over"
     return "not finished yet; goes on from its checkpoint"
-
-
-def _reason_to_repeat(
-    run: RunDirectory, manifest: RunManifest, receipt: Receipt, weights: Sequence[WeightFile]
-) -> str | None:
-    """The first broken link of a finished stage, the cheapest to look at first."""
-    if changes := changed_settings(receipt, manifest):
-        return f"manifest field changed: {'; '.join(changes)}"
-    if changes := changed_results(receipt):
-        return f"version changed: {'; '.join(changes)}"
-    if changes := changed_weights(receipt, weights):
-        return f"weights changed: {'; '.join(changes)}"
-    findings = foreign_inputs(run, receipt, source_of(manifest, receipt.stage)) or damaged_outputs(run, receipt)
-    return "; ".join(findings) or None

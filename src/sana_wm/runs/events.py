@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from sana_wm.runs.lines import LineReader
-from sana_wm.records import Count, OpenRecord, Seconds, WallClock
 from sana_wm.names import DeviceKind, Stage
+from sana_wm.records import Count, OpenRecord, Seconds, WallClock
+from sana_wm.runs.lines import LineReader
 
 
 class _Stamped(OpenRecord):

@@ -1,7 +1,6 @@
-"""The links of a run's hash chain, each held against what is there now; every finding in words, none an exception.
+"""What a receipt says, held against what is there now, one kind at a time: `sana_wm.runs.chain` walks over them.
 
-manifest (seal) -> settings -> weights -> inputs -> code and libraries -> outputs. A receipt records all of them, and is
-itself sealed; docs/runs.md says what each broken link invalidates.
+Every finding is a text, none an exception. A receipt records all of it, and is itself sealed.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from typing import Any, Protocol
 
 from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError
-from sana_wm.runs.receipts import Receipt, changed_fields, current_versions, read_receipt, stage_settings
-from sana_wm.weights.manifest_layout import WeightFile
-from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.manifest.field_table import field_defaults
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
 from sana_wm.pipeline import PIPELINE
+from sana_wm.runs.receipts import Receipt, changed_fields, current_versions, read_receipt, stage_settings
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.weights.manifest_layout import WeightFile
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,8 @@ def require_inputs(manifest: RunManifest, stage: Stage) -> None:
             )
 
 
-class Made(Protocol):
-    """What was made, or begun: a receipt, or the beginning of a stage."""
+class Provenance(Protocol):
+    """Where something comes from: as a receipt says it, or the beginning of a stage."""
 
     @property
     def stage(self) -> Stage:
@@ -91,17 +90,17 @@ class Made(Protocol):
         ...
 
 
-def changed_settings(made: Made, manifest: RunManifest) -> list[str]:
+def changed_settings(then: Provenance, manifest: RunManifest) -> list[str]:
     """Manifest fields of the stage that are not what it ran under: `stage1.seed: 42 -> 43`.
 
     A field that was not known then came with a later release: it had the value that is the default now.
     """
-    now = stage_settings(manifest, made.stage)
+    now = stage_settings(manifest, then.stage)
     unknown_then = {name: value for name, value in field_defaults().items() if name in now}
-    return changed_fields(unknown_then | made.settings, now)
+    return changed_fields(unknown_then | then.settings, now)
 
 
-def changed_weights(made: Made, weights: Sequence[WeightFile]) -> list[str]:
+def changed_weights(then: Provenance, weights: Sequence[WeightFile]) -> list[str]:
     """Weight files that are not the ones it ran with.
 
     Weights that are not there at all, on a volume that is not mounted, say nothing against what they made.
@@ -109,7 +108,7 @@ def changed_weights(made: Made, weights: Sequence[WeightFile]) -> list[str]:
     there = {file.component for file in weights}
     return [
         f"{file.component} ({file.file}) is not the file it ran with"
-        for file in made.weights
+        for file in then.weights
         if file.component in there and file not in weights
     ]
 

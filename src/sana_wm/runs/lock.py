@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 import psutil
 
 from sana_wm.errors import HandoffError, RunDirectoryBusyError
-from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.machine import machine_identity
+from sana_wm.runs.run_directory import RunDirectory
 
 #: Between opening the file and locking it, somebody may delete the directory; not often.
 ATTEMPTS = 10

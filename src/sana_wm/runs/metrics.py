@@ -9,13 +9,13 @@ from typing import Any
 
 from sana_wm import __version__
 from sana_wm.errors import HandoffError
+from sana_wm.machine import name_chip
+from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.names import STAGES, Stage
 from sana_wm.runs.receipts import Receipt, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.sealed import read_sealed, write_sealed
 from sana_wm.system import describe_system
-from sana_wm.machine import name_chip
-from sana_wm.manifest.run_manifest import RunManifest
-from sana_wm.names import STAGES, Stage
 
 
 def write_metrics(run: RunDirectory, manifest: RunManifest, stages: list[Stage], seconds: float) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sana_wm.errors import HandoffError
-from sana_wm.runs.links import changed_settings
-from sana_wm.runs.receipts import changed_fields, read_receipt, stage_settings
-from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
+from sana_wm.runs.chain import walk_stage
+from sana_wm.runs.receipts import changed_fields, stage_settings
+from sana_wm.runs.run_directory import RunDirectory
 
 
 def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[Stage, ...]:
@@ -32,7 +33,7 @@ def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[S
         return ()
     try:
         before = run.read_manifest()
-        changes = {
+        changes: Mapping[Stage, Sequence[str]] = {
             stage: changed_fields(stage_settings(before, stage), stage_settings(manifest, stage)) for stage in STAGES
         }
     except HandoffError:
@@ -50,13 +51,10 @@ def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[S
     return STAGES[first_changed:]
 
 
-def _changes_since_receipt(run: RunDirectory, manifest: RunManifest, stage: Stage) -> list[str]:
+def _changes_since_receipt(run: RunDirectory, manifest: RunManifest, stage: Stage) -> Sequence[str]:
     """What a manifest changes of a finished stage; parts of an unfinished one say themselves what they are of."""
-    try:
-        receipt = read_receipt(run, stage)
-    except HandoffError:
-        return []  # reported, and the stage run again, where it is decided
-    return changed_settings(receipt, manifest) if receipt is not None else []
+    links = walk_stage(run, manifest, stage)  # a damaged receipt is reported, and the stage run again, on decision
+    return next((link.findings for link in links if link.name == f"{stage}/settings"), ())
 
 
 def check_receipts(run: RunDirectory, manifest: RunManifest) -> None:

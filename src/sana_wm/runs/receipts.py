@@ -14,13 +14,13 @@ from pydantic import ValidationError
 from sana_wm import __version__
 from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError
-from sana_wm.records import Record
-from sana_wm.weights.manifest_layout import WeightFile
-from sana_wm.runs.run_directory import RunDirectory
-from sana_wm.runs.sealed import read_sealed, write_sealed
 from sana_wm.manifest.field_table import field_defaults, manifest_fields
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
+from sana_wm.records import Record
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.sealed import read_sealed, write_sealed
+from sana_wm.weights.manifest_layout import WeightFile
 
 #: What CUDA libraries may keep in workspaces of their own, which no tensor holds; recorded, and not a leak.
 WORKSPACE_BYTES = 64 * 1024**2

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from sana_wm.durable import part_path, remove_tree
 from sana_wm.errors import HandoffError, ManifestError
-from sana_wm.runs.sealed import read_sealed, write_sealed
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 from sana_wm.pipeline import PIPELINE
+from sana_wm.runs.sealed import read_sealed, write_sealed
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class RunDirectory:
     def stage1_file(self) -> Path:
         """Stage 1 latents, normalized, (1, 128, F, h, w)."""
         return self.path / "latents" / "stage1.safetensors"
+
+    @property
+    def stage1_state_file(self) -> Path:
+        """What the last chunk of a streaming run left, where it was asked to keep that."""
+        return self.path / "latents" / "stage1_state.safetensors"
 
     @property
     def refined_file(self) -> Path:
@@ -153,7 +158,8 @@ class RunDirectory:
         Conditioning and the refiner's text stay when a stage starts over: they say themselves under which settings
         they are valid, and a new seed does not need the text encoder again.
         """
-        return (self.receipt_file(stage), *self.outputs(stage), self.checkpoint_folder(stage))
+        asked = (self.path / name for name in PIPELINE[stage].asked)
+        return (self.receipt_file(stage), *self.outputs(stage), *asked, self.checkpoint_folder(stage))
 
     def clear_stage(self, stage: Stage) -> list[Path]:
         """Remove a stage's belongings; returns what was there."""

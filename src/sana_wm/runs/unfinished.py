@@ -8,14 +8,14 @@ from typing import Any, Literal
 from sana_wm.backends import Backend
 from sana_wm.durable import is_part, remove_tree, write_durably
 from sana_wm.errors import HandoffError
-from sana_wm.runs.links import changed_settings, changed_weights
-from sana_wm.runs.receipts import Record, changed_fields
-from sana_wm.weights.manifest_layout import WeightFile
-from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.machine import version_of
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
 from sana_wm.pipeline import PIPELINE
+from sana_wm.runs.links import changed_settings, changed_weights
+from sana_wm.runs.receipts import Record, changed_fields
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.weights.manifest_layout import WeightFile
 
 
 class Beginning(Record):

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError
+from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.pipeline import active_stages
+from sana_wm.runs.chain import Link
 from sana_wm.runs.receipts import Record
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.sealed import read_sealed, write_sealed
-from sana_wm.runs.verify import Link
-from sana_wm.manifest.run_manifest import RunManifest
-from sana_wm.pipeline import active_stages
 from sana_wm.weights.manifest_layout import locate_weights
 
 
@@ -37,7 +37,7 @@ def verify_weight_hashes(run: RunDirectory, manifest: RunManifest) -> list[Link]
     try:
         known = WeightHashes.model_validate_json(read_sealed(file, next_step="Delete it.")) if file.exists() else None
     except (HandoffError, ValidationError) as error:
-        return [Link("weights.json", "broken", str(error))]
+        return [Link("weights.json", "broken", (str(error),))]
     recorded = dict(known.sha256) if known is not None else {}
     layout = locate_weights(manifest)
     links: dict[str, Link] = {}
@@ -49,11 +49,11 @@ def verify_weight_hashes(run: RunDirectory, manifest: RunManifest) -> list[Link]
                     continue
                 digest = sha256_of(shard)
                 if name not in recorded:
-                    links[name] = Link(name, "noted", f"SHA-256 recorded now: {digest}")
+                    links[name] = Link(name, "noted", (f"SHA-256 recorded now: {digest}",))
                 elif digest == recorded[name]:
                     links[name] = Link(name, "holds")
                 else:
-                    links[name] = Link(name, "broken", f"SHA-256 {digest}, recorded was {recorded[name]}", (stage,))
+                    links[name] = Link(name, "broken", (f"SHA-256 {digest}, recorded was {recorded[name]}",), (stage,))
                 recorded.setdefault(name, digest)
     if known is None or recorded != known.sha256:
         write_sealed(file, json.dumps({"sha256": recorded}, indent=2))

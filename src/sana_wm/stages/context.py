@@ -156,15 +156,19 @@ class StageContext:
         """Metadata of unfinished work: valid for the same stage from the same latents only."""
         return self._owner(part, self.stage, self._source_sha256)
 
-    def _owner(self, part: str, target: str, source_sha256: str) -> dict[str, str]:
+    def made_from(self, part: str, source_sha256: str) -> dict[str, str]:
+        """Metadata of a part that is valid, in any run, for whoever has the same source, weights and libraries."""
         return {
             "stage": self.stage,
             "part": part,
-            "settings_sha256": settings_digest(stage_settings(self.manifest, target)),
             "weights_sha256": _digest([file.model_dump() for file in self.weights]),
             "source_sha256": source_sha256,
             "computed_by": _digest(self._computed_by()),
         }
+
+    def _owner(self, part: str, target: str, source_sha256: str) -> dict[str, str]:
+        settings = settings_digest(stage_settings(self.manifest, target))
+        return {**self.made_from(part, source_sha256), "settings_sha256": settings}
 
     @property
     def _source_sha256(self) -> str:

@@ -22,6 +22,7 @@ from sana_wm.runtime.latents import load_if_ours, save_tensors
 from sana_wm.runtime.phases import Phase
 from sana_wm.runtime.sentinels import check_latents
 from sana_wm.stages.context import StageContext
+from sana_wm.stages.earlier_refined import earlier_state
 
 
 def run(context: StageContext) -> None:
@@ -81,7 +82,7 @@ def _refine(
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """Refine; when less memory is asked for, go on from the last block with fewer blocks of weights on the device."""
     plan = dict(context.forecaster.planner("refiner", "transformer")(context.budget_bytes).plan)
-    progress = _Progress(context, context.checkpoints())
+    progress = _Progress(context, context.checkpoints(), earlier_state(context, latents))
     while True:
         progress.can_shrink = plan["resident_blocks"] > 0 and context.backend.can_shrink
         try:
@@ -93,6 +94,8 @@ def _refine(
             context.events.emit(PlanShrunk(time_s=now_s(), plan=dict(plan)))
             continue
         progress.checkpoints.wait()
+        if progress.earlier is not None:
+            plan["earlier_blocks"] = progress.earlier.next_block
         return refined, {"refiner_mode": context.manifest.refiner.mode, **plan}
 
 
@@ -119,16 +122,16 @@ class _ShrinkAskedError(Exception):
 class _Progress:
     """Saves and reports after every block (or step), and leaves or starts over with less when asked to."""
 
-    def __init__(self, context: StageContext, checkpoints: Checkpoints) -> None:
-        self.context, self.checkpoints = context, checkpoints
+    def __init__(self, context: StageContext, checkpoints: Checkpoints, earlier: RefinerState | None) -> None:
+        self.context, self.checkpoints, self.earlier = context, checkpoints, earlier
         asked = ask_refinement(context.forecaster)
         self.total = len(SIGMAS) - 1 if asked.mode == "single_shot" else asked.blocks
         self.can_shrink = False
 
     def resume_state(self) -> RefinerState | None:
-        """Where an earlier start of this run got to."""
+        """Where an earlier start of this run got to, or the run that it goes on from."""
         newest = self.checkpoints.load_newest()
-        return None if newest is None else RefinerState.from_tensors(newest[1])
+        return self.earlier if newest is None else RefinerState.from_tensors(newest[1])
 
     def save(self, state: RefinerState) -> None:
         """Check, save, report; then leave if asked to."""

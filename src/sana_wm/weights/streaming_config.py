@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sana_wm.errors import WeightsError
+from sana_wm.variants import CHUNK_FRAMES
 from sana_wm.weights.component_config import in_words_of_the_class
 from sana_wm.weights.layout import SAME_WEIGHTS
 
@@ -28,7 +29,7 @@ class StreamingConfig:
     """
 
     network: Mapping[str, Any]
-    chunk_frames: int = 3
+    chunk_frames: int = CHUNK_FRAMES
     seen_chunks: int = 2
     sink: bool = True
     timesteps: tuple[int, ...] = (1000, 960, 889, 727)

@@ -26,7 +26,11 @@ GEMMA3_LAYERS = 3
 
 # Guidance 5 amplifies what untrained blocks make of the prompt: unit gain would end at latents of std 3.6, and frames
 # with 7 % of their pixels outside [-1, 1].
-OUTPUT_GAINS = {("transformer", "final_layer.linear.weight"): 0.4, ("vae", "decoder.conv_out.conv.weight"): 0.6}
+OUTPUT_GAINS = {
+    ("transformer", "final_layer.linear.weight"): 0.4,
+    ("vae", "decoder.conv_out.conv.weight"): 0.6,
+    ("causal_vae", "decoder.conv_out.conv.weight"): 0.4,
+}
 
 Tensors = dict[str, torch.Tensor]
 

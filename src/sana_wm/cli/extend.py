@@ -1,0 +1,53 @@
+"""`extend`: a new run that goes on where a finished one ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sana_wm.cli.app import app
+from sana_wm.cli.manifest import AsJson
+from sana_wm.cli.run import AcceptNumerics, AcceptOverCap, DryRun, JsonLines, JsonLinesTo, run_pipeline
+from sana_wm.errors import printable
+
+
+@app.command("extend")
+def extend(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A finished run of the streaming model.")],
+    action: Annotated[
+        str | None, typer.Option("--action", help="Keys from the last frame on; left out: on as before.")
+    ] = None,
+    poses: Annotated[
+        Path | None, typer.Option("--poses", help="Poses from the last frame on, whose pose comes first.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="What is seen from the first new chunk on.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0.01, help="Of video to add; whole chunks, 1.5 s at 16 fps.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The new run; RUN_DIR-2 if left out.")] = None,
+    dry_run: DryRun = False,
+    accept_numerics: AcceptNumerics = None,
+    accept_over_cap: AcceptOverCap = False,
+    as_json: AsJson = False,
+    json_progress: JsonLines = False,
+    json_progress_fd: JsonLinesTo = None,
+) -> None:
+    """Make a longer video of a finished one: only what is new is computed. The old run stays as it is."""
+    from sana_wm.drafting.extension import Extension, write_extension
+    from sana_wm.runs.run_directory import RunDirectory
+
+    manifest_path = write_extension(
+        RunDirectory(run_dir.resolve()), Extension(action=action, poses=poses, prompt=prompt, seconds=seconds, out=out)
+    )
+    typer.echo(printable(f"{manifest_path} is written"), err=True)
+    run_pipeline(
+        manifest_path,
+        dry_run=dry_run,
+        accept_numerics=accept_numerics,
+        accept_over_cap=accept_over_cap,
+        as_json=as_json,
+        json_progress=json_progress,
+        json_progress_fd=json_progress_fd,
+    )
