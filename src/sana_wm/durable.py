@@ -12,11 +12,9 @@ import fcntl
 import hashlib
 import os
 import shutil
-import stat
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import BinaryIO
 
 from sana_wm.errors import HandoffError
 
@@ -74,6 +72,10 @@ def durable_file(path: Path, size_bytes: int | None = None) -> Generator[Path]:
         _reach("after write", path)
         publish(part, path)
     except OSError as error:
+        if (source := _other_file(error, path, part)) is not None:
+            raise HandoffError(
+                f"{source} cannot be read", got=error.strerror, next_step="Check its permissions and its volume."
+            ) from error
         raise HandoffError(
             f"{path} cannot be written",
             got=error.strerror or str(error),
@@ -97,19 +99,6 @@ def remove_parts_under(folder: Path) -> None:
     for path in folder.rglob("*"):
         if is_part(path) and not path.is_dir():
             path.unlink(missing_ok=True)  # an orphan that ends now may take its own away
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading that somebody else may have put there.
-
-    Raises:
-        OSError: It cannot be opened, or is no regular file: a pipe would be waited for, a device may never end.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.fdopen(descriptor, "rb")
 
 
 def sha256_of(path: Path) -> str:
@@ -153,6 +142,14 @@ def _make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for made in missing:
         _sync(made.parent)
+
+
+def _other_file(error: OSError, path: Path, part: Path) -> str | None:
+    """The file that an error names, where it is none that is written: what is written comes from somewhere."""
+    if not isinstance(error.filename, str) or error.filename2 is not None or error.errno in NO_SPACE:
+        return None
+    named = Path(error.filename)
+    return None if named in (path, part, *path.parents) else error.filename
 
 
 def _wanted_room(path: Path, part: Path, size_bytes: int | None) -> str:

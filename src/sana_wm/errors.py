@@ -197,9 +197,11 @@ class InterruptedRunError(SanaWMError):
     exit_code = 130
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+#: What reading and writing are refused with alike.
 _STORAGE = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
-    *(errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN),
+    *(errno.EACCES, errno.EPERM, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN),
+    *_NO_ROOM,
 )
 _FILES = (errno.EMFILE, errno.ENFILE)
 
@@ -224,8 +226,8 @@ def as_refusal(error: OSError) -> SanaWMError | None:
         return HandoffError(
             f"the system refused access to a file{where}",
             got=error.strerror,
-            expected="a volume that is there, with free space, that you may write to",
-            next_step="What was written before is untouched: once that is mended, go on with sana-wm resume RUN_DIR.",
+            expected="a volume that is there, that you may read and write, with free space",
+            next_step="What was written before is untouched. Mend it, then repeat the command (a run: sana-wm resume).",
         )
     if error.errno in _FILES:
         return StageFailedError(

@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sana_wm.durable import open_regular
+from sana_wm.plain_files import open_plain
 
 #: Wall clock in seconds. The bound (the year 5138) keeps arithmetic on a damaged one finite.
 WallClock = Annotated[float, Field(ge=0, lt=1e11)]
@@ -42,7 +42,7 @@ AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord | None:
     """The record that a small file holds; `None` when the file is not there, is damaged or is something else."""
     try:
-        with open_regular(path) as file:
+        with open_plain(path) as file:
             data = file.read(MAX_BYTES + 1)
         return kind.model_validate_json(data) if len(data) <= MAX_BYTES else None
     except (OSError, ValidationError):

@@ -16,7 +16,7 @@ SOURCES = ROOT / "src" / "sana_wm"
 MODULES = sorted(SOURCES.rglob("*.py"))
 
 #: What stands on the ground: every package may ask it.
-GROUND = {"names", "sizes", "machine", "shipped", "pipeline", "backends", "variants"}
+GROUND = {"names", "sizes", "machine", "shipped", "pipeline", "backends", "variants", "plain_files"}
 #: What each package may import of its siblings besides; downwards only.
 ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
@@ -26,16 +26,17 @@ ALLOWED: dict[str, set[str]] = {
     "records": {"errors", "durable"},
     "modules": {"errors"},
     "system": set(),
-    "manifest": {"errors", "durable"},
-    "camera": {"errors", "manifest"},
+    "text": {"errors"},
+    "manifest": {"errors", "durable", "text"},
+    "camera": {"errors", "manifest", "text"},
     "video": {"errors", "durable"},
     "weights": {"errors", "durable", "records", "manifest"},
     "runs": {"errors", "durable", "records", "system", "manifest", "camera", "weights"},
     "progress": {"errors", "durable", "records", "manifest", "runs"},
     "planning": {"errors", "durable", "records", "modules", "manifest", "weights", "runs", "progress"},
     "preflight": {
-        *("errors", "durable", "records", "modules", "system", "manifest", "camera", "video", "weights", "runs"),
-        *("planning",),
+        *("errors", "durable", "records", "modules", "system", "text", "manifest", "camera", "video", "weights"),
+        *("runs", "planning"),
     },
     "drafting": {
         *("errors", "durable", "modules", "manifest", "camera", "video", "weights", "runs", "planning", "preflight"),
@@ -65,8 +66,8 @@ ALLOWED: dict[str, set[str]] = {
 #: Packages that must work where torch is not even installed.
 WITHOUT_TORCH = (
     *GROUND,
-    *("errors", "durable", "records", "modules", "system", "manifest", "camera", "video", "runs", "progress"),
-    *("planning", "preflight", "drafting", "launcher", "report", "cli"),
+    *("errors", "durable", "records", "modules", "system", "text", "manifest", "camera", "video", "runs"),
+    *("progress", "planning", "preflight", "drafting", "launcher", "report", "cli"),
 )
 TORCH = {"torch", "diffusers", "transformers"}
 

@@ -127,7 +127,7 @@ def test_a_preview_of_321_frames_takes_seconds(demo: Path, tmp_path: Path) -> No
         (("explain", "--action", "w-8", "--dialect", "main"), "--dialect names no dialect; got 'main'"),
         (("explain", "--action", "w-8", "--fov-deg", "70"), "--fov-deg is of --image"),
         (("explain", "--action", "x-8"), "has an unknown key"),
-        (("explain", "nowhere.json"), "the manifest cannot be read"),
+        (("explain", "nowhere.json"), "nowhere.json: no file nowhere.json"),
         (("export", "--action", "w-8", "-o", "poses.txt"), "expected a name ending in .npy"),
         (("preview", "--action", "w-8", "-o", "p.gif", "--image", "nowhere.png"), "no file"),
     ],

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sana_wm.errors import UsageError
+from sana_wm.plain_files import require_plain
 
 
 def load_npy(path: Path, *, holds: str, expected: str) -> NDArray[np.float64]:
@@ -27,6 +28,7 @@ def load_npy(path: Path, *, holds: str, expected: str) -> NDArray[np.float64]:
         UsageError: Not there, not a `.npy`, damaged, not real numbers, or not finite in float32.
     """
     try:
+        require_plain(path)
         # Mapping checks the file's length against its header first: a damaged one cannot ask for terabytes.
         values = np.lib.format.open_memmap(path, mode="r")
     # A damaged header is evaluated as Python text, hence the last four.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import NoReturn
 
@@ -23,11 +24,13 @@ from sana_wm.cli import (
     weights,
 )
 from sana_wm.cli.app import app
+from sana_wm.cli.surroundings import settle_surroundings
 from sana_wm.errors import ModuleEndedError, SanaWMError, StageFailedError, as_refusal
 
 
 def main() -> None:
     """Entry point of the console script: one handler turns errors into a message and an exit code."""
+    settle_surroundings()
     try:
         app()
     except SanaWMError as error:
@@ -43,7 +46,8 @@ def main() -> None:
 
 
 def _leave(error: SanaWMError) -> NoReturn:
-    sys.stderr.write(f"sana-wm: {error}\n")
+    with contextlib.suppress(OSError):  # the exit code says it too
+        sys.stderr.write(f"sana-wm: {error}\n")
     sys.exit(error.exit_code)
 
 

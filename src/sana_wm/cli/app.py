@@ -7,6 +7,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from sana_wm.cli.surroundings import require_working_folder
+
 #: As a user meets them.
 ORDER = (
     *("demo", "weights", "init-manifest", "camera", "doctor", "validate-manifest", "plan"),
@@ -53,3 +55,4 @@ def common(
     ),
 ) -> None:
     """Options that stand before a command."""
+    require_working_folder()

@@ -12,6 +12,7 @@ import typer
 
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson, ManifestPath, tell_remarks
+from sana_wm.cli.surroundings import outlive_the_output
 from sana_wm.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def run_pipeline(
     """Run a manifest. Stage 1, refiner and VAE decode each have a process of their own."""
     from sana_wm.preflight.prospect import Choices, inspect
 
+    outlive_the_output()
     lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     changes = {} if frames_dir is None else {"video.frames_dir": str(frames_dir.absolute())}
     choices = Choices(
@@ -94,6 +96,7 @@ def resume(
     from sana_wm.preflight.prospect import Choices, inspect_run
     from sana_wm.runs.run_directory import RunDirectory
 
+    outlive_the_output()
     lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     stage = stage_named(start_from) if start_from is not None else None
     if start_from is not None and stage is None:

@@ -16,20 +16,16 @@ from pydantic_core import ErrorDetails
 
 from sana_wm.errors import ManifestError, Problem
 from sana_wm.manifest.field_table import path_fields
+from sana_wm.manifest.json_text import Json, read_json
 from sana_wm.manifest.model import ESTIMATE, Manifest
 from sana_wm.manifest.rules import find_contradictions
 from sana_wm.manifest.schema import SCHEMA_KEY
+from sana_wm.manifest.written_paths import find_odd_paths
 from sana_wm.variants import fill_taught
-
-#: A manifest with its prompt has a few thousand; what is larger is another file.
-MAX_BYTES = 16 * 1024**2
-#: The model itself nests three deep.
-MAX_DEPTH = 20
 
 #: `${NAME}`, and `$${NAME}`, which stays as text.
 VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
 
-Json = dict[str, Any]
 M = TypeVar("M", bound=Manifest)
 
 
@@ -41,10 +37,12 @@ class Reading:
         manifest: The manifest with every path absolute; fields that are wrong have their defaults here, so that the
             rest of it can be looked at. `None` when so much is wrong that there is nothing to look at.
         problems: Everything that is wrong with it.
+        notes: What was done to read the file, in words.
     """
 
     manifest: Manifest | None
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
 
 
 def load_manifest(path: Path, environ: Mapping[str, str]) -> Manifest:
@@ -69,13 +67,14 @@ def read_manifest(path: Path, environ: Mapping[str, str]) -> Reading:
     Raises:
         ManifestError: It cannot be read, or is no JSON object.
     """
-    raw = _read_json(path)
+    text = read_json(path)
+    raw = text.data
     raw.pop(SCHEMA_KEY, None)  # for editors
-    problems: list[Problem] = []
+    problems = find_odd_paths(text, path.resolve().parent)
     expanded = map_strings(raw, "", lambda text, field: _expand_variables(text, field, environ, problems))
     problems += _absolutize(expanded, path.resolve().parent)
     manifest, wrong = _parse(expanded, Manifest)
-    return Reading(manifest, (*problems, *wrong))
+    return Reading(manifest, (*problems, *wrong), text.notes)
 
 
 def parse_manifest(data: Json, kind: type[M]) -> M:
@@ -117,53 +116,6 @@ def _without(data: Json, errors: Sequence[ErrorDetails]) -> Json:
                 break
             holder = cast("Json", holder).get(str(name)) if isinstance(holder, dict) else None
     return rest
-
-
-def _read_json(path: Path) -> Json:
-    def refuse_constant(name: str) -> None:
-        raise ValueError(f"{name} is not JSON")
-
-    def refuse_duplicates(pairs: list[tuple[str, Any]]) -> Json:
-        keys = [key for key, _ in pairs]
-        if twice := sorted({key for key in keys if keys.count(key) > 1}):
-            raise ValueError(f"key {twice[0]!r} occurs twice")
-        return dict(pairs)
-
-    try:
-        data = json.loads(_read_text(path), parse_constant=refuse_constant, object_pairs_hook=refuse_duplicates)
-        _refuse_deep(data)
-    except OSError as error:
-        raise ManifestError(
-            [Problem(str(path), "the manifest cannot be read", got=error.strerror, next_step="Check the path.")]
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(
-            [Problem(str(path), "the manifest is not valid JSON", got=str(error), expected="strict JSON in UTF-8")]
-        ) from error
-    if not isinstance(data, dict):
-        raise ManifestError(
-            [Problem(str(path), "the manifest is not an object", got=type(data).__name__, expected='{"version": 1, …}')]
-        )
-    return cast("Json", data)
-
-
-def _read_text(path: Path) -> str:
-    with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"more than {MAX_BYTES} bytes")
-    return content.decode()
-
-
-def _refuse_deep(data: Any) -> None:
-    """Refuse what would exhaust the stack of whoever walks it."""
-    level = [data]
-    for _ in range(MAX_DEPTH):
-        children = [list(item.values()) if isinstance(item, dict) else item for item in level if item]
-        level = [child for items in children if isinstance(items, list) for child in cast("list[Any]", items)]
-        if not level:
-            return
-    raise ValueError(f"nested more than {MAX_DEPTH} deep")
 
 
 def escape_variables(text: str) -> str:

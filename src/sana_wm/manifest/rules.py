@@ -5,6 +5,7 @@ from __future__ import annotations
 from sana_wm.backends import BACKENDS, find_backend
 from sana_wm.errors import Problem
 from sana_wm.manifest.model import Manifest
+from sana_wm.text.characters import is_blank
 from sana_wm.variants import MODELS
 
 
@@ -41,7 +42,7 @@ def _choose_one(manifest: Manifest) -> list[Problem]:
         if camera.intrinsics is None:
             what = "intrinsics is missing: only a poses file can hold them"
             problems.append(Problem("camera.intrinsics", what, expected="[fx, fy, cx, cy], a file, or estimate"))
-    if manifest.input.prompt is not None and not manifest.input.prompt.strip():
+    if manifest.input.prompt is not None and is_blank(manifest.input.prompt):
         problems.append(Problem("input.prompt", "prompt is empty", expected="text", next_step="Say what is seen."))
     return problems
 

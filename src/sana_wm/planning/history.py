@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from sana_wm.durable import open_regular
 from sana_wm.errors import HandoffError
 from sana_wm.machine import cache_folder
+from sana_wm.plain_files import open_plain
 from sana_wm.records import Count, OpenRecord, Seconds
 
 #: A time says nothing of work so many times as large. One step of a benchmark and a run of 60 steps at three times the
@@ -95,7 +95,7 @@ class History:
     def read(self) -> list[PhaseTime]:
         """All times, the oldest first; lines that are none, such as one cut off by a crash, are left out."""
         try:
-            with open_regular(self._path) as file:
+            with open_plain(self._path) as file:
                 lines = file.read().splitlines()
         except FileNotFoundError:
             return []

@@ -26,8 +26,9 @@ from sana_wm.names import Stage
 from sana_wm.pipeline import PIPELINE, active_stages
 from sana_wm.planning.space import check_space, existing_part, free_bytes_at, needed_by_volume
 from sana_wm.preflight.camera_doubts import doubts_about_camera
-from sana_wm.preflight.inputs import check_inputs, describe_crop, hash_inputs, read_prompt, record_picture
+from sana_wm.preflight.inputs import check_inputs, describe_crop, hash_inputs, record_picture
 from sana_wm.preflight.intrinsics import estimate_intrinsics, settle_intrinsics
+from sana_wm.preflight.prompts import doubts_about_length, notes_on_prompts, read_negative_prompt, read_prompt
 from sana_wm.runs.links import require_inputs
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.video.encoder import check_codec
@@ -158,8 +159,13 @@ def _check_frames_folder(run: RunDirectory, folder: Path) -> list[Problem]:
     return []
 
 
-def list_warnings(manifest: RunManifest) -> list[str]:
-    """What runs but deserves a word, of a manifest that was checked."""
+def list_warnings(asked: Manifest, manifest: RunManifest) -> list[str]:
+    """What runs but deserves a word.
+
+    Args:
+        asked: What was asked for, checked.
+        manifest: What would run.
+    """
     warnings: list[str] = []
     size = (manifest.video.height, manifest.video.width)
     if size != TRAINED_SIZE:
@@ -168,6 +174,7 @@ def list_warnings(manifest: RunManifest) -> list[str]:
         )
     if (look := backend_of(manifest).list_warnings) is not None:
         warnings += load_part(look)(manifest)
+    warnings += notes_on_prompts(asked) + doubts_about_length(manifest, locate_weights(manifest))
     picture = inspect_picture(Path(manifest.input.image))
     warnings += [f"input.image: {note}" for note in picture.notes]
     if cut := describe_crop(picture.size, manifest.video):
@@ -193,7 +200,11 @@ def resolve_manifest(manifest: Manifest, estimate: IntrinsicsEstimate | None = N
     """What `manifest.json` of the run directory holds: the prompt's text in place, inputs by hash."""
     data = manifest.model_dump(mode="json")
     data["intrinsics_estimate"] = estimate and estimate.model_dump(mode="json")
-    data["input"] |= {"prompt": read_prompt(manifest), "prompt_file": None}
+    data["input"] |= {
+        "prompt": read_prompt(manifest).content,
+        "prompt_file": None,
+        "negative_prompt": read_negative_prompt(manifest).content,
+    }
     data["picture"] = record_picture(Path(manifest.input.image)).model_dump(mode="json")
     data["inputs"] = {name: file.model_dump() for name, file in hash_inputs(manifest).items()}
     return parse_manifest(data, RunManifest)

@@ -11,15 +11,14 @@ from sana_wm.camera.of_manifest import CameraPath, intrinsics_source, load_camer
 from sana_wm.camera.plausibility import require_pixels
 from sana_wm.camera.poses.colmap import cameras_file
 from sana_wm.durable import sha256_of
-from sana_wm.errors import Problem, SanaWMError, UsageError
+from sana_wm.errors import Problem, SanaWMError
 from sana_wm.manifest.model import ESTIMATE, Manifest, VideoSection
 from sana_wm.manifest.run_manifest import InputFile, PictureRecord
+from sana_wm.preflight.prompts import check_prompts
 from sana_wm.video.picture import inspect_picture
 
 #: Below this share of the picture shown, and above this scale, a user is told.
 WORTH_A_WORD_SHARE, WORTH_A_WORD_SCALE = 0.75, 1.5
-#: The text encoder takes 300 tokens; this is another file.
-MAX_PROMPT_BYTES = 1024**2
 
 Result = TypeVar("Result")
 
@@ -28,8 +27,7 @@ def check_inputs(manifest: Manifest) -> list[Problem]:
     """Open everything the manifest names; returns all problems found."""
     problems: list[Problem] = []
     picture = _attempt("input.image", problems, lambda: inspect_picture(Path(manifest.input.image)))
-    if (prompt_file := manifest.input.prompt_file) is not None:
-        _attempt("input.prompt_file", problems, lambda: _check_prompt_file(Path(prompt_file)))
+    problems += check_prompts(manifest)
     field = "camera.poses" if manifest.camera.poses is not None else "camera.action"
     path = _attempt(field, problems, lambda: load_camera_path(manifest))
     if path is not None:
@@ -93,33 +91,6 @@ def describe_crop(picture_size: tuple[int, int], video: VideoSection) -> str | N
     if enlarged > WORTH_A_WORD_SCALE:
         notes.append(f"it is enlarged {enlarged:.1f} times")
     return "; ".join(notes) or None
-
-
-def read_prompt(manifest: Manifest) -> str:
-    """The prompt's text, wherever it stands."""
-    if manifest.input.prompt_file is not None:
-        return _read_text(Path(manifest.input.prompt_file)).strip()
-    assert manifest.input.prompt is not None  # the model sees to it that exactly one is given
-    return manifest.input.prompt
-
-
-def _check_prompt_file(path: Path) -> None:
-    try:
-        text = _read_text(path)
-    except FileNotFoundError:
-        raise UsageError(f"no file {path}", expected="a prompt's text", next_step="Check the path.") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read", got=error, expected="text in UTF-8") from error
-    if not text.strip():
-        raise UsageError(f"{path} is empty", expected="a prompt", next_step="Write one into it.")
-
-
-def _read_text(path: Path) -> str:
-    with path.open("rb") as file:
-        content = file.read(MAX_PROMPT_BYTES + 1)
-    if len(content) > MAX_PROMPT_BYTES:
-        raise ValueError(f"more than {MAX_PROMPT_BYTES} bytes")
-    return content.decode()
 
 
 def _attempt(field: str, problems: list[Problem], action: Callable[[], Result]) -> Result | None:

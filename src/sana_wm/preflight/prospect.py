@@ -174,7 +174,7 @@ def inspect(manifest_path: Path, environment: Mapping[str, str], choices: Choice
         run=run,
         resolved=resolved,
         starting_over=starting_over or (),
-        warnings=tuple(list_warnings(resolved)),
+        warnings=(*(f"the manifest: {note}" for note in reading.notes), *list_warnings(settled, resolved)),
     )
     return prospect if starting_over is None else _look_ahead(prospect, run, resolved, environment)
 
@@ -203,6 +203,8 @@ def _look_ahead(
     stages = stages_to_run(decisions)
     for check in start_checks(run, manifest, stages):
         found.attempt(check)
+    if any(isinstance(error, IncompleteWeightsError) for error in found.errors):  # it says what the same file is
+        found.errors = [error for error in found.errors if not isinstance(error, WeightsError)]
     for stage in stages:
         if choices.start_from is None and stage not in prospect.starting_over:
             known = versions_that_count(backend_of(manifest), stage)

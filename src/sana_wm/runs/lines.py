@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO, Generic, TypeVar
 
-from sana_wm.durable import open_regular
+from sana_wm.plain_files import open_plain
 
 Parsed = TypeVar("Parsed")
 #: Enough of a file to know it again.
@@ -41,7 +41,7 @@ class LineReader(Generic[Parsed]):
         self.made_anew = False
         found: list[Parsed] = []
         try:
-            with open_regular(self._path) as file:
+            with open_plain(self._path) as file:
                 self._rewind_if_new(file)
                 for line in self._whole_lines(file):
                     if (parsed := self._parse(line)) is not None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from sana_wm.durable import open_regular, write_durably
+from sana_wm.durable import write_durably
 from sana_wm.errors import HandoffError
+from sana_wm.plain_files import open_plain
 
 _HEAD = b'{\n  "content_sha256": "'
 _TAIL = b'",\n'
@@ -41,7 +42,7 @@ def read_sealed(path: Path, *, next_step: str) -> bytes:
         HandoffError: It cannot be read, or is not what was written; the message says which.
     """
     try:
-        with open_regular(path) as file:
+        with open_plain(path) as file:
             data = file.read(MAX_BYTES + 1)
         return unseal(data)
     except OSError as error:

@@ -6,12 +6,13 @@ import contextlib
 import errno
 import json
 import os
-import stat
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from sana_wm import plain_files
 from sana_wm.errors import WeightsError
+from sana_wm.plain_files import SpecialFileError
 
 REPAIR = "Fetch it again: sana-wm weights download --replace, with your --manifest or --to (docs/weights.md)."
 ALLOW = (
@@ -22,13 +23,6 @@ REFUSED = (errno.EACCES, errno.EPERM)  # macOS says EPERM for what its privacy s
 #: The largest config or index that was seen has 0.5 MB; Gemma-3's tokenizer.json has 33 MB.
 MAX_JSON_BYTES = 64 * 1024**2
 MAX_TOKENIZER_BYTES = 256 * 1024**2
-KINDS = (
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 def open_plain(path: Path, what: str = "the file") -> BinaryIO:
@@ -42,9 +36,9 @@ def open_plain(path: Path, what: str = "the file") -> BinaryIO:
         WeightsError: It is not there, is something else, or may not be read.
     """
     try:
-        if kind := kind_of(path.stat().st_mode):
-            raise WeightsError(f"{what} {path} is {kind}", expected="a regular file", next_step=REPAIR)
-        return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
+        return plain_files.open_plain(path)
+    except SpecialFileError as error:
+        raise WeightsError(f"{what} {path} is {error.kind}", expected="a regular file", next_step=REPAIR) from error
     except (OSError, ValueError) as error:
         raise unreadable(path, error, what) from error
 
@@ -120,11 +114,6 @@ def naming_refusals() -> Generator[None]:
         yield
     except PermissionError as error:
         raise unreadable(Path(error.filename or "."), error, "the folder or file") from error
-
-
-def kind_of(mode: int) -> str | None:
-    """What a file's mode says it is, where it is not a regular file."""
-    return next((kind for is_kind, kind in KINDS if is_kind(mode)), None)
 
 
 def unreadable(path: Path, error: OSError | ValueError, what: str = "the file") -> WeightsError:

@@ -12,9 +12,10 @@ from typing import BinaryIO, Protocol
 
 from sana_wm.durable import publish
 from sana_wm.errors import DownloadError, Problem
+from sana_wm.plain_files import kind_of
 from sana_wm.weights.hub import Hub
 from sana_wm.weights.hub_answers import AnswerError, RemoteFile, RemoteRepository, Span
-from sana_wm.weights.reading import kind_of, open_plain
+from sana_wm.weights.reading import open_plain
 from sana_wm.weights.retries import GO_ON, HUB_ERRORS
 
 READ_BYTES = 8 * 1024**2

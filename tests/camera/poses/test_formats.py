@@ -169,7 +169,7 @@ COLMAP_ROW = "1 1 0 0 0 0 0 0 9 a.png"
         ("poses.pkl", b"\x80\x04\x95", "a Python pickle"),
         ("scene.fbx", b"Kaydara FBX Binary", "an FBX scene"),
         ("poses.npy", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
-        ("transforms.json", b"<!DOCTYPE html><html>", "a web page or XML"),
+        ("transforms.json", b"<!DOCTYPE html><html>", "a web page"),
         ("empty.txt", b"", "got an empty file"),
         ("noise.npy", bytes(range(255)), "of no known format"),
         ("prose.txt", b"a walk to the left\nand back\n", "it begins with 'a walk to the left'"),
@@ -230,7 +230,7 @@ def test_folders_and_pipes_are_no_files(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"got a folder; .* name images.txt"):
         load_poses(tmp_path)
     os.mkfifo(tmp_path / "pipe.npy")
-    with pytest.raises(UsageError, match="got a pipe or device"):
+    with pytest.raises(UsageError, match="got a named pipe"):
         load_poses(tmp_path / "pipe.npy")
 
 

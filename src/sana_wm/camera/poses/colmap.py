@@ -12,9 +12,10 @@ import numpy as np
 
 from sana_wm.camera.poses.contents import PixelIntrinsics, PosesFile
 from sana_wm.camera.poses.order import order_by_name
-from sana_wm.camera.poses.text import decoded, is_number
+from sana_wm.camera.poses.text import MAX_BYTES, is_number
 from sana_wm.camera.rigid import matrices_from_quaternions
 from sana_wm.errors import UsageError
+from sana_wm.text.reading import read_text
 
 #: Where fx, fy, cx, cy stand among a model's parameters; further ones are lens distortion.
 PINHOLE_PARAMETERS: dict[str, tuple[int, int, int, int]] = {
@@ -67,7 +68,7 @@ def _is_image(words: Sequence[str]) -> bool:
 
 def _read_cameras(path: Path, camera_ids: Sequence[str], notes: list[str]) -> PixelIntrinsics | None:
     """Intrinsics of every image, by the camera that took it."""
-    text = decoded(path.read_bytes()) or ""
+    text = read_text(path, holds="COLMAP's cameras", limit_bytes=MAX_BYTES).content
     cameras = {words[0]: words[1:] for line in text.splitlines() if line[:1] != "#" and (words := line.split())}
     rows: list[list[float]] = []
     sizes: set[tuple[float, float]] = set()

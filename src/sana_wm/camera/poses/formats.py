@@ -17,19 +17,20 @@ from sana_wm.camera.poses.tables import (
     read_realestate10k,
     read_tum,
 )
-from sana_wm.camera.poses.text import MAX_BYTES, decoded, table_width
+from sana_wm.camera.poses.text import MAX_BYTES, table_width
 from sana_wm.camera.poses.transforms import read_transforms
 from sana_wm.errors import UsageError
+from sana_wm.plain_files import SpecialFileError, open_plain
+from sana_wm.text.characters import is_blank
+from sana_wm.text.reading import NotTextError, decode
 
-NEXT_STEP = "docs/bring-your-own-camera.md lists the formats, and how to convert others."
+NEXT_STEP = "docs/bring-your-own.md lists the formats, and how to convert others."
 #: What is a poses file of another kind, by its first bytes or its name, and what to do with it.
 OTHERS = (
     (b"\x80", "", "a Python pickle", "Load it where it was made, and save the poses with numpy.save(path, array)."),
     (b"glTF", "", "a glTF scene", "Export the camera from Blender as transforms.json."),
     (b"PXR-USDC", "", "a USD scene", "Export the camera from Blender as transforms.json."),
     (b"Kaydara FBX", "", "an FBX scene", "Export the camera from Blender as transforms.json."),
-    (b"version https://git-lfs", "", "a Git LFS pointer, not the file", "Fetch the file itself: git lfs pull."),
-    (b"<", "", "a web page or XML", "Download the file itself: the raw one, not the page that shows it."),
     (b"", ".bin", "a binary COLMAP model", "Convert it: colmap model_converter --output_type TXT, then images.txt."),
 )
 
@@ -66,21 +67,21 @@ def read_poses_file(path: Path) -> tuple[str, PosesFile]:
     Raises:
         UsageError: Not readable, or of no format that is known.
     """
-    if path.exists() and not path.is_file():
-        raise UsageError(
-            f"the poses file is no file: {path}",
-            got="a folder" if path.is_dir() else "a pipe or device",
-            expected="a file of poses",
-            next_step="Of COLMAP's folder, name images.txt.",
-        )
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             head = file.read(128)
             if head.startswith(b"\x93NUMPY") or (not head and path.suffix == ".npy"):
                 return "npy", read_npy(path)
             if head.startswith(b"PK\x03\x04"):
                 return "npz", read_npz(path)
             content = head + file.read(MAX_BYTES + 1 - len(head))
+    except SpecialFileError as error:
+        raise UsageError(
+            f"the poses file is no file: {path}",
+            got=error.kind,
+            expected="a file of poses",
+            next_step="Of COLMAP's folder, name images.txt.",
+        ) from error
     except OSError as error:
         raise UsageError(
             f"the poses file cannot be read: {path}",
@@ -88,18 +89,29 @@ def read_poses_file(path: Path) -> tuple[str, PosesFile]:
             expected="a file of poses",
             next_step="Check the path.",
         ) from error
-    text = decoded(content) if len(content) <= MAX_BYTES else None
     for start, suffix, what, next_step in OTHERS:
         if content.startswith(start) and (not suffix or path.suffix == suffix):
             raise UsageError(f"the poses file is {what}: {path}", expected="poses", next_step=next_step)
-    if text is None or not text.strip():
-        raise UsageError(
-            f"the poses file is of no known format: {path}",
-            got=repr(content[:16]) if content else "an empty file",
-            expected="numpy's .npy or .npz, JSON, or a text of numbers",
-            next_step=NEXT_STEP,
-        )
-    return _read_text(text, path)
+    return _read_text(_decoded(content, path), path)
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        UsageError: It is none, too long a one, or an empty one.
+    """
+    what = f"the poses file is of no known format: {path}"
+    expected = "numpy's .npy or .npz, JSON, or a text of numbers"
+    try:
+        text = decode(content).content if len(content) <= MAX_BYTES else ""
+    except NotTextError as error:
+        step = f"{error.kind.next_step} {NEXT_STEP}"
+        raise UsageError(what, got=error.kind.name, expected=expected, next_step=step) from error
+    if is_blank(text):
+        got = repr(content[:16]) if content else "an empty file"
+        raise UsageError(what, got=got, expected=expected, next_step=NEXT_STEP)
+    return text
 
 
 def _read_text(text: str, path: Path) -> tuple[str, PosesFile]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,16 +16,6 @@ from sana_wm.errors import UsageError
 MAX_BYTES = 512 * 1024**2
 
 _SEPARATORS = re.compile(r"[\s,;]+")
-
-
-def decoded(content: bytes) -> str | None:
-    """Text in UTF-8 or, with a byte order mark, UTF-16; `None` for anything else."""
-    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError:
-        return None
-    return None if "\0" in text else text
 
 
 def data_lines(text: str) -> Iterator[tuple[int, list[str]]]:

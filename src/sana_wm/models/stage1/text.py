@@ -7,6 +7,7 @@ from diffusers.pipelines.sana_wm.pipeline_sana_wm import DEFAULT_CHI_PROMPT
 from transformers import Gemma2Model, PreTrainedTokenizerBase
 
 from sana_wm.sizes import STAGE1_PROMPT_TOKENS
+from sana_wm.weights.prompt_tokens import prefixed_length
 
 
 def encode_prompts(
@@ -23,10 +24,10 @@ def encode_prompts(
     Source: `SanaWMPipeline.encode_prompt` of diffusers; equal to it bit for bit (tests/models/stage1/test_text.py).
     """
     prefix = "\n".join(DEFAULT_CHI_PROMPT)
-    prefixed_length = len(tokenizer.encode(prefix)) + STAGE1_PROMPT_TOKENS - 2
-    positive, positive_mask = _encode(tokenizer, text_encoder, prefix + prompt, prefixed_length)
+    length = prefixed_length(len(tokenizer.encode(prefix)))
+    positive, positive_mask = _encode(tokenizer, text_encoder, prefix + prompt, length)
     negative, negative_mask = _encode(tokenizer, text_encoder, negative_prompt, STAGE1_PROMPT_TOKENS)
-    kept = [0, *range(prefixed_length - STAGE1_PROMPT_TOKENS + 1, prefixed_length)]
+    kept = [0, *range(length - STAGE1_PROMPT_TOKENS + 1, length)]
     embeds = torch.cat([negative, positive[:, kept]])[:, None]
     return embeds, torch.cat([negative_mask, positive_mask[:, kept]])
 

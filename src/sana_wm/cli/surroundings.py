@@ -1,0 +1,79 @@
+"""What a command finds around it: standard streams, the environment, the working folder.
+
+A run of hours must end as it went, whatever becomes of the terminal or file that its words go to; and what is set for
+other programs of the user must not reach this one.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import warnings
+from typing import IO, TYPE_CHECKING
+
+from sana_wm.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+#: Settings of a user's own Python work: a backend for windows that is not here, warnings turned into errors.
+FOREIGN_VARIABLES = ("MPLBACKEND", "PYTHONWARNINGS")
+
+
+class _Lenient(io.FileIO):
+    """A descriptor that takes all that is written to it, and loses what the system refuses."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def settle_surroundings() -> None:
+    """Put standard streams and the environment in order, before a command does anything."""
+    for name in FOREIGN_VARIABLES:
+        if os.environ.pop(name, None) is not None and name == "PYTHONWARNINGS":
+            warnings.resetwarnings()
+            warnings.simplefilter("ignore")  # in place of what Python read when it started
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: the next file that is opened would take its place, and our words with it
+            os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def outlive_the_output() -> None:
+    """Let words that a full disk or a closed reader does not take be lost, instead of ending the command."""
+    sys.stdout = _lenient(sys.stdout, sys.__stdout__, 1)
+    sys.stderr = _lenient(sys.stderr, sys.__stderr__, 2)
+
+
+def require_working_folder() -> None:
+    """Refuse to work in a folder that is gone: relative paths mean nothing there.
+
+    Raises:
+        UsageError: It is.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109  # a question to the system, not a path
+    except OSError as error:
+        raise UsageError(
+            "the working folder was deleted",
+            got=error.strerror,
+            expected="a folder that is there",
+            next_step="Go into another one (cd), then run the command again.",
+        ) from error
+
+
+def _lenient(stream: IO[str] | None, own: IO[str] | None, descriptor: int) -> IO[str]:
+    """A standard stream of this process as one that does not raise; others stay as they are."""
+    if stream is not own:  # replaced by whoever called us
+        return stream or io.StringIO()
+    encoding = stream.encoding if isinstance(stream, io.TextIOWrapper) else "utf-8"
+    raw = _Lenient(descriptor, "w", closefd=False)
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors="backslashreplace", line_buffering=True)
