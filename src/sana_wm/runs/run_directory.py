@@ -65,6 +65,11 @@ class RunDirectory:
         return self.path / "video.mp4"
 
     @property
+    def growing_file(self) -> Path:
+        """What of the result is finished, to be watched while the rest is made; gone once all is there."""
+        return self.path / "growing.mp4"
+
+    @property
     def contact_sheet_file(self) -> Path:
         """A grid of frames with their times."""
         return self.path / "contact_sheet.png"
@@ -159,7 +164,8 @@ class RunDirectory:
         they are valid, and a new seed does not need the text encoder again.
         """
         asked = (self.path / name for name in PIPELINE[stage].asked)
-        return (self.receipt_file(stage), *self.outputs(stage), *asked, self.checkpoint_folder(stage))
+        growing = (self.growing_file,) if PIPELINE[stage].encodes_video else ()
+        return (self.receipt_file(stage), *self.outputs(stage), *asked, *growing, self.checkpoint_folder(stage))
 
     def clear_stage(self, stage: Stage) -> list[Path]:
         """Remove a stage's belongings; returns what was there."""

@@ -30,6 +30,7 @@ from sana_wm.stages.frame_sentinel import FrameSentinel
 from sana_wm.video.contact_sheet import ContactSheet
 from sana_wm.video.frame_folder import FrameFolder
 from sana_wm.video.frame_record import pack_statistics, read_statistics
+from sana_wm.video.growing import GrowingVideo
 from sana_wm.video.overlay import Overlay
 from sana_wm.video.reader import read_frames
 from sana_wm.video.segments import SegmentedEncoder, companion_path, concatenate, finished_segments
@@ -56,6 +57,7 @@ def run(context: StageContext) -> None:
     segments = sorted(context.run.checkpoint_folder("vae_decode").glob("[0-9]*.mp4"))
     concatenate(segments, context.run.video_file, metadata=_video_metadata(context))
     _read_back(context, shown)
+    context.run.growing_file.unlink(missing_ok=True)
     context.finish(
         outputs=(context.run.video_file, context.run.contact_sheet_file),
         plan=plan,
@@ -104,12 +106,17 @@ def _decode(
     sentinel.go_on(earlier, FRAMES_PER_LATENT * start)
     if done == shown.count:
         return plan.as_json(), sentinel.finish()
+    growing = GrowingVideo(
+        context.run.growing_file, fps=context.manifest.video.fps, frames_per_segment=FRAMES_PER_SEGMENT
+    )
+    growing.begin(finished)
     decoder = StreamingDecoder(vae, plan)
     frames = _skip(
         decoder.decode(latents[0, :, start:].transpose(0, 1).split(plan.steps[0]), sentinel.watch),
         shown.first + done - FRAMES_PER_LATENT * start,
     )
-    seconds = _write_frames(context, frames, _encoder(context, len(finished), metadata, sentinel), shown, sentinel)
+    encoder = _encoder(context, len(finished), metadata, sentinel, growing)
+    seconds = _write_frames(context, frames, encoder, shown, sentinel)
     return {**plan.as_json(), "frames_decoded": shown.count - done, "seconds": seconds}, sentinel.finish()
 
 
@@ -132,7 +139,11 @@ def _skip(pieces: Iterator[torch.Tensor], count: int) -> Iterator[NDArray[np.uin
 
 
 def _encoder(
-    context: StageContext, first_segment: int, metadata: dict[str, str], sentinel: FrameSentinel
+    context: StageContext,
+    first_segment: int,
+    metadata: dict[str, str],
+    sentinel: FrameSentinel,
+    growing: GrowingVideo,
 ) -> SegmentedEncoder:
     video = context.manifest.video
 
@@ -145,6 +156,7 @@ def _encoder(
         frames_per_segment=FRAMES_PER_SEGMENT,
         first_segment=first_segment,
         describe=describe,
+        growing=growing,
         width=video.width,
         height=video.height,
         fps=video.fps,
