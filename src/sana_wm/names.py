@@ -9,6 +9,7 @@ Stage = Literal["stage1", "refiner", "vae_decode"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 #: The released models: `bidirectional` is the 60-step one, `streaming` its 4-step student.
 Variant = Literal["bidirectional", "streaming"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 #: What a stage does before its first phase: start Python, import, check what it is given.
 STARTING = "starting"
 #: What it does between and after its phases: save, hash, put the video together, leave.

@@ -117,8 +117,8 @@ VAE_DECODE = StageSpec(
     phases={"vae_decoder": "sana_wm.planning.forecasts.vae_decode:plan_vae_decoder"},
     components=("vae",),
     outputs=("video.mp4", "contact_sheet.png"),
-    # 0.5 bits a pixel, three times what libx264 at crf 18 makes of noise-free footage; as segments, and joined.
-    run_bytes=lambda manifest: 2 * _pixels(manifest) // 16,
+    # 0.5 bits a pixel, thrice what libx264 at crf 18 makes of noise-free footage; as segments, growing, and joined.
+    run_bytes=lambda manifest: 3 * _pixels(manifest) // 16,
     sources=("refiner", "stage1"),
     input_files=lambda manifest: ("camera.poses",) if manifest.video.overlay else (),
     frames_bytes=lambda manifest: 3 * _pixels(manifest),  # a PNG is at most its pixels

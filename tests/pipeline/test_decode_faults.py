@@ -22,9 +22,11 @@ from typing import Any
 import psutil
 import pytest
 
+from sana_wm.errors import HandoffError
 from sana_wm.runs.receipts import current_versions
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.video.encoder import ffmpeg_binary
+from sana_wm.video.reader import read_frames
 
 FAULTS = Path(__file__).parent / "faults"
 REPORT = Path(__file__).parents[2] / "reports" / "encoder-kills.json"
@@ -74,6 +76,7 @@ def assert_goes_on(run: RunDirectory, finished_run: Path) -> None:
     code, err = decode(run)
     assert code == 0, err
     assert run.video_file.read_bytes() == RunDirectory(finished_run).video_file.read_bytes()
+    assert not run.growing_file.exists()
     first = json.loads(run.events_file("vae_decode").read_text().splitlines()[-1])
     assert first["event"] == "done"
     whole = [name for name in sorted(before) if name == "00000"]  # the second is not full, and made anew
@@ -94,6 +97,24 @@ def fail_at(run: RunDirectory, point: str, file: str, error: int) -> None:
 def test_a_full_disk_costs_one_piece(run: RunDirectory, finished_run: Path, point: str, file: str) -> None:
     fail_at(run, point, file, ENOSPC)
     assert_goes_on(run, finished_run)
+
+
+def test_what_is_finished_can_be_watched_while_the_rest_is_made(run: RunDirectory, finished_run: Path) -> None:
+    """Opened again and again while a stage decodes; a stage that fails leaves it, and the next one goes on with it."""
+    fail_at(run, *POINTS[4], ENOSPC)
+    assert len(list(read_frames(run.growing_file))) == 32
+    assert not run.video_file.exists()
+    whole = len(list(read_frames(RunDirectory(finished_run).video_file)))
+    stage = subprocess.Popen([sys.executable, "-m", "sana_wm.stages", "vae_decode", str(run.path)])
+    seen: set[int] = set()
+    while stage.poll() is None:
+        with contextlib.suppress(HandoffError):  # it went away between two looks
+            seen.add(len(list(read_frames(run.growing_file))))
+    assert stage.returncode == 0
+    assert 32 in seen
+    assert seen <= {32, whole}
+    assert not run.growing_file.exists()
+    assert run.video_file.read_bytes() == RunDirectory(finished_run).video_file.read_bytes()
 
 
 @pytest.mark.long

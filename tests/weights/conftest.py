@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-LFS_SUFFIXES = (".safetensors", ".model")
+LFS_SUFFIXES = (".safetensors", ".model", ".pt")
 CHUNK_BYTES = 16 * 1024
 
 

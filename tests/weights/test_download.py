@@ -22,6 +22,7 @@ from sana_wm.errors import DownloadError
 from sana_wm.models.refiner.stored_weights import index_weights
 from sana_wm.names import STAGES, Stage
 from sana_wm.weights import download as download_module
+from sana_wm.weights import download_problems
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.download import DownloadPlan, plan_download, run_download
 from sana_wm.weights.facts import model_facts
@@ -74,7 +75,7 @@ def remote(tiny_models: dict[str, dict[str, Any]], tmp_path_factory: pytest.Temp
     base = tmp_path_factory.mktemp("remote")
     repositories: dict[str, Path] = {}
     for layout, section in tiny_models.items():
-        for repository in model_facts().layouts[layout]:  # pyright: ignore[reportArgumentType]
+        for repository in model_facts().layouts["bidirectional"][layout]:  # pyright: ignore[reportArgumentType]
             folder = base / repository.repo_id
             shutil.copytree(section[repository.manifest_field], folder)
             repositories[repository.repo_id] = folder
@@ -250,7 +251,7 @@ def test_a_repository_without_a_file_that_the_layout_needs_is_explained(
 
 
 def test_too_little_room_stops_it_before_the_first_byte(machine: Machine, local_hub: Any, monkeypatch: Any):
-    monkeypatch.setattr(download_module, "RESERVE_BYTES", 10**18)
+    monkeypatch.setattr(download_problems, "RESERVE_BYTES", 10**18)
     with pytest.raises(DownloadError, match="too little free space") as caught:
         machine.download(("vae_decode",))
     assert "--to" in str(caught.value)
@@ -263,7 +264,7 @@ def test_every_volume_needs_room_of_its_own(machine: Machine, monkeypatch: pytes
         if Path(other).stat().st_dev == machine.places.root.parent.parent.stat().st_dev:
             pytest.skip("there is only one volume here")
         machine.places = dataclasses.replace(machine.places, gemma_root=Path(other))
-        monkeypatch.setattr(download_module, "RESERVE_BYTES", 10**18)
+        monkeypatch.setattr(download_problems, "RESERVE_BYTES", 10**18)
         with pytest.raises(DownloadError) as caught:
             machine.plan(("stage1",))
         assert [problem.what for problem in caught.value.problems] == ["too little free space on this volume"] * 2
@@ -272,7 +273,7 @@ def test_every_volume_needs_room_of_its_own(machine: Machine, monkeypatch: pytes
 
 def test_room_is_counted_for_what_is_missing_only(machine: Machine, monkeypatch: pytest.MonkeyPatch):
     machine.download(("vae_decode",))
-    monkeypatch.setattr(download_module, "RESERVE_BYTES", 10**18)
+    monkeypatch.setattr(download_problems, "RESERVE_BYTES", 10**18)
     machine.download(("vae_decode",))
 
 

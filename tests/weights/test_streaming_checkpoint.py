@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from sana_wm.durable import sha256_of
 from sana_wm.errors import WeightsError
 from sana_wm.models.loading import load_vae
 from sana_wm.models.streaming.engine import StreamingEngine
@@ -21,8 +22,9 @@ from sana_wm.names import LAYOUTS, STAGES, LayoutName
 from sana_wm.weights import streaming_checkpoint
 from sana_wm.weights.__main__ import main
 from sana_wm.weights.check import check_layout
-from sana_wm.weights.layout import DIFFUSERS_STEM, resolve_layout
-from sana_wm.weights.streaming_checkpoint import convert_checkpoint, student_component
+from sana_wm.weights.conversion import CONVERSION_NAME
+from sana_wm.weights.layout import DIFFUSERS_STEM, resolve_layout, student_component
+from sana_wm.weights.streaming_checkpoint import convert_checkpoint
 from sana_wm.weights.streaming_config import parse_streaming_config
 from sana_wm.weights.tiny import write_tiny_checkpoint
 from sana_wm.weights.tiny_streaming import write_tiny_student
@@ -57,11 +59,14 @@ def written(folder: Path, content: Any, config: Path) -> Path:
 def test_the_command_converts_in_a_process_of_its_own_and_only_once(tmp_path: Path, source: Path) -> None:
     command = [sys.executable, "-m", "sana_wm.weights", "convert", str(source), "--out", str(tmp_path)]
     first = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    again = asdict(convert_checkpoint(source, tmp_path))
-    assert first | {"was_there": True} == again | {"index": first["index"], "found": first["found"]}
-    assert not first["was_there"]
-    assert first["found"] == ["critic", "step"]
-    assert first["source_sha256"] == streaming_checkpoint.sha256_of(source)
+    again, was_there = convert_checkpoint(source, tmp_path)
+    assert (first.pop("was_there"), was_there) == (False, True)
+    assert first == json.loads(again.model_dump_json()) == json.loads((tmp_path / CONVERSION_NAME).read_text())
+    assert again.found == ("critic", "step")
+    assert again.source_sha256 == sha256_of(source)
+    assert {name: file.sha256 for name, file in again.files.items()} == {
+        path.name: sha256_of(path) for path in tmp_path.iterdir() if path.name != CONVERSION_NAME
+    }
 
 
 def test_the_student_loads_with_the_numbers_of_its_checkpoint(tmp_path: Path, source: Path) -> None:
@@ -106,7 +111,7 @@ def test_conversions_of_others_load(tmp_path: Path, source: Path, names: str) ->
 
 def test_large_checkpoints_become_several_files(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming_checkpoint, "SHARD_BYTES", 200_000)
-    converted = convert_checkpoint(source, tmp_path)
+    converted, _ = convert_checkpoint(source, tmp_path)
     component = student_component(tmp_path)
     assert len(component.shards) > 2
     assert sum(len(load_file(shard)) for shard in component.shards) == converted.tensors
@@ -114,11 +119,11 @@ def test_large_checkpoints_become_several_files(tmp_path: Path, source: Path, mo
 
 
 def test_an_interrupted_conversion_is_not_taken_for_a_whole_one(tmp_path: Path, source: Path) -> None:
-    index = convert_checkpoint(source, tmp_path).index
-    index.unlink()
+    convert_checkpoint(source, tmp_path)
+    (tmp_path / f"{DIFFUSERS_STEM}.safetensors.index.json").unlink()
     with pytest.raises(WeightsError):
         load_student(student_component(tmp_path), CPU, torch.float32)
-    assert not convert_checkpoint(source, tmp_path).was_there
+    assert convert_checkpoint(source, tmp_path)[1] is False
 
 
 def test_another_checkpoint_replaces_the_conversion(tmp_path: Path, source: Path) -> None:
@@ -126,7 +131,7 @@ def test_another_checkpoint_replaces_the_conversion(tmp_path: Path, source: Path
     content = read(source)
     content["generator"]["model.blocks.0.attn.qkv.weight"] += 1
     other = written(tmp_path / "other", content, source.parent / "config.json")
-    assert not convert_checkpoint(other, tmp_path / "out").was_there
+    assert convert_checkpoint(other, tmp_path / "out")[1] is False
     transformer, _ = load_student(student_component(tmp_path / "out"), CPU, torch.float32)
     assert torch.equal(transformer.blocks[0].attn.qkv.weight, content["generator"]["model.blocks.0.attn.qkv.weight"])
 

@@ -161,7 +161,7 @@ def test_a_manifest_says_where_its_weights_lie(
     assert "sana_wm_1600m_720p.safetensors" in out
     code, _, err = sana_wm("weights", "verify", "--manifest", write_manifest(), "--in", "elsewhere")
     assert code == 2
-    assert "--manifest says layout and folders already" in err
+    assert "--manifest says variant, layout and folders" in err
 
 
 def test_an_unknown_stage_is_a_usage_error(sana_wm: Callable[..., tuple[int, str, str]]):

@@ -21,6 +21,7 @@ from sana_wm.errors import (
     Problem,
     ProblemListError,
     UsageError,
+    printable,
 )
 from sana_wm.names import STAGES, LayoutName, Stage, Variant
 
@@ -33,17 +34,22 @@ DEFAULT_FOLDER = Path("weights")
 ALL_STAGES = ",".join(STAGES)
 FOLDER_HELP = "Folder that holds one folder for each repository. [default: weights]"
 
+OfVariant = Annotated[
+    Variant | None, typer.Option("--variant", help="bidirectional (the default) or streaming, its 4-step student.")
+]
 Layout = Annotated[LayoutName | None, typer.Option("--layout", help="original (the default) or diffusers.")]
 Stages = Annotated[str, typer.Option("--stages", help="Only what these read: stage1,refiner,vae_decode.")]
 From = Annotated[Path | None, typer.Option("--in", metavar="DIR", help=FOLDER_HELP)]
 To = Annotated[Path | None, typer.Option("--to", metavar="DIR", help=FOLDER_HELP)]
 OfManifest = Annotated[
-    Path | None, typer.Option("--manifest", metavar="MANIFEST", help="Layout and folders of a manifest instead.")
+    Path | None,
+    typer.Option("--manifest", metavar="MANIFEST", help="Variant, layout and folders of a manifest instead."),
 ]
 
 
 @weights_app.command("list")
 def list_command(
+    variant: OfVariant = None,
     layout: Layout = None,
     stages: Stages = ALL_STAGES,
     folder: From = None,
@@ -54,21 +60,31 @@ def list_command(
     from sana_wm.cli.weights_text import print_rows
     from sana_wm.weights.inventory import list_weights
 
-    places, chosen = _choose_places(manifest, folder, layout), _parse_stages(stages)
+    places, chosen = _choose_places(manifest, folder, layout, variant), _parse_stages(stages)
     rows = list_weights(places, chosen)
     if as_json:
         content = [{**asdict(row), "folder": str(row.folder)} for row in rows]
-        typer.echo(json.dumps({"layout": places.layout_name, "files": content}, indent=2))
+        kind = {"variant": places.variant, "layout": places.layout_name}
+        typer.echo(json.dumps({**kind, "files": content}, indent=2))
     else:
         print_rows(rows, chosen)
 
 
 @weights_app.command("download")
 def download(
+    variant: OfVariant = None,
     layout: Layout = None,
     stages: Stages = ALL_STAGES,
     to: To = None,
     manifest: OfManifest = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--reuse",
+            metavar="DIR",
+            help="Look here, too, for files that need not be fetched; more than once for several.",
+        ),
+    ] = None,
     replace: Annotated[
         bool,
         typer.Option("--replace", help="Hash every file that is here; fetch anew what is not the hub's."),
@@ -77,9 +93,9 @@ def download(
     as_json: AsJson = False,
 ) -> None:
     """Download what the stages read, or the rest of it, and check it. Interrupted, it goes on where it stopped."""
-    places, chosen = _choose_places(manifest, to, layout), _parse_stages(stages)
+    places, chosen = _choose_places(manifest, to, layout, variant), _parse_stages(stages)
     with _problems_as_json(as_json):
-        plan = _download(places, chosen, replace=replace, dry_run=dry_run)
+        plan = _download(places, chosen, replace=replace, dry_run=dry_run, reuse=reuse or [])
     if as_json:
         from sana_wm.cli.weights_text import describe_plan
 
@@ -90,6 +106,7 @@ def download(
 
 @weights_app.command("verify")
 def verify(
+    variant: OfVariant = None,
     layout: Layout = None,
     stages: Stages = ALL_STAGES,
     folder: From = None,
@@ -102,9 +119,10 @@ def verify(
     """Check the weights file by file: headers, shapes, samples, and every byte against the hub's hash where known."""
     from sana_wm.cli.transfer_view import make_transfer_view
     from sana_wm.cli.weights_text import print_reports
+    from sana_wm.weights.student import describe_student
     from sana_wm.weights.verification import verify_weights
 
-    places, chosen = _choose_places(manifest, folder, layout), _parse_stages(stages)
+    places, chosen = _choose_places(manifest, folder, layout, variant), _parse_stages(stages)
     with _stopped_by_hand("the verification was stopped", "Nothing was changed."), make_transfer_view() as view:
         reports, problems = verify_weights(places, chosen, view, hashes=not quick)
     if as_json:
@@ -112,13 +130,48 @@ def verify(
         listed = [problem.as_json() for problem in problems]
         is_proven = all(report.is_proven for report in reports)
         verdict = False if problems else True if is_proven else None  # null: nothing wrong was seen, not all was proven
-        typer.echo(json.dumps({"ok": verdict, "files": content, "problems": listed}, indent=2))
+        said = () if problems else describe_student(places.layout())
+        typer.echo(json.dumps({"ok": verdict, "files": content, "problems": listed, "found": said}, indent=2))
         if problems:
             raise typer.Exit(IncompleteWeightsError.exit_code)
         return
     print_reports(reports)
     if problems:
         raise IncompleteWeightsError(problems)
+    for sentence in describe_student(places.layout()):
+        typer.echo(printable(sentence))
+
+
+@weights_app.command("convert")
+def convert(
+    checkpoint: Annotated[
+        Path | None, typer.Argument(metavar="[CHECKPOINT]", help="Instead of the one among the weights.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where to write; beside it by default.")
+    ] = None,
+    folder: From = None,
+    manifest: OfManifest = None,
+) -> None:
+    """Write the student's weights out of its training checkpoint, once; `download` has done so already."""
+    from sana_wm.cli.transfer_view import make_transfer_view
+    from sana_wm.cli.weights_conversion import convert_student
+    from sana_wm.weights.student import describe_student
+
+    if checkpoint is not None:
+        if folder is not None or manifest is not None:
+            raise UsageError("the checkpoint is named already", next_step="Leave out --in and --manifest.")
+        from sana_wm.modules import run_module
+
+        run_module("sana_wm.weights", ["convert", str(checkpoint), "--out", str(out or checkpoint.parent)])
+        return
+    if out is not None:
+        raise UsageError("--out goes with a checkpoint", next_step="Name the checkpoint, or leave out --out.")
+    places = _choose_places(manifest, folder, None, None if manifest else "streaming")
+    with _stopped_by_hand("the conversion was stopped", "Nothing is taken for whole."), make_transfer_view() as view:
+        convert_student(places, view)
+        for sentence in describe_student(places.layout()):
+            view.say(sentence)
 
 
 @weights_app.command("tiny")
@@ -135,14 +188,16 @@ def tiny(
     typer.echo(run_module("sana_wm.weights", arguments, quiet=True), nl=False)
 
 
-def _choose_places(manifest: Path | None, folder: Path | None, layout: LayoutName | None) -> WeightPlaces:
+def _choose_places(
+    manifest: Path | None, folder: Path | None, layout: LayoutName | None, variant: Variant | None
+) -> WeightPlaces:
     from sana_wm.manifest.loading import load_manifest
     from sana_wm.weights.places import places_in, places_of
 
     if manifest is None:
-        return places_in(folder or DEFAULT_FOLDER, layout or "original")
-    if folder is not None or layout is not None:
-        raise UsageError("--manifest says layout and folders already", next_step="Leave out the other option.")
+        return places_in(folder or DEFAULT_FOLDER, layout or "original", variant or "bidirectional")
+    if folder is not None or layout is not None or variant is not None:
+        raise UsageError("--manifest says variant, layout and folders", next_step="Leave out the other options.")
     return places_of(load_manifest(manifest, os.environ))
 
 
@@ -153,13 +208,16 @@ def _parse_stages(text: str) -> tuple[Stage, ...]:
     return tuple(stage for stage in STAGES if stage in asked)
 
 
-def _download(places: WeightPlaces, stages: tuple[Stage, ...], *, replace: bool, dry_run: bool) -> DownloadPlan:
-    """Plan, say the plan, fetch, check."""
+def _download(
+    places: WeightPlaces, stages: tuple[Stage, ...], *, replace: bool, dry_run: bool, reuse: list[Path]
+) -> DownloadPlan:
+    """Plan, say the plan, fetch, convert, check."""
     import tempfile
 
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
     from sana_wm.cli.transfer_view import make_transfer_view
+    from sana_wm.cli.weights_conversion import convert_student
     from sana_wm.cli.weights_text import say_plan
     from sana_wm.launcher.power import keep_awake_command, kept_awake
     from sana_wm.weights.check import check_layout
@@ -167,6 +225,7 @@ def _download(places: WeightPlaces, stages: tuple[Stage, ...], *, replace: bool,
     from sana_wm.weights.hub import Hub
     from sana_wm.weights.places import places_in
     from sana_wm.weights.retries import GO_ON
+    from sana_wm.weights.student import describe_student
 
     with (
         _stopped_by_hand("the download was stopped", GO_ON),
@@ -178,15 +237,19 @@ def _download(places: WeightPlaces, stages: tuple[Stage, ...], *, replace: bool,
             _require_all_here(places, stages, view)
             return DownloadPlan((), ())
         hub = Hub(view.say)
-        index_places = places_in(Path(scratch), places.layout_name) if dry_run else None
-        plan = plan_download(hub, places, stages, view, replace=replace, index_places=index_places)
+        index_places = places_in(Path(scratch), places.layout_name, places.variant) if dry_run else None
+        plan = plan_download(hub, places, stages, view, replace=replace, index_places=index_places, reuse=reuse)
         say_plan(plan, view)
         if dry_run:
             return plan
         view.expect(sum(file.remote.size_bytes for file in plan.files if file.sha256 is None))
         run_download(hub, plan, view)
+        if plan.conversion_bytes:
+            convert_student(places, view)
         if problems := check_layout(places.layout(), stages):
             raise IncompleteWeightsError(problems)
+        for sentence in describe_student(places.layout()):
+            view.say(sentence)
         view.say(f"everything that {', '.join(stages)} read{'s' if len(stages) == 1 else ''} is here, and whole")
     return plan
 

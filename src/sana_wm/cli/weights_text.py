@@ -21,6 +21,14 @@ def say_plan(plan: DownloadPlan, view: OpenTransferView) -> None:
     missing = [file for file in plan.files if file.sha256 is None]
     here = len(plan.files) - len(missing)
     view.say(f"{here} of {len(plan.files)} files are here; {format_bytes(plan.missing_bytes)} to fetch")
+    for file in missing:
+        if file.twin is not None:
+            size = format_bytes(file.remote.size_bytes)
+            view.say(
+                f"{file.remote.name}, {size}: its bytes are here as {file.twin}, and are linked instead of fetched"
+            )
+    if plan.conversion_bytes:
+        view.say(f"the student is converted once, in at most {format_bytes(plan.conversion_bytes)} more")
     for why in dict.fromkeys(file.why for file in plan.skipped):
         alike = [file for file in plan.skipped if file.why == why]
         saved = format_bytes(sum(file.size_bytes for file in alike))
@@ -42,9 +50,11 @@ def describe_plan(places: WeightPlaces, plan: DownloadPlan, *, dry_run: bool) ->
                 "path": str(file.destination),
                 "size_bytes": file.remote.size_bytes,
                 "was_here": file.sha256 is not None,
+                "twin": file.twin and str(file.twin),
             }
             for file in plan.files
         ],
+        "conversion_bytes": plan.conversion_bytes,
         "skipped_bytes": plan.skipped_bytes,
         "skipped": [asdict(file) for file in plan.skipped],
     }
@@ -56,11 +66,13 @@ def print_rows(rows: list[InventoryRow], stages: tuple[Stage, ...]) -> None:
     for row in rows:
         if row.repo_id != repo_id:
             repo_id = row.repo_id
-            typer.echo(printable(f"{repo_id} -> {row.folder}"))
+            typer.echo(printable(f"{repo_id} -> {row.folder}\n  licence: {row.licence}"))
         size = f"{'~' if row.is_estimate else ''}{format_bytes(row.needed_bytes)}"
         partial = f", {format_bytes(row.partial_bytes)} of a file to go on from" if row.partial_bytes else ""
         here = f" ({format_bytes(row.here_bytes)}{partial})" if row.here_bytes or row.partial_bytes else ""
         typer.echo(f"  {row.pattern:<36} {size:>11}  {row.state}{here}  [{', '.join(row.stages)}]")
+        if row.note:
+            typer.echo(f"  {'':<36} {row.note}")
     for stage in stages:
         of_stage = [row for row in rows if stage in row.stages]
         needed, here = (sum(getattr(row, name) for row in of_stage) for name in ("needed_bytes", "here_bytes"))
@@ -81,11 +93,12 @@ def print_reports(reports: list[FileReport]) -> None:
 
 
 def _describe_proof(report: FileReport) -> str:
+    whose = "what was written" if report.written_here else "the hub's"
     kinds = {
-        "right": f"every byte is the hub's, by {report.source}",
+        "right": f"every byte is {whose}, by {report.source}",
         "unknown": "its hash is not known here",
         "unchecked": "its hash was not checked",
-        "wrong": f"its hash is not the hub's, by {report.source}",
+        "wrong": f"its hash is not {whose}, by {report.source}",
     }
     seen = {"size": "size", "header": "header", "samples": "a sample of each tensor", "parsed": "read to its end"}
     if report.problems or report.is_proven:

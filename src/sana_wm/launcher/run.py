@@ -29,6 +29,7 @@ from sana_wm.planning.suggestions import suggest_change
 from sana_wm.preflight.checks import start_checks
 from sana_wm.runs.decisions import StageDecision, stages_to_run
 from sana_wm.runs.links import damaged_outputs
+from sana_wm.runs.links_refused import refuse_links
 from sana_wm.runs.lock import Ownership
 from sana_wm.runs.metrics import metrics_findings, write_metrics
 from sana_wm.runs.receipts import (
@@ -73,7 +74,7 @@ def execute(
         SanaWMError: Something of `start_checks`, and nothing was touched; or a stage did not end well, and everything
             before it stays valid.
     """
-    run.refuse_links()
+    refuse_links(run.path)
     stages = stages_to_run(decisions)
     if not stages:
         if metrics_findings(run):  # they were damaged, or the run ended between its last receipt and them

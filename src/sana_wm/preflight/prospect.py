@@ -240,11 +240,11 @@ def plan_by_released_sizes(manifest: Manifest, environment: Mapping[str, str]) -
     """The plan of a manifest on this machine, as if the released weights were there."""
     stages = active_stages(manifest)
     with tempfile.TemporaryDirectory() as folder:
-        layout = write_empty_checkpoint(Path(folder))
+        layout = write_empty_checkpoint(Path(folder), variant=manifest.model.variant)
         planned = _plan(manifest, environment=environment, stages=stages, layout=layout)
     published_bytes = sum(
         file.approximate_bytes
-        for repository in model_facts().layouts[manifest.model.layout]
+        for repository in model_facts().layouts[manifest.model.variant][manifest.model.layout]
         for file in repository.needed_files(stages)
     )
     return replace(planned, weights_bytes=published_bytes, by_released_sizes=True)

@@ -21,6 +21,7 @@ from sana_wm.errors import HandoffError, RunDirectoryBusyError
 from sana_wm.held import AS_FOLDER, holding
 from sana_wm.machine import machine_identity
 from sana_wm.records import OpenRecord, read_record
+from sana_wm.runs.links_refused import refuse_links
 from sana_wm.runs.run_directory import RunDirectory
 
 #: Between opening the file and locking it, somebody may delete the directory; not often.
@@ -93,7 +94,7 @@ def owning(run: RunDirectory) -> Generator[Ownership]:
             next_step="Free some space, or choose another output_dir.",
         ) from error
     try:
-        run.refuse_links()
+        refuse_links(run.path)
         with holding(run.path, owned.folder):
             yield owned
     finally:

@@ -10,6 +10,7 @@ from sana_wm.errors import HandoffError
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 from sana_wm.runs.chain import walk_stage
+from sana_wm.runs.links_refused import refuse_links
 from sana_wm.runs.receipts import changed_fields, stage_settings
 from sana_wm.runs.run_directory import RunDirectory
 
@@ -106,7 +107,7 @@ def prepare(
     Raises:
         HandoffError: As in `compare`; or the directory cannot be written, or holds a link.
     """
-    run.refuse_links()
+    refuse_links(run.path)
     deleted = [path for stage in compare(run, manifest, force=force) for path in run.clear_stage(stage, say)]
     run.write_manifest(manifest)
     return deleted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 from sana_wm.pipeline import PIPELINE
 from sana_wm.plain_files import open_plain
+from sana_wm.runs.links_refused import refuse_links
 from sana_wm.runs.sealed import has_seal, read_sealed, write_sealed
 
 #: How the lock file begins (`sana_wm.runs.lock.Owner`).
@@ -74,6 +74,11 @@ class RunDirectory:
     def video_file(self) -> Path:
         """The result."""
         return self.path / "video.mp4"
+
+    @property
+    def growing_file(self) -> Path:
+        """What of the result is finished, to be watched while the rest is made; gone once all is there."""
+        return self.path / "growing.mp4"
 
     @property
     def contact_sheet_file(self) -> Path:
@@ -170,7 +175,8 @@ class RunDirectory:
         they are valid, and a new seed does not need the text encoder again.
         """
         asked = (self.path / name for name in PIPELINE[stage].asked)
-        return (self.receipt_file(stage), *self.outputs(stage), *asked, self.checkpoint_folder(stage))
+        growing = (self.growing_file,) if PIPELINE[stage].encodes_video else ()
+        return (self.receipt_file(stage), *self.outputs(stage), *asked, *growing, self.checkpoint_folder(stage))
 
     def clear_stage(self, stage: Stage, say: Say = _nothing) -> list[Path]:
         """Remove a stage's belongings, each named to `say` before it goes; returns what was there."""
@@ -236,24 +242,6 @@ class RunDirectory:
             return self.path / folder
         return None if manifest.video.frames_dir is None else Path(manifest.video.frames_dir)
 
-    def refuse_links(self) -> None:
-        """Refuse a directory in which anything is a link: what is read, written and removed here must lie here.
-
-        The directory itself may be reached through a link, and inputs and weights may be links.
-
-        Raises:
-            HandoffError: There is a link.
-        """
-        for folder, folders, files in os.walk(self.path.resolve()):
-            for path in (Path(folder, name) for name in (*folders, *files)):
-                if path.is_symlink():
-                    raise HandoffError(
-                        f"{path} is a link",
-                        got=f"a link to {path.readlink()}",
-                        expected="files and folders of the run directory's own",
-                        next_step="Put the files themselves there; the whole run directory may lie anywhere.",
-                    )
-
     def write_manifest(self, manifest: RunManifest) -> None:
         """Write `manifest.json` durably, sealed."""
         write_sealed(self.manifest_file, manifest.model_dump_json(indent=2))
@@ -264,7 +252,7 @@ class RunDirectory:
         Raises:
             HandoffError: It is not there, or not what this package wrote.
         """
-        self.refuse_links()
+        refuse_links(self.path)
         if not self.is_ours():
             raise HandoffError(
                 f"{self.path} is not a run directory",

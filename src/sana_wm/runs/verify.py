@@ -13,6 +13,7 @@ from sana_wm.names import STAGES
 from sana_wm.pipeline import active_stages, stages_from
 from sana_wm.runs.chain import Link, hold, walk_stage
 from sana_wm.runs.links import damaged_outputs
+from sana_wm.runs.links_refused import refuse_links
 from sana_wm.runs.metrics import metrics_findings
 from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
@@ -24,7 +25,7 @@ def verify(run: RunDirectory) -> list[Link]:
     Raises:
         HandoffError: It is no run directory, or holds a link: nothing is read through one.
     """
-    run.refuse_links()
+    refuse_links(run.path)
     if not run.is_ours():
         run.read_manifest()  # says so
     try:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sana_wm import __version__
 from sana_wm.camera.motion import read_motion
 from sana_wm.camera.of_manifest import load_trajectory
-from sana_wm.durable import sha256_of
+from sana_wm.durable import remove_file, sha256_of
 from sana_wm.errors import StageFailedError
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.portable import portable_json
@@ -31,6 +31,7 @@ from sana_wm.stages.frame_sentinel import FrameSentinel
 from sana_wm.video.contact_sheet import ContactSheet
 from sana_wm.video.frame_folder import FrameFolder
 from sana_wm.video.frame_record import pack_statistics, read_statistics
+from sana_wm.video.growing import GrowingVideo
 from sana_wm.video.overlay import Overlay
 from sana_wm.video.reader import read_frames
 from sana_wm.video.segments import SegmentedEncoder, companion_path, concatenate, finished_segments
@@ -57,6 +58,7 @@ def run(context: StageContext) -> None:
     segments = sorted(context.run.checkpoint_folder("vae_decode").glob("[0-9]*.mp4"))
     concatenate(segments, context.run.video_file, metadata=_video_metadata(context))
     _read_back(context, shown)
+    remove_file(context.run.growing_file)
     context.finish(
         outputs=(context.run.video_file, context.run.contact_sheet_file),
         plan=plan,
@@ -105,12 +107,17 @@ def _decode(
     sentinel.go_on(earlier, FRAMES_PER_LATENT * start)
     if done == shown.count:
         return plan.as_json(), sentinel.finish()
+    growing = GrowingVideo(
+        context.run.growing_file, fps=context.manifest.video.fps, frames_per_segment=FRAMES_PER_SEGMENT
+    )
+    growing.begin(finished)
     decoder = StreamingDecoder(vae, plan)
     frames = _skip(
         decoder.decode(latents[0, :, start:].transpose(0, 1).split(plan.steps[0]), sentinel.watch),
         shown.first + done - FRAMES_PER_LATENT * start,
     )
-    seconds = _write_frames(context, frames, _encoder(context, len(finished), metadata, sentinel), shown, sentinel)
+    encoder = _encoder(context, len(finished), metadata, sentinel, growing)
+    seconds = _write_frames(context, frames, encoder, shown, sentinel)
     return {**plan.as_json(), "frames_decoded": shown.count - done, "seconds": seconds}, sentinel.finish()
 
 
@@ -133,7 +140,11 @@ def _skip(pieces: Iterator[torch.Tensor], count: int) -> Iterator[NDArray[np.uin
 
 
 def _encoder(
-    context: StageContext, first_segment: int, metadata: dict[str, str], sentinel: FrameSentinel
+    context: StageContext,
+    first_segment: int,
+    metadata: dict[str, str],
+    sentinel: FrameSentinel,
+    growing: GrowingVideo,
 ) -> SegmentedEncoder:
     video = context.manifest.video
 
@@ -146,6 +157,7 @@ def _encoder(
         frames_per_segment=FRAMES_PER_SEGMENT,
         first_segment=first_segment,
         describe=describe,
+        growing=growing,
         width=video.width,
         height=video.height,
         fps=video.fps,

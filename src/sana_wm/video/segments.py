@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sana_wm.durable import discard, make_folder, make_part, publish, sha256_of, write_durably
 from sana_wm.errors import HandoffError, StageFailedError
 from sana_wm.video.encoder import VideoEncoder, comment, describe_exit, ffmpeg_command, quote
+from sana_wm.video.growing import GrowingVideo
 from sana_wm.video.reader import probe
 
 JOIN = ("-c", "copy", "-movflags", "+faststart")
@@ -27,6 +28,7 @@ class SegmentedEncoder:
         frames_per_segment: Frames in each but the last.
         first_segment: Number of the first segment to write: how many are finished already.
         describe: Given a segment's number, once all its frames were put, what to keep beside it (`companion_path`).
+        growing: Receives each segment once it is finished.
         **options: Of `VideoEncoder`.
     """
 
@@ -37,12 +39,14 @@ class SegmentedEncoder:
         frames_per_segment: int,
         first_segment: int = 0,
         describe: Callable[[int], bytes] | None = None,
+        growing: GrowingVideo | None = None,
         **options: Any,
     ) -> None:
         self.folder = folder
         self.frames_per_segment = frames_per_segment
         self.next_segment = first_segment
         self.describe = describe
+        self.growing = growing
         self.options = options
         self._encoder: VideoEncoder | None = None
 
@@ -77,6 +81,8 @@ class SegmentedEncoder:
                 if self.describe is not None:
                     write_durably(companion_path(encoder.path), self.describe(self.next_segment))
                 write_durably(_digest_path(encoder.path), _digest_of(encoder.path))
+                if self.growing is not None:
+                    self.growing.append(encoder.path, self.next_segment)
             self.next_segment += 1
 
 

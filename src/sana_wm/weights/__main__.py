@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
@@ -32,8 +31,8 @@ def main() -> int:
     out = Path(arguments.out).resolve()
     try:
         if "source" in arguments:
-            converted = convert_checkpoint(arguments.source, out)
-            sys.stdout.write(json.dumps(asdict(converted), indent=2, default=str) + "\n")
+            conversion, was_there = convert_checkpoint(arguments.source, out)
+            sys.stdout.write(json.dumps({**conversion.model_dump(), "was_there": was_there}, indent=2) + "\n")
             return 0
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UsageError(f"{out} is not empty", expected="a new or empty folder", next_step="Choose another --out.")

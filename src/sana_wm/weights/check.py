@@ -17,6 +17,7 @@ from sana_wm.weights.lookalikes import find_unfinished, recognise
 from sana_wm.weights.misplaced import field_of, find_misplaced
 from sana_wm.weights.reading import REPAIR, is_missing, unreadable
 from sana_wm.weights.samples import sample_numbers
+from sana_wm.weights.student import find_strangers
 from sana_wm.weights.tables import TABLES, Shape, expected_tensors, network_sizes
 from sana_wm.weights.tokenizer_files import check_tokenizer
 
@@ -53,12 +54,14 @@ def check_layout(layout: WeightLayout, stages: Sequence[Stage]) -> list[Problem]
     """
     components = {component.name: component for stage in stages for component in layout.of_stage(stage)}
     misplaced = find_misplaced(layout, components.values())
+    strangers = list(find_strangers(layout)) if layout.transformer.name in components else []
+    components = {name: part for name, part in components.items() if part is not layout.transformer or not strangers}
     checked = {
         name: _check_component(layout, component)
         for name, component in components.items()
         if name not in misplaced.components
     }
-    problems = [*misplaced.problems, *(problem for found, _ in checked.values() for problem in found)]
+    problems = [*misplaced.problems, *strangers, *(problem for found, _ in checked.values() for problem in found)]
     problems = problems or list(_check_neighbours(components))
     strange = {problem.field for problem in problems}
     for name, (_, headers) in checked.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from sana_wm.errors import WeightsError
@@ -21,7 +22,16 @@ def read_config(component: Component) -> dict[str, Any]:
     """
     if component.config is None:
         return _parse(read_header(component.shards[0]).metadata.get("config", "{}"), component.shards[0])
-    return _parse(read_plain(component.config, "the config"), component.config)
+    content = _parse(read_plain(component.config, "the config"), component.config)
+    return in_words_of_the_class(content, component.same_weights)
+
+
+def in_words_of_the_class(config: Mapping[str, Any], same_weights: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """A config whose words for other forms of the same weights are those that the class knows."""
+    return {
+        key: same_weights.get(key, {}).get(value, value) if isinstance(value, str) else value
+        for key, value in config.items()
+    }
 
 
 def _parse(text: bytes | str, source: object) -> dict[str, Any]:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from pathlib import Path
+
+from huggingface_hub.constants import HF_HUB_CACHE
 
 from sana_wm.durable import make_folder
 from sana_wm.errors import DownloadError, Problem
 from sana_wm.names import Stage
-from sana_wm.weights.facts import Repository
+from sana_wm.weights.conversion import CONVERSION_NAME, read_conversion
+from sana_wm.weights.download_problems import FOREIGN, INDEX, find_clashes, find_lacking, find_no_room
+from sana_wm.weights.facts import Repository, model_facts
 from sana_wm.weights.hub import Hub
-from sana_wm.weights.hub_answers import NO_MIRROR, RemoteFile, RemoteRepository
-from sana_wm.weights.layout import WeightLayout, read_weight_map
+from sana_wm.weights.hub_answers import RemoteFile, RemoteRepository
+from sana_wm.weights.layout import Component, read_weight_map
+from sana_wm.weights.neighbours import neighbours_of
 from sana_wm.weights.places import WeightPlaces, is_needed
-from sana_wm.weights.reading import MAX_JSON_BYTES, naming_refusals
+from sana_wm.weights.reading import is_file, naming_refusals
 from sana_wm.weights.record import RecordedFile, WeightRecord, read_record, write_record
 from sana_wm.weights.transfer import TransferView, fetch_file, hash_file, part_of
+from sana_wm.weights.twins import Twins, link_twin
 
-INDEX = ".safetensors.index.json"
-#: Pickles and other frameworks' weights: never read here, though some repositories carry them beside the safetensors.
-FOREIGN = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5", ".onnx", ".gguf")
-RESERVE_BYTES = 256 * 1024**2  # a volume that is full to its last byte helps nobody
+FLOAT32_BYTES = 4
 ALWAYS_HASHED_BYTES = 64 * 1024**2  # a file so small is hashed in a moment; for a larger one the record is believed
 
 
@@ -37,6 +40,7 @@ class PlannedFile:
         destination: Where the file lies or will lie.
         missing_bytes: What must still come.
         sha256: Of a file that is here and is the hub's; None for one that must be fetched.
+        twin: A file with its bytes that is here under another name; it is linked.
     """
 
     repository: RemoteRepository
@@ -45,6 +49,7 @@ class PlannedFile:
     destination: Path
     missing_bytes: int
     sha256: str | None
+    twin: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,17 @@ class SkippedFile:
 
 @dataclass(frozen=True)
 class DownloadPlan:
-    """What a download will do."""
+    """What a download will do.
+
+    Attributes:
+        files: The files that the stages read.
+        skipped: Those that nothing reads.
+        conversion_bytes: What a conversion of a checkpoint among them will write at most.
+    """
 
     files: tuple[PlannedFile, ...]
     skipped: tuple[SkippedFile, ...]
+    conversion_bytes: int = 0
 
     @property
     def missing_bytes(self) -> int:
@@ -84,6 +96,7 @@ def plan_download(
     *,
     replace: bool = False,
     index_places: WeightPlaces | None = None,
+    reuse: Collection[Path] = (),
 ) -> DownloadPlan:
     """Ask the hub what there is, fetch the small indexes, and say what must come.
 
@@ -94,6 +107,7 @@ def plan_download(
         view: Shows what is hashed and fetched.
         replace: Hash what is here, and plan to replace what differs.
         index_places: Where to put the indexes instead of their places, for a plan that must not change anything.
+        reuse: Folders to look for the same files in, besides those beside the places.
 
     Raises:
         DownloadError: With every problem of all repositories.
@@ -107,35 +121,45 @@ def plan_download(
         for file in remote.files
         if is_needed(repository, file.name, stages)
     ]
-    if clashes := list(_find_clashes([(known.path_of(repository, file.name), file) for repository, _, file in needed])):
+    if clashes := list(find_clashes([(known.path_of(repository, file.name), file) for repository, _, file in needed])):
         raise DownloadError(clashes)
     named: set[Path] = set()
     for repository, remote, file in needed:
         if file.name.endswith(INDEX):
             index = known.path_of(repository, file.name)
             if not index.exists() or (replace and not _is_same(index, file, None, view)):
+                _make_folder(index.parent)
                 fetch_file(hub, remote, file, index, view)
             named |= {index.with_name(shard) for shard in read_weight_map(index).values()}
     layout = known.layout()
     read = {shard for stage in stages for part in layout.of_stage(stage) for shard in part.shards}
     files: list[PlannedFile] = []
     skipped: list[SkippedFile] = []
-    problems = list(_find_lacking(layout, stages, {known.path_of(entry[0], entry[2].name) for entry in needed}))
+    problems = list(find_lacking(layout, stages, {known.path_of(entry[0], entry[2].name) for entry in needed}))
     records = {repository.repo_id: read_record(places.folder_of(repository)) for repository, _ in remotes}
+    folders = [places.folder_of(repository) for repository, _ in remotes]
+    twins = Twins((*neighbours_of(folders, [Path(HF_HUB_CACHE)]), *reuse), view)
+    student = places.layout().transformer
     for repository, remote, file in needed:
-        path = known.path_of(repository, file.name)
-        if why := _why_skipped(path, is_read=path in read, is_named=path in named):
+        path, destination = known.path_of(repository, file.name), places.path_of(repository, file.name)
+        is_read = path in read or destination == student.checkpoint
+        why = _why_skipped(path, is_read=is_read, is_named=path in named)
+        if why := why or _why_converted(student, destination, file):
             skipped.append(SkippedFile(remote.repo_id, file.name, file.size_bytes, why))
             continue
         planned = _plan_file(places, repository, remote, file, records[repository.repo_id], view, replace=replace)
         if isinstance(planned, Problem):
             problems.append(planned)
+        elif planned.sha256 is None and (twin := twins.find(file, planned.destination)):
+            files.append(replace_fields(planned, missing_bytes=0, twin=twin))
         else:
             files.append(planned)
-    problems += _find_no_room(files)
+    conversion_bytes = sum(_conversion_bytes(student, file) for file in files)
+    coming = [(file.destination, file.missing_bytes) for file in files]
+    problems += find_no_room([*coming, (student.folder / CONVERSION_NAME, conversion_bytes)])
     if problems:
         raise DownloadError(problems)
-    return DownloadPlan(tuple(files), tuple(skipped))
+    return DownloadPlan(tuple(files), tuple(skipped), conversion_bytes)
 
 
 def run_download(hub: Hub, plan: DownloadPlan, view: TransferView) -> None:
@@ -146,7 +170,8 @@ def run_download(hub: Hub, plan: DownloadPlan, view: TransferView) -> None:
     """
     _make_folders(plan)
     for file in plan.files:
-        sha256 = file.sha256 or fetch_file(hub, file.repository, file.remote, file.destination, view)
+        sha256 = file.sha256 or _link(hub, file, view)
+        sha256 = sha256 or fetch_file(hub, file.repository, file.remote, file.destination, view)
         before = read_record(file.folder) or WeightRecord(repo_id=file.repository.repo_id, commit="")
         after = before.model_copy(update={"repo_id": file.repository.repo_id, "commit": file.repository.commit})
         after = after.having(file.remote.name, RecordedFile(size_bytes=file.remote.size_bytes, sha256=sha256))
@@ -161,11 +186,23 @@ def run_download(hub: Hub, plan: DownloadPlan, view: TransferView) -> None:
 def _make_folders(plan: DownloadPlan) -> None:
     """All before the first byte: made again later, where a volume has gone, they would be on the system's own disk."""
     for file in plan.files:
-        try:
-            make_folder(file.destination.parent)
-        except OSError as error:
-            problem = Problem(str(file.destination.parent), "this folder cannot be made", error.strerror)
-            raise DownloadError([problem]) from error
+        _make_folder(file.destination.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise DownloadError([Problem(str(folder), "this folder cannot be made", error.strerror)]) from error
+
+
+def _link(hub: Hub, file: PlannedFile, view: TransferView) -> str | None:
+    """The SHA-256 of a file that was linked to its twin."""
+    if file.twin is None:
+        return None
+    how = link_twin(file.twin, file.remote, file.destination, view)
+    hub.say(how or f"{file.twin} is not what is said of it, or cannot be linked: {file.remote.name} is fetched")
+    return file.remote.sha256 if how else None
 
 
 def _open_all(hub: Hub, repositories: tuple[Repository, ...]) -> list[tuple[Repository, RemoteRepository]]:
@@ -182,44 +219,31 @@ def _open_all(hub: Hub, repositories: tuple[Repository, ...]) -> list[tuple[Repo
     return remotes
 
 
-def _find_clashes(needed: list[tuple[Path, RemoteFile]]) -> Iterator[Problem]:
-    """Files that cannot lie beside one another on every volume, and indexes that are none."""
-    seen: dict[str, str] = {}
-    for path, file in needed:
-        folded = str(path).casefold()
-        if folded in seen:
-            yield Problem(file.name, "the hub has two files of this name", got=seen[folded], next_step=NO_MIRROR)
-        seen[folded] = file.name
-        if file.name.endswith(INDEX) and file.size_bytes > MAX_JSON_BYTES:
-            got, right = f"{file.size_bytes} bytes", f"{MAX_JSON_BYTES} bytes at most"
-            yield Problem(file.name, "this is too large for an index", got, right, NO_MIRROR)
-    for path, file in needed:
-        if above := next(
-            (seen[str(folder).casefold()] for folder in path.parents if str(folder).casefold() in seen), None
-        ):
-            yield Problem(file.name, "the hub has a file where this one needs a folder", above, next_step=NO_MIRROR)
-
-
-def _find_lacking(layout: WeightLayout, stages: tuple[Stage, ...], offered: set[Path]) -> Iterator[Problem]:
-    components = {part.name: part for stage in stages for part in layout.of_stage(stage) if part.shards}
-    for part in components.values():
-        for path in (*part.shards, *([part.config] if part.config else [])):
-            if path not in offered:
-                there = sorted(file.name for file in offered if file.parent == path.parent)
-                yield Problem(
-                    part.name,
-                    f"the hub has no {path.name} for it",
-                    got=", ".join(there) or "nothing in that folder",
-                    next_step="The repository may have changed its layout: report this message.",
-                )
-
-
 def _why_skipped(path: Path, *, is_read: bool, is_named: bool) -> str | None:
-    if path.suffix in FOREIGN:
+    if path.suffix in FOREIGN and not is_read:
         return "not a safetensors file"
     if path.suffix != ".safetensors" or is_read:
         return None
     return "holds only tensors that nothing reads" if is_named else "not part of this layout"
+
+
+def _why_converted(student: Component, destination: Path, file: RemoteFile) -> str | None:
+    """Why a checkpoint that is gone need not come again."""
+    if destination != student.checkpoint or is_file(destination) or not _is_converted(student, file):
+        return None
+    return "converted already"
+
+
+def _conversion_bytes(student: Component, file: PlannedFile) -> int:
+    """What converting a file will write at most: the network in float32, and never more than the file."""
+    if file.destination != student.checkpoint or _is_converted(student, file.remote):
+        return 0
+    return min(file.remote.size_bytes, FLOAT32_BYTES * model_facts().parameters[student.name].stored)
+
+
+def _is_converted(student: Component, file: RemoteFile) -> bool:
+    conversion = read_conversion(student)
+    return conversion is not None and conversion.source_sha256 == file.sha256
 
 
 def _plan_file(
@@ -262,22 +286,3 @@ def _is_same(path: Path, file: RemoteFile, recorded: RecordedFile | None, view: 
     digests = hash_file(path, file, view)
     got, expected = digests.compared
     return digests.sha256 if got == expected else None
-
-
-def _find_no_room(files: list[PlannedFile]) -> Iterator[Problem]:
-    """Volumes that are too small for what shall come onto them."""
-    volumes: dict[int, tuple[Path, int]] = {}
-    for file in files:
-        parent = next(folder for folder in file.destination.parents if folder.exists())
-        folder, so_far = volumes.get(parent.stat().st_dev, (parent, 0))
-        volumes[parent.stat().st_dev] = (folder, so_far + file.missing_bytes)
-    for folder, missing_bytes in volumes.values():
-        free_bytes = shutil.disk_usage(folder).free
-        if missing_bytes and free_bytes < missing_bytes + RESERVE_BYTES:
-            yield Problem(
-                str(folder),
-                "too little free space on this volume",
-                got=f"{free_bytes} bytes free",
-                expected=f"{missing_bytes + RESERVE_BYTES} bytes",
-                next_step="Free some, choose another volume with --to, or fewer stages with --stages.",
-            )

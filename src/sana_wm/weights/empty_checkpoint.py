@@ -75,8 +75,8 @@ def write_empty_checkpoint(
         )
     root.mkdir(parents=True, exist_ok=True)
     (root / EMPTY_MARKER).write_text("Names and shapes of the released model, all zeros\n")
-    configs = RELEASED_OF[variant] if configs is None else configs
     layout = resolve_layout("diffusers", root, variant=variant)
+    configs = RELEASED_OF[variant] if configs is None else configs
     for name in TABLES:
         component = getattr(layout, name)
         shapes = expected_tensors(name, configs[name])

@@ -14,7 +14,7 @@ from diffusers.models.transformers.transformer_sana_wm_refiner import SanaWMLTX2
 from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 from transformers import Gemma2Config, Gemma2Model, Gemma3TextConfig, Gemma3TextModel
 
-from sana_wm.weights.layout import CONNECTORS_RULES, REFINER_RULES, KeyRules
+from sana_wm.weights.key_rules import CONNECTORS_RULES, REFINER_RULES, KeyRules
 
 Config = dict[str, Any]
 ALL_KEYS = KeyRules()

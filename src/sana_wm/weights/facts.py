@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from sana_wm.names import LayoutName, Stage
+from sana_wm.names import LayoutName, Stage, Variant
 from sana_wm.shipped import CONFIGS
 
 
@@ -23,18 +23,21 @@ class FilePattern(_Fact):
         pattern: Glob on the path inside the repository.
         stages: The stages that read them.
         approximate_bytes: Their size all together; an estimate, see `ModelFacts.sources`.
+        note: What else to know of that size.
     """
 
     pattern: str
     stages: frozenset[Stage]
     approximate_bytes: int
+    note: str | None = None
 
 
 class Repository(_Fact):
-    """A Hugging Face repository and the manifest field of `model` that names its folder."""
+    """A Hugging Face repository, the manifest field of `model` that names its folder, and its licences."""
 
     repo_id: str
     manifest_field: Literal["root", "gemma_root", "refiner_root"]
+    licence: str
     files: tuple[FilePattern, ...]
 
     def needed_files(self, stages: Collection[Stage]) -> tuple[FilePattern, ...]:
@@ -54,7 +57,7 @@ class ModelFacts(_Fact):
 
     sources: tuple[str, ...]
     parameters: dict[str, ParameterCount]
-    layouts: dict[LayoutName, tuple[Repository, ...]]
+    layouts: dict[Variant, dict[LayoutName, tuple[Repository, ...]]]
 
 
 @cache

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Literal
 
 from sana_wm.names import Stage
+from sana_wm.weights.conversion import read_conversion
 from sana_wm.weights.facts import Repository
 from sana_wm.weights.places import WeightPlaces
 from sana_wm.weights.reading import naming_refusals
 from sana_wm.weights.record import read_record
 
 #: `optional`: none of them is here, and none is one that must be: some repositories keep the tokenizer elsewhere.
-State = Literal["here", "incomplete", "missing", "optional"]
+#: `unconverted`: the checkpoint is here, and what the stages read of it was not written yet.
+State = Literal["here", "incomplete", "missing", "optional", "unconverted"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class InventoryRow:
         here_bytes: What of them is here.
         partial_bytes: What interrupted downloads of them left, to go on from.
         state: Whether all of it is here.
+        licence: Of the repository.
+        note: What else to know of its size.
     """
 
     repo_id: str
@@ -43,6 +47,8 @@ class InventoryRow:
     here_bytes: int
     partial_bytes: int
     state: State
+    licence: str = ""
+    note: str | None = None
 
 
 @naming_refusals()
@@ -62,15 +68,23 @@ def _list_repository(places: WeightPlaces, repository: Repository, stages: tuple
     layout = places.layout()
     components = {part.name: part for stage in stages for part in layout.of_stage(stage)}
     required = {path for part in components.values() for path in (part.config, *part.shards) if path}
+    checkpoints = {part.checkpoint for part in components.values() if part.checkpoint is not None}
+    converted = {part.checkpoint for part in components.values() if read_conversion(part) is not None}
     for entry in repository.needed_files(stages):
         names = [name for name in recorded if fnmatchcase(name, entry.pattern)]
         ours = {places.path_of(repository, name): recorded[name] for name in names}
+        ours = {path: file for path, file in ours.items() if path not in converted or path.exists()}
         pattern = places.path_of(repository, entry.pattern)
         present = _files_of(pattern)
         here = {path: path.stat().st_size for path in present if path.suffix != ".part"}
         expected = {path for path in required if path.parent == pattern.parent and fnmatchcase(path.name, pattern.name)}
         is_lacking = any(here.get(path) != file.size_bytes for path, file in ours.items()) or not expected <= set(here)
         is_estimate = not ours or is_lacking
+        state: State = (
+            "incomplete" if here and is_lacking else "here" if here else "missing" if expected else "optional"
+        )
+        if is_lacking and checkpoints & set(here):
+            state = "unconverted"
         yield InventoryRow(
             repo_id=repository.repo_id,
             pattern=entry.pattern,
@@ -80,7 +94,9 @@ def _list_repository(places: WeightPlaces, repository: Repository, stages: tuple
             is_estimate=is_estimate,
             here_bytes=sum(here.values()),
             partial_bytes=sum(path.stat().st_size for path in present if path.suffix == ".part"),
-            state="incomplete" if here and is_lacking else "here" if here else "missing" if expected else "optional",
+            state=state,
+            licence=repository.licence,
+            note=entry.note if is_estimate else None,
         )
 
 

@@ -6,14 +6,23 @@ Nothing here opens a weight file or complains of a missing one: `weights/check.p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import cast
 
 from sana_wm.errors import WeightsError
 from sana_wm.names import LayoutName, Stage, Variant
 from sana_wm.pipeline import PIPELINE
+from sana_wm.weights.key_rules import (
+    AS_STORED,
+    CONNECTORS_RULES,
+    GEMMA2_RULES,
+    GEMMA3_RULES,
+    REFINER_RULES,
+    STAGE1_RULES,
+    KeyRules,
+)
 from sana_wm.weights.reading import REPAIR, is_file, is_folder, parse_json, read_plain
 
 DIFFUSERS_STEM = "diffusion_pytorch_model"
@@ -24,53 +33,6 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 
 #: A file of this name says that a folder holds the released model as zeros (`sana_wm.weights.empty_checkpoint`).
 EMPTY_MARKER = "EMPTY_WEIGHTS"
-
-
-@dataclass(frozen=True)
-class KeyRules:
-    """How stored tensor names become the module's names.
-
-    Attributes:
-        strip: Prefixes that some writers add; the first that fits is removed.
-        skip: Beginnings of names that are known and never read.
-        skip_containing: The same for any part of the name.
-        replace: Pairs of beginnings, old and new.
-    """
-
-    strip: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()
-    skip_containing: tuple[str, ...] = ()
-    replace: tuple[tuple[str, str], ...] = ()
-
-    def __call__(self, key: str) -> str | None:
-        """The module's name for a stored tensor; None for one that is known and never read."""
-        prefix = next((prefix for prefix in self.strip if key.startswith(prefix)), "")
-        name = key.removeprefix(prefix)
-        if name.startswith(self.skip) or any(part in name for part in self.skip_containing):
-            return None
-        for old, new in self.replace:
-            if name.startswith(old):
-                return new + name.removeprefix(old)
-        return name
-
-
-# NVlabs' own loader strips an outer `model.` too. diffusers made `pos_embed` obsolete (RoPE) and never reads the
-# learned null caption: 872 stored tensors, 870 read.
-STAGE1_RULES = KeyRules(
-    strip=("model.",),
-    skip=("pos_embed", "y_embedder.y_embedding"),
-    replace=(("t_embedder.mlp.0.", "t_embedder.linear_1."), ("t_embedder.mlp.2.", "t_embedder.linear_2.")),
-)
-GEMMA2_RULES = KeyRules(strip=("model.",), skip=("lm_head.",))
-# transformers wrote `language_model.model.*` before 4.52 and `model.language_model.*` since; the vision tower (432 M)
-# is never built.
-GEMMA3_RULES = KeyRules(
-    strip=("model.language_model.", "language_model.model.", "language_model.", "model."),
-    skip=("vision_tower.", "multi_modal_projector.", "lm_head."),
-)
-# The video-only forward never reads these 5.84 B of the 18.88 B parameters.
-REFINER_RULES = KeyRules(skip_containing=("audio", "a2v", "v2a", "av_cross"))
-CONNECTORS_RULES = KeyRules(skip=("audio_connector.",))
 
 
 @dataclass(frozen=True)
@@ -85,6 +47,8 @@ class Component:
             read. A file named here need not exist; a shard that holds only what `rules` skip is not named.
         index: The `*.safetensors.index.json` that named the shards, or None for a single file.
         rules: How its stored names become the module's names.
+        checkpoint: The pickled training checkpoint that its shards are converted from, or None where there is none.
+        same_weights: Words of its config, by entry, and the words of the class whose weights are the same.
     """
 
     name: str
@@ -92,7 +56,9 @@ class Component:
     config: Path | None
     shards: tuple[Path, ...] = ()
     index: Path | None = None
-    rules: KeyRules = KeyRules()
+    rules: KeyRules = AS_STORED
+    checkpoint: Path | None = None
+    same_weights: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
 
 
 @dataclass(frozen=True)
@@ -104,39 +70,61 @@ class Folders:
         vae: The same of the VAE.
         refiner: The same of the refiner, where nothing else is said of it.
         refiner_text_encoder: The same of its text encoder then; `None`: within the refiner's folder.
+        text_encoder: The same of Stage 1's text encoder; `None`: it is a repository of its own.
+        prefers_gemma_root: Whether such a repository goes before that folder, where there are both.
         transformer_file: Stage 1's weights where they lie in a single file without a config; `None`: as diffusers lays
             them out.
+        checkpoint: The training checkpoint that Stage 1's weights are converted from, if there is one.
         transformer_rules: How their stored names become the module's names.
+        same_weights: As in `Component`, for Stage 1.
+        has_schedulers: Whether they have folders.
     """
 
     transformer: str = "transformer"
     vae: str = "vae"
     refiner: str = "refiner"
     refiner_text_encoder: str | None = None
+    text_encoder: str | None = None
+    prefers_gemma_root: bool = False
     transformer_file: str | None = None
-    transformer_rules: KeyRules = KeyRules()
+    checkpoint: str | None = None
+    transformer_rules: KeyRules = AS_STORED
+    same_weights: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    has_schedulers: bool = False
 
 
-#: Of the student, `sana_dit` is what `weights convert` leaves there; conversions of others keep upstream's names.
-FOLDERS: dict[tuple[Variant, LayoutName], Folders] = {
+#: Upstream's words for the caching forms of parts whose weights are the same, and the words of diffusers' class.
+SAME_WEIGHTS: Mapping[str, Mapping[str, str]] = {
+    "ffn_type": {"CachedGLUMBConvTemp": "GLUMBConvTemp"},
+    "pos_embed_type": {"casual_wan_rope": "wan_rope"},
+}
+FOLDERS: Mapping[tuple[Variant, LayoutName], Folders] = {
     ("bidirectional", "original"): Folders(
         transformer="dit", transformer_file="sana_wm_1600m_720p.safetensors", transformer_rules=STAGE1_RULES
     ),
-    ("bidirectional", "diffusers"): Folders(),
+    ("bidirectional", "diffusers"): Folders(text_encoder="text_encoder", has_schedulers=True),
     ("streaming", "original"): Folders(
         transformer="sana_dit",
         vae="ltx2_causal_vae",
         refiner="refiner_diffusers",
         refiner_text_encoder="gemma3_12b",
+        checkpoint="model.pt",
         transformer_rules=STAGE1_RULES,
+        same_weights=SAME_WEIGHTS,
     ),
-    ("streaming", "diffusers"): Folders(transformer_rules=STAGE1_RULES),
+    # Conversions of others: they keep upstream's names or take diffusers', and leave Gemma-2 out.
+    ("streaming", "diffusers"): Folders(
+        text_encoder="text_encoder",
+        prefers_gemma_root=True,
+        transformer_rules=STAGE1_RULES,
+        same_weights=SAME_WEIGHTS,
+    ),
 }
 
 
 @dataclass(frozen=True)
 class WeightLayout:
-    """Every component of the model; the schedulers exist in the diffusers layout only."""
+    """Every component of the model; the schedulers exist in one layout only."""
 
     name: LayoutName
     stage1_text_encoder: Component
@@ -149,11 +137,12 @@ class WeightLayout:
     refiner_tokenizer: Component
     scheduler: Component | None = None
     refiner_scheduler: Component | None = None
+    variant: Variant = "bidirectional"
 
     def __iter__(self) -> Iterator[Component]:
         """All components that the layout has."""
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for entry in fields(self):
+            value = getattr(self, entry.name)
             if isinstance(value, Component):
                 yield value
 
@@ -161,6 +150,11 @@ class WeightLayout:
     def has_empty_weights(self) -> bool:
         """Whether its weights are holes."""
         return is_file(self.vae.folder.parent / EMPTY_MARKER)
+
+    @property
+    def is_student(self) -> bool:
+        """Whether Stage 1 is one that was taught by another model."""
+        return bool(self.transformer.same_weights)
 
     def of_stage(self, stage: Stage) -> tuple[Component, ...]:
         """The components that a stage reads, in the order in which it reads them."""
@@ -179,55 +173,58 @@ def resolve_layout(
     Args:
         layout: `original` (NVIDIA's repository) or `diffusers` (the converted one).
         root: Folder of the SANA-WM weights.
-        gemma_root: Folder of gemma-2-2b-it; the original layout needs it.
-        refiner_root: Folder of the refiner, its text encoder in it; None means where the layout has it below `root`.
+        gemma_root: Folder of gemma-2-2b-it; needed where `root` holds none.
+        refiner_root: Folder of the refiner; None means the one in `root`.
         variant: Which released model.
 
     Raises:
-        WeightsError: The original layout without `gemma_root`.
+        WeightsError: A layout without Gemma-2, and no `gemma_root`.
     """
-    folders = FOLDERS[variant, layout]
-    refiner = refiner_root if refiner_root is not None else root / folders.refiner
-    refiner_text = refiner / "text_encoder"
-    if refiner_root is None and folders.refiner_text_encoder is not None:
-        refiner_text = root / folders.refiner_text_encoder
-    parts = {
-        "refiner_transformer": _network("refiner_transformer", refiner / "transformer", DIFFUSERS_STEM, REFINER_RULES),
-        "connectors": _network("connectors", refiner / "connectors", DIFFUSERS_STEM, CONNECTORS_RULES),
-        "refiner_text_encoder": _network("refiner_text_encoder", refiner_text, TRANSFORMERS_STEM, GEMMA3_RULES),
-        "refiner_tokenizer": _tokenizer("refiner_tokenizer", refiner / "tokenizer", refiner_text),
-        "transformer": _stage1(root / folders.transformer, folders),
-        "vae": _network("vae", root / folders.vae, DIFFUSERS_STEM),
-    }
-    if layout == "diffusers":
-        return WeightLayout(
-            name=layout,
-            stage1_text_encoder=_network("stage1_text_encoder", root / "text_encoder", TRANSFORMERS_STEM, GEMMA2_RULES),
-            stage1_tokenizer=_tokenizer("stage1_tokenizer", root / "tokenizer", root / "text_encoder"),
-            scheduler=_scheduler("scheduler", root / "scheduler"),
-            refiner_scheduler=_scheduler("refiner_scheduler", refiner / "scheduler"),
-            **parts,
-        )
-    if gemma_root is None:
+    of = FOLDERS[variant, layout]
+    own_gemma = None if of.text_encoder is None else root / of.text_encoder
+    gemma = gemma_root or own_gemma if of.prefers_gemma_root else own_gemma or gemma_root
+    if gemma is None:
         raise WeightsError(
-            "the original layout does not say where gemma-2-2b-it lies",
+            f"the {layout} layout does not say where gemma-2-2b-it lies",
             expected="a folder in model.gemma_root",
             next_step="Set model.gemma_root in the manifest, or use the diffusers layout.",
         )
+    refiner = refiner_root if refiner_root is not None else root / of.refiner
+    refiner_gemma = refiner / "text_encoder"
+    if refiner_root is None and of.refiner_text_encoder is not None:
+        refiner_gemma = root / of.refiner_text_encoder
+    schedulers = {
+        "scheduler": _scheduler("scheduler", root / "scheduler"),
+        "refiner_scheduler": _scheduler("refiner_scheduler", refiner / "scheduler"),
+    }
     return WeightLayout(
         name=layout,
-        stage1_text_encoder=_network("stage1_text_encoder", gemma_root, TRANSFORMERS_STEM, GEMMA2_RULES),
-        stage1_tokenizer=_tokenizer("stage1_tokenizer", gemma_root, gemma_root),
-        **parts,
+        variant=variant,
+        stage1_text_encoder=_network("stage1_text_encoder", gemma, TRANSFORMERS_STEM, GEMMA2_RULES),
+        stage1_tokenizer=_tokenizer("stage1_tokenizer", root / "tokenizer" if gemma == own_gemma else gemma, gemma),
+        transformer=_transformer(of, root / of.transformer),
+        vae=_network("vae", root / of.vae, DIFFUSERS_STEM),
+        refiner_transformer=_network("refiner_transformer", refiner / "transformer", DIFFUSERS_STEM, REFINER_RULES),
+        connectors=_network("connectors", refiner / "connectors", DIFFUSERS_STEM, CONNECTORS_RULES),
+        refiner_text_encoder=_network("refiner_text_encoder", refiner_gemma, TRANSFORMERS_STEM, GEMMA3_RULES),
+        refiner_tokenizer=_tokenizer("refiner_tokenizer", refiner / "tokenizer", refiner_gemma),
+        **(schedulers if of.has_schedulers else {}),
     )
 
 
-def _stage1(folder: Path, folders: Folders) -> Component:
+def student_component(folder: Path) -> Component:
+    """A student's network in a folder: converted here, or by others."""
+    return _transformer(FOLDERS["streaming", "diffusers"], folder)
+
+
+def _transformer(of: Folders, folder: Path) -> Component:
     """The Stage 1 transformer: NVIDIA's single file has no config, every other form does."""
-    if folders.transformer_file is None:
-        return _network("transformer", folder, DIFFUSERS_STEM, folders.transformer_rules)
-    shards = (folder / folders.transformer_file,)
-    return Component("transformer", folder, None, shards=shards, rules=folders.transformer_rules)
+    if of.transformer_file is not None:
+        shards = (folder / of.transformer_file,)
+        return Component("transformer", folder, None, shards=shards, rules=of.transformer_rules)
+    network = _network("transformer", folder, DIFFUSERS_STEM, of.transformer_rules)
+    checkpoint = folder / of.checkpoint if of.checkpoint else None
+    return replace(network, checkpoint=checkpoint, same_weights=of.same_weights)
 
 
 def read_weight_map(index: Path) -> dict[str, str]:
@@ -261,7 +258,7 @@ def _is_plain_weight_map(weight_map: dict[object, object]) -> bool:
 
 def _network(name: str, folder: Path, stem: str, rules: KeyRules | None = None) -> Component:
     """A network in the Hugging Face form: config.json, and one safetensors file or shards with an index."""
-    rules = rules or KeyRules()
+    rules = rules or AS_STORED
     config = folder / "config.json"
     index = folder / f"{stem}.safetensors.index.json"
     if not is_file(index):

@@ -10,19 +10,14 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from sana_wm.errors import Problem
-from sana_wm.names import LayoutName
-from sana_wm.weights.layout import TOKENIZER_FILES, Component, WeightLayout
+from sana_wm.names import LayoutName, Variant
+from sana_wm.weights.layout import FOLDERS, TOKENIZER_FILES, Component, WeightLayout
 from sana_wm.weights.reading import is_file, is_folder
 
 Field = Literal["root", "gemma_root", "refiner_root"]
 FIELDS: tuple[Field, ...] = get_args(Field)
-#: Folders that are side by side where a field should point to.
-SIGNS: dict[tuple[LayoutName, Field], tuple[str, ...]] = {
-    ("original", "root"): ("dit", "vae"),
-    ("diffusers", "root"): ("transformer", "vae"),
-    ("original", "refiner_root"): ("transformer", "connectors"),
-    ("diffusers", "refiner_root"): ("transformer", "connectors"),
-}
+#: A variant and a layout, as a manifest names them.
+Kind = tuple[Variant, LayoutName]
 MAX_ENTRIES = 100  # of a folder; what lies in a larger one is not for us
 
 
@@ -43,7 +38,9 @@ def field_of(layout: WeightLayout, component: Component) -> Field:
     """The manifest's field of `model` that says where a component lies."""
     if component in layout.of_stage("refiner"):
         return "refiner_root"
-    if layout.name == "original" and component in (layout.stage1_text_encoder, layout.stage1_tokenizer):
+    own = FOLDERS[layout.variant, layout.name].text_encoder
+    in_root = own is not None and layout.stage1_text_encoder.folder == layout.vae.folder.parent / own
+    if not in_root and component in (layout.stage1_text_encoder, layout.stage1_tokenizer):
         return "gemma_root"
     return "root"
 
@@ -66,26 +63,27 @@ def find_misplaced(layout: WeightLayout, components: Iterable[Component]) -> Mis
     dangling = _find_dangling(component.folder for component in components)
     if dangling is not None:
         return Misplaced((dangling,), frozenset(component.name for component in components))
+    kind = (layout.variant, layout.name)
     found: dict[Field, Path] = {}
     problems: list[Problem] = []
     explained: set[str] = set()
     for field in FIELDS:
         place, wanted = places[field], asked.get(field, [])
         is_whole = all(is_folder(component.folder) for component in wanted)
-        if not wanted or (_holds(layout.name, field, place) if field == "gemma_root" else is_whole):
+        if not wanted or (_holds(kind, field, place) if field == "gemma_root" else is_whole):
             continue
-        if (moved := _moved_along(place, places, found)) and _holds(layout.name, field, moved):
+        if (moved := _moved_along(place, places, found)) and _holds(kind, field, moved):
             found[field] = moved
             if problems:  # one mistake, said once
                 step = f"{problems[-1].next_step} Set model.{field} to {moved}."
                 problems[-1] = replace(problems[-1], next_step=step)
             explained |= {component.name for component in wanted}
             continue
-        for name, candidate in _candidates(layout, place):
-            if _holds(name, field, candidate):
+        for other, candidate in _candidates(layout, place):
+            if _holds(other, field, candidate):
                 found[field] = candidate
                 explained |= {component.name for component in wanted}
-                problems.append(_explain(place, candidate, field, None if name == layout.name else name))
+                problems.append(_explain(place, candidate, field, kind, other))
                 break
     return Misplaced(tuple(problems), frozenset(explained))
 
@@ -98,21 +96,24 @@ def _moved_along(place: Path, places: dict[Field, Path], found: dict[Field, Path
     return None
 
 
-def _holds(name: LayoutName, field: Field, folder: Path) -> bool:
+def _holds(kind: Kind, field: Field, folder: Path) -> bool:
+    """Whether the folders are side by side that are so where a field should point to."""
     if field == "gemma_root":
         return is_file(folder / "config.json") and any(is_file(folder / file) for file in TOKENIZER_FILES)
-    return all(is_folder(folder / part) for part in SIGNS[name, field])
+    of = FOLDERS[kind]
+    signs = ("transformer", "connectors") if field == "refiner_root" else (of.transformer, of.vae)
+    return all(is_folder(folder / part) for part in signs)
 
 
-def _candidates(layout: WeightLayout, place: Path) -> Iterator[tuple[LayoutName, Path]]:
-    """Folders near a place, each as either layout, the nearest first."""
-    names = sorted(get_args(LayoutName), key=lambda name: name != layout.name)
+def _candidates(layout: WeightLayout, place: Path) -> Iterator[tuple[Kind, Path]]:
+    """Folders near a place, each as any kind, the nearest first and of them the kind that is asked for."""
+    kinds = sorted(FOLDERS, key=lambda kind: (kind[0] != layout.variant) + 2 * (kind[1] != layout.name))
     start = place if is_folder(place) else place.parent
     below = [*_folders_in(start)]
     further = [folder for child in below for folder in _folders_in(child)]
     cached = [folder for child in further if child.name == "snapshots" for folder in _folders_in(child)]
     for candidate in (start, *below, *further, *cached, *islice(start.parents, 2)):
-        yield from ((name, candidate) for name in names)
+        yield from ((kind, candidate) for kind in kinds)
 
 
 def _folders_in(folder: Path) -> list[Path]:
@@ -127,10 +128,13 @@ def _folders_in(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _explain(place: Path, found: Path, field: Field, other_layout: LayoutName | None) -> Problem:
-    if other_layout is not None and found == place:
-        what = f"these are weights of the layout {other_layout}"
-        return Problem(str(place), what, next_step=f'Set model.layout to "{other_layout}" (docs/weights.md).')
+def _explain(place: Path, found: Path, field: Field, kind: Kind, other: Kind) -> Problem:
+    words = zip(("variant", "layout"), other, kind, strict=True)
+    differing = [(word, is_) for word, is_, should_be in words if is_ != should_be]
+    if differing and found == place:
+        what = f"these are weights of the {' and the '.join(f'{word} {is_}' for word, is_ in differing)}"
+        step = " and ".join(f'model.{word} to "{is_}"' for word, is_ in differing)
+        return Problem(str(place), what, next_step=f"Set {step} (docs/weights.md).")
     if is_folder(place / "snapshots"):
         what = "this is a repository in a hub cache; its files are named in its folder snapshots"
     elif any(folder.name.startswith("models--") for folder in (_folders_in(place) if is_folder(place) else [])):
@@ -141,8 +145,8 @@ def _explain(place: Path, found: Path, field: Field, other_layout: LayoutName | 
         what = "this is a folder within the weights"
     else:
         what = "the weights are not in this folder but further down"
-    layout = f', and model.layout to "{other_layout}"' if other_layout else ""
-    return Problem(str(place), what, next_step=f"Set model.{field} to {found}{layout}.")
+    also = "".join(f', and model.{word} to "{is_}"' for word, is_ in differing)
+    return Problem(str(place), what, next_step=f"Set model.{field} to {found}{also}.")
 
 
 def _find_dangling(folders: Iterable[Path]) -> Problem | None:

@@ -10,11 +10,8 @@ from pathlib import Path, PurePosixPath
 from sana_wm.manifest.model import Manifest
 from sana_wm.names import LayoutName, Stage, Variant
 from sana_wm.weights.facts import Repository, model_facts
-from sana_wm.weights.layout import WeightLayout, resolve_layout
+from sana_wm.weights.layout import FOLDERS, WeightLayout, resolve_layout
 from sana_wm.weights.reading import is_folder
-
-#: Of the refiner in the original repository.
-REFINER_FOLDER = "refiner"
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,8 @@ class WeightPlaces:
     Attributes:
         layout_name: `original` or `diffusers`.
         root: Folder of the SANA-WM weights.
-        gemma_root: Folder of gemma-2-2b-it; the original layout's only.
-        refiner_root: Folder of the refiner; None means where the layout has it below `root`.
+        gemma_root: Folder of gemma-2-2b-it; None where `root` holds it.
+        refiner_root: Folder of the refiner; None means the one in `root`.
         variant: Which released model.
     """
 
@@ -41,35 +38,38 @@ class WeightPlaces:
 
     def repositories(self, stages: Collection[Stage]) -> tuple[Repository, ...]:
         """The repositories that the stages read from."""
-        return tuple(entry for entry in model_facts().layouts[self.layout_name] if entry.needed_files(stages))
+        return tuple(entry for entry in _repositories(self.variant, self.layout_name) if entry.needed_files(stages))
 
     def folder_of(self, repository: Repository) -> Path:
         """Where a repository's files lie, and its record with them."""
         if repository.manifest_field == "gemma_root" and self.gemma_root is not None:
             return self.gemma_root
         if repository.manifest_field == "refiner_root":
-            return self.refiner_root or self.root / REFINER_FOLDER
+            return self.refiner_root or self.root / FOLDERS[self.variant, self.layout_name].refiner
         return self.root
 
     def path_of(self, repository: Repository, name: str) -> Path:
-        """Where one file of a repository lies; the original repository holds the refiner, which may lie elsewhere."""
+        """Where one file of a repository lies; one that holds the refiner besides may have that elsewhere."""
         path = PurePosixPath(name)
-        if repository.manifest_field == "root" and self.refiner_root is not None and path.parts[0] == REFINER_FOLDER:
-            return self.refiner_root.joinpath(*path.parts[1:])
+        if repository.manifest_field == "root" and self.refiner_root is not None:
+            of = FOLDERS[self.variant, self.layout_name]
+            if of.refiner_text_encoder is not None and path.is_relative_to(of.refiner_text_encoder):
+                return self.refiner_root / "text_encoder" / path.relative_to(of.refiner_text_encoder)
+            if path.is_relative_to(of.refiner):
+                return self.refiner_root / path.relative_to(of.refiner)
         return self.folder_of(repository).joinpath(*path.parts)
 
     def as_manifest_section(self) -> dict[str, str | None]:
         """The manifest's `model` section for these folders."""
         roots = {"root": self.root, "gemma_root": self.gemma_root, "refiner_root": self.refiner_root}
-        named = {"variant": self.variant, "layout": self.layout_name}
-        return named | {field: path and str(path.absolute()) for field, path in roots.items()}
+        folders = {field: path and str(path.absolute()) for field, path in roots.items()}
+        return {"variant": self.variant, "layout": self.layout_name, **folders}
 
 
-def places_in(folder: Path, layout_name: LayoutName) -> WeightPlaces:
+def places_in(folder: Path, layout_name: LayoutName, variant: Variant = "bidirectional") -> WeightPlaces:
     """The folders that `weights download --to FOLDER` fills: one for each repository, named like it."""
-    names = {entry.manifest_field: entry.repo_id.rpartition("/")[2] for entry in model_facts().layouts[layout_name]}
-    roots = {field: folder / name for field, name in names.items()}
-    return WeightPlaces(layout_name, roots["root"], roots.get("gemma_root"), roots.get("refiner_root"))
+    names = {entry.manifest_field: entry.repo_id.rpartition("/")[2] for entry in _repositories(variant, layout_name)}
+    return WeightPlaces(layout_name, **{field: folder / name for field, name in names.items()}, variant=variant)
 
 
 def places_of(manifest: Manifest) -> WeightPlaces:
@@ -77,6 +77,10 @@ def places_of(manifest: Manifest) -> WeightPlaces:
     model = manifest.model
     gemma_root, refiner_root = (Path(path) if path else None for path in (model.gemma_root, model.refiner_root))
     return WeightPlaces(model.layout, Path(model.root), gemma_root, refiner_root, model.variant)
+
+
+def _repositories(variant: Variant, layout_name: LayoutName) -> tuple[Repository, ...]:
+    return model_facts().layouts[variant][layout_name]
 
 
 def guess_layout(root: Path) -> LayoutName:

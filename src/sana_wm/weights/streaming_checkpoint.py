@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +18,10 @@ from torch import Tensor
 
 from sana_wm.durable import durable_file, sha256_of, write_durably
 from sana_wm.errors import WeightsError
-from sana_wm.weights.layout import DIFFUSERS_STEM, STAGE1_RULES, Component
+from sana_wm.weights.conversion import CONVERSION_NAME, Conversion, read_conversion_in, write_conversion
+from sana_wm.weights.key_rules import STAGE1_RULES
+from sana_wm.weights.layout import DIFFUSERS_STEM
+from sana_wm.weights.record import RecordedFile
 from sana_wm.weights.streaming_config import parse_streaming_config
 from sana_wm.weights.tables import expected_tensors
 
@@ -29,47 +31,45 @@ LOADABLE = (torch.float32, torch.bfloat16, torch.float16)
 FETCH_AGAIN = "Fetch sana_dit/model.pt again."
 
 
-@dataclass(frozen=True)
-class Converted:
-    """What a conversion found and wrote.
-
-    Attributes:
-        index: Names the shards; written last.
-        source_sha256: Of the checkpoint.
-        found: What else lay in the checkpoint beside the student.
-        tensors: How many were written.
-        written_bytes: Of their numbers.
-        was_there: Whether the same checkpoint had been converted before; nothing was written then.
-    """
-
-    index: Path
-    source_sha256: str
-    found: tuple[str, ...]
-    tensors: int
-    written_bytes: int
-    was_there: bool
-
-
-def convert_checkpoint(source: Path, out: Path) -> Converted:
+def convert_checkpoint(source: Path, out: Path) -> tuple[Conversion, bool]:
     """Write the student's tensors, in the dtype that they have, as shards with an index in diffusers' form.
 
     Args:
         source: The checkpoint. A config.json beside it says other sizes than the released ones.
-        out: Folder for the shards, their index and a config.json; `source`'s own will do.
+        out: Folder for the shards, their index, a config.json and the record; `source`'s own will do.
+
+    Returns:
+        What was found and written, and whether it was there before; nothing is written then.
 
     Raises:
         WeightsError: It is no such checkpoint, or its tensors are not those of the network.
         HandoffError: The folder cannot be written.
     """
     digest = sha256_of(source)
-    index = out / f"{DIFFUSERS_STEM}.safetensors.index.json"
-    if index.is_file() and (before := _read_metadata(index)).get("source_sha256") == digest:
-        found = tuple(cast("list[str]", before["found"]))
-        return Converted(index, digest, found, int(before["tensors"]), int(before["total_size"]), was_there=True)
+    before = read_conversion_in(out)
+    if before is not None and before.source_sha256 == digest and before.is_whole(out):
+        return before, True
     config = _read_config(source.parent / "config.json")
     checkpoint = _open(source)
     student = _take_student(source, checkpoint)
     _verify(source, student, parse_streaming_config(config).network)
+    for stale in (CONVERSION_NAME, *(before.files if before is not None else ())):
+        (out / Path(stale).name).unlink(missing_ok=True)  # interrupted from here on, it is no conversion
+    written = [*_write_shards(student, out), *_write_config(config, source.parent, out)]
+    conversion = Conversion(
+        source=source.name,
+        source_bytes=source.stat().st_size,
+        source_sha256=digest,
+        found=tuple(sorted(set(checkpoint) - {STUDENT})),
+        tensors=len(student),
+        files={path.name: RecordedFile(size_bytes=path.stat().st_size, sha256=sha256_of(path)) for path in written},
+    )
+    write_conversion(out, conversion)
+    return conversion, False
+
+
+def _write_shards(student: Mapping[str, Tensor], out: Path) -> Iterator[Path]:
+    """The shards, and the index that names them."""
     shards = list(_shards(student))
     weight_map: dict[str, str] = {}
     for number, names in enumerate(shards, start=1):
@@ -78,23 +78,20 @@ def convert_checkpoint(source: Path, out: Path) -> Converted:
             # Copies: what is mapped may share its memory, which the format cannot say.
             save_file({name: student[name].clone() for name in names}, part, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(names, path.name)
-    write_durably(out / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
-    others = tuple(sorted(set(checkpoint) - {STUDENT}))
-    total_bytes = sum(tensor.nbytes for tensor in student.values())
-    metadata = {"total_size": total_bytes, "tensors": len(student), "source_sha256": digest, "found": others}
+        yield path
+    metadata = {"total_size": sum(tensor.nbytes for tensor in student.values())}
+    index = out / f"{DIFFUSERS_STEM}.safetensors.index.json"
     write_durably(index, json.dumps({"metadata": metadata, "weight_map": weight_map}, indent=2) + "\n")
-    return Converted(index, digest, others, len(student), total_bytes, was_there=False)
+    yield index
 
 
-def student_component(folder: Path) -> Component:
-    """A student's network in a folder: converted here, or by others, who keep upstream's names or take diffusers'."""
-    index = folder / f"{DIFFUSERS_STEM}.safetensors.index.json"
-    if index.is_file():
-        named = cast("dict[str, str]", json.loads(index.read_text(encoding="utf-8"))["weight_map"]).values()
-        shards = tuple(folder / name for name in sorted(set(named)))
-    else:
-        shards, index = (folder / f"{DIFFUSERS_STEM}.safetensors",), None
-    return Component("transformer", folder, folder / "config.json", shards=shards, index=index, rules=STAGE1_RULES)
+def _write_config(config: Mapping[str, Any], beside: Path, out: Path) -> Iterator[Path]:
+    """A config.json for the shards; one that came with the checkpoint and lies there already stays as it came."""
+    path = out / "config.json"
+    if path.is_file() and out.resolve() == beside.resolve():
+        return
+    write_durably(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    yield path
 
 
 def _open(source: Path) -> dict[str, Any]:
@@ -175,12 +172,3 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsError(f"the config {path} is not a JSON object")
     return cast("dict[str, Any]", content)
-
-
-def _read_metadata(index: Path) -> dict[str, Any]:
-    try:
-        content: object = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}  # half a file of something else: it is written anew
-    found = cast("dict[str, Any]", content).get("metadata") if isinstance(content, dict) else None
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}

@@ -12,12 +12,8 @@ from typing import Any
 
 from sana_wm.errors import WeightsError
 from sana_wm.variants import CHUNK_FRAMES
-
-#: Upstream's words for the caching forms of parts whose weights are the same, and the words of diffusers' class.
-SAME_WEIGHTS = {
-    "ffn_type": {"CachedGLUMBConvTemp": "GLUMBConvTemp"},
-    "pos_embed_type": {"casual_wan_rope": "wan_rope"},
-}
+from sana_wm.weights.component_config import in_words_of_the_class
+from sana_wm.weights.layout import SAME_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -45,10 +41,7 @@ def parse_streaming_config(config: Mapping[str, Any]) -> StreamingConfig:
     Raises:
         WeightsError: A value of sampling is not one.
     """
-    network = {
-        key: SAME_WEIGHTS.get(key, {}).get(value, value) if isinstance(value, str) else value
-        for key, value in config.items()
-    }
+    network = in_words_of_the_class(config, SAME_WEIGHTS)
     defaults = StreamingConfig({})
     steps = config.get("denoising_step_list", [*defaults.timesteps, 0])
     return StreamingConfig(

@@ -10,9 +10,12 @@ from typing import Any, Literal
 from sana_wm.errors import Problem, WeightsError
 from sana_wm.names import Stage
 from sana_wm.weights.check import TOKENIZERS, check_layout
+from sana_wm.weights.conversion import read_conversion
+from sana_wm.weights.download_problems import FOREIGN
 from sana_wm.weights.facts import Repository
 from sana_wm.weights.hub_answers import RemoteFile
 from sana_wm.weights.known_hashes import find_known_hash
+from sana_wm.weights.layout import Component
 from sana_wm.weights.places import WeightPlaces, is_needed
 from sana_wm.weights.reading import REPAIR, is_file, naming_refusals, unreadable
 from sana_wm.weights.record import RecordedFile, read_record
@@ -34,6 +37,7 @@ class FileReport:
         source: Who says what the hash should be, in words; None where nobody does.
         checked: What else was looked at and is right: `size` (as recorded), `header`, `samples`, `parsed`.
         problems: What is wrong with it.
+        written_here: Whether a conversion wrote it: its hash is that of what was written, not the hub's.
     """
 
     path: Path
@@ -42,10 +46,11 @@ class FileReport:
     source: str | None
     checked: tuple[str, ...]
     problems: tuple[Problem, ...]
+    written_here: bool = False
 
     @property
     def is_proven(self) -> bool:
-        """Whether every byte is known to be the hub's."""
+        """Whether every byte is known to be the hub's, or what was made of the hub's."""
         return self.sha256 == "right" and not self.problems
 
     def as_json(self) -> dict[str, Any]:
@@ -102,6 +107,9 @@ def _verify_repository(
     recorded = {} if record is None else record.files
     known = {places.path_of(repository, name): file for name, file in recorded.items()}
     needed = {places.path_of(repository, name) for name in recorded if is_needed(repository, name, stages)}
+    converted = _converted_files(places.layout().transformer)
+    if (checkpoint := places.layout().transformer.checkpoint) is not None and converted and not is_file(checkpoint):
+        needed.discard(checkpoint)  # nothing reads it again
     for path in sorted(needed | _files_under(places, repository, stages)):
         problems = by_path.get(str(path), [])
         is_here = is_file(path)
@@ -109,20 +117,31 @@ def _verify_repository(
             continue
         state: HashState = "unknown"
         source, more = None, list[Problem]()
-        if path in known:
-            source = "the record of its download"
-            state, more = _hold_against_record(path, known[path], view, hashes=hashes and not problems)
+        if path in known or path in converted:
+            source = f"the record of its {'download' if path in known else 'conversion'}"
+            recorded_file = known[path] if path in known else converted[path]
+            state, more = _hold_against_record(path, recorded_file, view, hashes=hashes and not problems)
         elif is_here and (witness := find_known_hash(path)):
             source = witness.source
             state, more = _hold_against(path, witness.remote, view) if hashes and not problems else ("unchecked", [])
         found = (*problems, *(more if not problems else []))
         size_bytes = path.stat().st_size if is_here else 0
-        checked = () if found else _looked_at(path, is_recorded=path in known, has_numbers=has_numbers)
-        yield FileReport(path, size_bytes, state, source, checked, found)
+        is_recorded = path in known or path in converted
+        checked = () if found else _looked_at(path, is_recorded=is_recorded, has_numbers=has_numbers)
+        yield FileReport(path, size_bytes, state, source, checked, found, path in converted and path not in known)
+
+
+def _converted_files(component: Component) -> dict[Path, RecordedFile]:
+    conversion = read_conversion(component)
+    return {} if conversion is None else {component.folder / name: file for name, file in conversion.files.items()}
 
 
 def _looked_at(path: Path, *, is_recorded: bool, has_numbers: bool) -> tuple[str, ...]:
-    of_kind = ("header", "samples")[: 1 + has_numbers] if path.suffix == ".safetensors" else ("parsed",)
+    of_kind: tuple[str, ...] = (
+        ("header", "samples")[: 1 + has_numbers] if path.suffix == ".safetensors" else ("parsed",)
+    )
+    if path.suffix in FOREIGN:
+        of_kind = ()  # nothing but a conversion opens it
     return (*(("size",) if is_recorded else ()), *of_kind)
 
 

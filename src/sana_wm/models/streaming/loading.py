@@ -20,7 +20,7 @@ def load_student(
     """The network, and what its config says of sampling.
 
     Args:
-        component: From `weights.streaming_checkpoint.student_component`.
+        component: From `weights.layout.student_component`.
         device: Where it computes.
         dtype: What its weights become.
 
