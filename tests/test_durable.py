@@ -1,12 +1,39 @@
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from sana_wm.durable import durable_file, part_path, remove_parts_under, remove_tree, sha256_of, write_durably
+from sana_wm.durable import durable_file, is_part, make_part, remove_parts_in, remove_tree, sha256_of, write_durably
 from sana_wm.errors import HandoffError
+
+#: A volume on which one call fails: `fsync` of folders, `fchmod` of anything.
+ODD_VOLUME = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+static int odd(const char *call) {
+    if (strcmp(getenv("ODD_CALL"), call)) return 0;
+    errno = atoi(getenv("ODD_ERROR"));
+    return 1;
+}
+int fsync(int file) {
+    struct stat found;
+    if (!fstat(file, &found) && S_ISDIR(found.st_mode) && odd("fsync")) return -1;
+    return ((int (*)(int))dlsym(RTLD_NEXT, "fsync"))(file);
+}
+int fchmod(int file, mode_t mode) {
+    return odd("fchmod") ? -1 : ((int (*)(int, mode_t))dlsym(RTLD_NEXT, "fchmod"))(file, mode);
+}
+"""
 
 
 def test_a_file_appears_only_when_its_block_ended_well(tmp_path: Path) -> None:
@@ -46,9 +73,24 @@ def test_a_folder_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:
 def test_leftovers_of_a_killed_writer_are_removed_and_nothing_else(tmp_path: Path) -> None:
     kept = tmp_path / "latents" / "part.safetensors"
     write_durably(kept, "kept")
-    part_path(tmp_path / "latents" / "stage1.safetensors").write_text("half")
-    remove_parts_under(tmp_path)
-    assert list((tmp_path / "latents").iterdir()) == [kept]
+    make_part(tmp_path / "latents" / "stage1.safetensors").write_text("half")
+    others = [tmp_path / "latents" / name for name in ("stage1.part.safetensors", "mine.part", ".sana-wm-1.part")]
+    for path in others:
+        path.touch()
+    remove_parts_in(tmp_path / "latents")
+    assert sorted((tmp_path / "latents").iterdir()) == sorted([kept, *others])
+
+
+def test_two_writers_of_a_file_do_not_share_a_temporary_name(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    with durable_file(path) as first, durable_file(path) as second:
+        assert first != second
+        assert is_part(first)
+        assert is_part(second)
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_link_is_removed_and_what_it_points_to_stays(tmp_path: Path) -> None:
@@ -88,7 +130,46 @@ def test_the_hash_is_that_of_the_content(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_named_like_half_a_file_is_nobodys_leftover(tmp_path: Path) -> None:
-    (tmp_path / "my.part.two").mkdir()
-    part_path(tmp_path / "video.mp4").touch()
-    remove_parts_under(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["my.part.two"]
+    folder = make_part(tmp_path / "video.mp4")
+    folder.unlink()
+    folder.mkdir()
+    make_part(tmp_path / "video.mp4")
+    remove_parts_in(tmp_path)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.skipif(shutil.which("cc") is None or sys.platform != "linux", reason="a C compiler makes the odd volume")
+@pytest.mark.parametrize(("call", "number"), [("fsync", errno.EINVAL), ("fchmod", errno.EPERM)])
+def test_an_odd_volume_is_passed_over_with_a_word(tmp_path: Path, call: str, number: int) -> None:
+    """exFAT, SMB and FUSE volumes; a file's own fsync is never passed over."""
+    shim = tmp_path / "shim.c"
+    shim.write_text(ODD_VOLUME)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "shim.so", shim, "-ldl"], check=True)
+    script = (
+        "import sys; from pathlib import Path; from sana_wm.durable import durable_file\n"
+        "for name in 'ab':\n"
+        "    with durable_file(Path(sys.argv[1]) / name) as part: part.chmod(0o600); part.write_text('whole')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "volume"],
+        env={**os.environ, "LD_PRELOAD": str(tmp_path / "shim.so"), "ODD_CALL": call, "ODD_ERROR": str(number)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("note: this volume cannot") == 1
+    assert [(path.name, path.read_text()) for path in sorted((tmp_path / "volume").iterdir())] == [
+        ("a", "whole"),
+        ("b", "whole"),
+    ]
+
+
+def test_a_failing_disk_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(HandoffError, match="Input/output error"):
+        write_durably(tmp_path / "x", "half")
+    assert list(tmp_path.iterdir()) == []

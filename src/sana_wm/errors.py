@@ -204,6 +204,7 @@ _STORAGE = (
     *_NO_ROOM,
 )
 _FILES = (errno.EMFILE, errno.ENFILE)
+_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
 
 
 class ModuleEndedError(Exception):
@@ -228,6 +229,13 @@ def as_refusal(error: OSError) -> SanaWMError | None:
             got=error.strerror,
             expected="a volume that is there, that you may read and write, with free space",
             next_step="What was written before is untouched. Mend it, then repeat the command (a run: sana-wm resume).",
+        )
+    if error.errno in _PATHS:
+        return UsageError(
+            f"a path cannot be used{where}",
+            got=error.strerror,
+            expected="names of 255 bytes at most, and links that lead somewhere",
+            next_step="Check the path; a shorter one does.",
         )
     if error.errno in _FILES:
         return StageFailedError(

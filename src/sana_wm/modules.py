@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ def without_overrides(environment: Mapping[str, str]) -> dict[str, str]:
 def run_module(
     module: str, arguments: list[str], *, quiet: bool = False, environment: Mapping[str, str] | None = None
 ) -> str:
-    """Run a module of this package that needs torch in a process of its own.
+    """Run a module of this package that needs torch in a process of its own, which ends with this one.
 
     Args:
         module: Its name, as after `python -m`.
@@ -46,9 +47,24 @@ def run_module(
     Raises:
         ModuleEndedError: It ended with another exit code than 0.
     """
-    command = [*PYTHON, module, *arguments]
-    output = subprocess.PIPE if quiet else None
-    done = subprocess.run(command, stdout=output, text=True, check=False, env=environment and dict(environment))
-    if done.returncode:
-        raise ModuleEndedError(module, done.returncode)
-    return done.stdout or ""
+    read_end, write_end = os.pipe()
+    with (
+        os.fdopen(read_end, "rb"),
+        os.fdopen(write_end, "wb") as leash,
+        subprocess.Popen(
+            [*PYTHON, "sana_wm.tether", str(read_end), module, *arguments],
+            stdout=subprocess.PIPE if quiet else None,
+            text=True,
+            env=environment and dict(environment),
+            pass_fds=(read_end,),
+        ) as process,
+    ):
+        try:
+            said, _ = process.communicate()
+        except BaseException:
+            leash.close()
+            process.wait()  # it cleans up and ends
+            raise
+    if process.returncode:
+        raise ModuleEndedError(module, process.returncode)
+    return said or ""

@@ -16,41 +16,44 @@ SOURCES = ROOT / "src" / "sana_wm"
 MODULES = sorted(SOURCES.rglob("*.py"))
 
 #: What stands on the ground: every package may ask it.
-GROUND = {"names", "sizes", "machine", "shipped", "pipeline", "backends", "variants", "plain_files"}
+GROUND = {"names", "sizes", "machine", "shipped", "pipeline", "backends", "variants", "plain_files", "printing"}
 #: What each package may import of its siblings besides; downwards only.
 ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
     **{name: {"errors"} for name in GROUND},
     "errors": set(),
-    "durable": {"errors"},
+    "held": {"errors"},
+    "durable": {"errors", "held"},
     "records": {"errors", "durable"},
     "modules": {"errors"},
+    "streams": set(),
+    "tether": {"streams"},
     "system": set(),
     "text": {"errors"},
     "manifest": {"errors", "durable", "text"},
     "camera": {"errors", "manifest", "text"},
-    "video": {"errors", "durable"},
+    "video": {"errors", "held", "durable"},
     "weights": {"errors", "durable", "records", "manifest"},
-    "runs": {"errors", "durable", "records", "system", "manifest", "camera", "weights"},
+    "runs": {"errors", "held", "durable", "records", "system", "manifest", "camera", "weights"},
     "progress": {"errors", "durable", "records", "manifest", "runs"},
     "planning": {"errors", "durable", "records", "modules", "manifest", "weights", "runs", "progress"},
     "preflight": {
-        *("errors", "durable", "records", "modules", "system", "text", "manifest", "camera", "video", "weights"),
-        *("runs", "planning"),
+        *("errors", "held", "durable", "records", "modules", "system", "text", "manifest", "camera", "video"),
+        *("weights", "runs", "planning"),
     },
     "drafting": {
         *("errors", "durable", "modules", "manifest", "camera", "video", "weights", "runs", "planning", "preflight"),
     },
     "launcher": {
-        *("errors", "durable", "records", "modules", "system", "manifest", "video", "weights", "runs", "progress"),
-        *("planning", "preflight"),
+        *("errors", "held", "durable", "records", "modules", "system", "manifest", "video", "weights", "runs"),
+        *("progress", "planning", "preflight"),
     },
     "runtime": {"errors", "durable", "records", "manifest", "runs", "planning"},
     "replacements": {"errors", "manifest"},
     "models": {"errors", "manifest", "replacements", "planning", "runtime", "weights"},
     "stages": {
-        *("errors", "durable", "records", "manifest", "camera", "video", "weights", "runs", "planning", "runtime"),
-        *("replacements", "models"),
+        *("errors", "held", "durable", "records", "manifest", "camera", "video", "weights", "runs", "planning"),
+        *("runtime", "replacements", "models"),
     },
     "report": {"errors", "durable", "manifest", "camera", "runs"},
     "diagnostics": {"errors", "camera", "manifest", "runtime", "weights", "models", "replacements", "planning"},
@@ -59,15 +62,15 @@ ALLOWED: dict[str, set[str]] = {
         *("launcher", "report"),
     },
     "cli": {
-        *("errors", "durable", "modules", "system", "manifest", "camera", "video", "weights", "runs", "progress"),
-        *("planning", "preflight", "drafting", "launcher", "report", "replacements"),
+        *("errors", "held", "durable", "modules", "system", "manifest", "camera", "video", "weights", "runs"),
+        *("progress", "planning", "preflight", "drafting", "launcher", "report", "replacements", "streams"),
     },
 }
 #: Packages that must work where torch is not even installed.
 WITHOUT_TORCH = (
     *GROUND,
-    *("errors", "durable", "records", "modules", "system", "text", "manifest", "camera", "video", "runs"),
-    *("progress", "planning", "preflight", "drafting", "launcher", "report", "cli"),
+    *("errors", "held", "durable", "records", "streams", "modules", "tether", "system", "text", "manifest"),
+    *("camera", "video", "runs", "progress", "planning", "preflight", "drafting", "launcher", "report", "cli"),
 )
 TORCH = {"torch", "diffusers", "transformers"}
 
@@ -121,10 +124,10 @@ def test_each_power_has_one_place(path: Path) -> None:
     assert "import click" not in text
 
 
-#: Writers of what no other process trusts before it is whole: their own events, a list that ffmpeg reads at once, the
-#: demo's inputs, which each start writes again, and what developers and the tiny checkpoint write outside of a run.
+#: Writers of what no other process trusts before it is whole: what developers and the tiny checkpoint write outside of
+#: a run.
 OTHER_WRITERS = (
-    *("durable.py", "runtime/events.py", "video/segments.py", "drafting/demo.py", "manifest/schema.py"),
+    *("durable.py", "manifest/schema.py"),
     *("weights/", "diagnostics/", "bench/"),
 )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,13 @@ def test_every_shape_gives_a_row_per_frame(tmp_path: Path, array: np.ndarray) ->
     intrinsics = read_intrinsics(tmp_path / "k.npy", 17)
     assert intrinsics.dtype == np.float32
     np.testing.assert_array_equal(intrinsics, np.tile(VECTOR, (17, 1)))
+
+
+def test_a_pipe_and_a_folder_are_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "k.npy")
+    for path, kind in ((tmp_path / "k.npy", "a named pipe"), (tmp_path, "a folder")):
+        with pytest.raises(UsageError, match=f"the intrinsics file is {kind}"):
+            read_intrinsics(path, 9)
 
 
 def test_four_numbers_serve_all_frames() -> None:

@@ -131,9 +131,9 @@ def test_what_doctor_measured_is_what_the_next_run_goes_by(
 def test_doctor_looks_at_the_machine_whatever_is_wrong_with_the_manifest(
     write_manifest: Callable[..., Path], sana_wm: Cli
 ) -> None:
-    code, out, _ = sana_wm("doctor", write_manifest(model__root="${NOBODY_SETS_THIS}"))
+    code, out, _ = sana_wm("doctor", write_manifest(model__root="${SANA_NOBODY_SETS_THIS}"))
     assert code == 7
-    assert "PROBLEM  model.root: environment variable NOBODY_SETS_THIS is not set" in out
+    assert "PROBLEM  model.root: environment variable SANA_NOBODY_SETS_THIS is not set" in out
     assert "ffmpeg: encodes" in out
     assert "A real run cannot start here" in out
 

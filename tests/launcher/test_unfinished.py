@@ -10,7 +10,7 @@ import pytest
 
 from fake_runs import WEIGHTS, beginning
 from sana_wm.backends import DIFFUSERS
-from sana_wm.durable import part_path
+from sana_wm.durable import make_part
 from sana_wm.errors import (
     HandoffError,
 )
@@ -73,7 +73,7 @@ def test_a_stage_that_has_done_nothing_yet_binds_nobody(run: RunDirectory, resol
         here = beginning(resolved, computed_by={"chip": chip})
         begin(run, resolved, here)
         (run.checkpoint_folder("stage1") / ".DS_Store").touch()
-        part_path(run.checkpoint_folder("stage1") / "00001.safetensors").touch()
+        make_part(run.checkpoint_folder("stage1") / "00001.safetensors")
         assert read_beginning(run, "stage1") == here
         assert decide(run, resolved, [])[0].reason == "not done yet"
 

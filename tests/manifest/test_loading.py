@@ -80,7 +80,7 @@ def test_defaults_are_those_of_the_contract(write_manifest: Write) -> None:
             "refiner.kv_max_frames: kv_max_frames 2 must exceed sink_size 2",
         ),
         ({"memory__cap_gib": 0}, "memory.cap_gib: Input should be greater than 0; got int 0"),
-        ({"output_dir": "${NOWHERE}/run"}, "output_dir: environment variable NOWHERE is not set"),
+        ({"output_dir": "${SANA_NOWHERE}/run"}, "output_dir: environment variable SANA_NOWHERE is not set"),
     ],
 )
 def test_a_bad_field_is_named_with_what_was_got(write_manifest: Write, changes: dict[str, object], said: str) -> None:
@@ -115,9 +115,13 @@ def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
 
 def test_variables_and_home_are_expanded_and_paths_become_absolute(write_manifest: Write, tmp_path: Path) -> None:
     path = write_manifest(
-        model__root="${ROOT}/w", model__gemma_root="~/g", input__image="picture.png", output_dir="out", name="$${ROOT}"
+        model__root="${SANA_ROOT}/w",
+        model__gemma_root="~/g",
+        input__image="picture.png",
+        output_dir="out",
+        name="$${ROOT}",
     )
-    manifest = load_manifest(path, {"ROOT": "/volumes/big"})
+    manifest = load_manifest(path, {"SANA_ROOT": "/volumes/big"})
     assert manifest.model.root == "/volumes/big/w"
     assert manifest.model.gemma_root == str(Path.home() / "g")
     assert manifest.input.image == str(tmp_path / "picture.png")
@@ -187,7 +191,7 @@ def test_everything_wrong_with_a_file_is_listed_at_once(write_manifest: Write) -
             refiner__kv_max_frames=2,
             refiner__sink_size=2,
             camera__poses="p.npy",
-            output_dir="${NOWHERE}/run",
+            output_dir="${SANA_NOWHERE}/run",
         )
     )
     for field in ("stage1.seed:", "video.height:", "stage1.seeed:", "refiner.kv_max_frames:", "camera:", "output_dir:"):

@@ -8,21 +8,27 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import random
 import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from sana_wm.runs.receipts import current_versions
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.video.encoder import ffmpeg_binary
 
 FAULTS = Path(__file__).parent / "faults"
+REPORT = Path(__file__).parents[2] / "reports" / "encoder-kills.json"
+SEED, KILLS = 20261130, 30
 ENOSPC, EIO = 28, 5
 #: Of writes in the decode's order: a segment, what lies beside it, what vouches for it, the joined video, its pictures.
 POINTS = [
@@ -160,13 +166,27 @@ def test_an_encoder_killed_while_it_encodes_costs_one_segment(run: RunDirectory,
 @pytest.mark.long
 def test_thirty_encoders_killed_while_they_encode(run: RunDirectory, finished_run: Path) -> None:
     """Each seen by its exit. Between two kills the stage sometimes ends well, and starts over."""
-    dice, killed = random.Random(20261129), 0
+    dice, exits, compared = random.Random(SEED), [], 1
     expected: Any = RunDirectory(finished_run).video_file.read_bytes()
-    while killed < 30:
-        killed += kill_while_it_encodes(run, dice.uniform(0.0, 0.15)) is not None
+    began_s = time.monotonic()
+    while exits.count("killed") < KILLS:
+        exits.append("ended by itself" if kill_while_it_encodes(run, dice.uniform(0.0, 0.15)) is None else "killed")
         if run.receipt_file("vae_decode").exists():
             assert run.video_file.read_bytes() == expected
+            compared += 1
             run.clear_stage("vae_decode")
     code, err = decode(run)
     assert code == 0, err
     assert run.video_file.read_bytes() == expected
+    report = {
+        "what": "the encoder of one decode killed again and again, seen by its exit; in the end the same bytes",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": f"pytest -m long tests/pipeline/{Path(__file__).name} -k thirty",
+        "machine": platform.platform(),
+        "versions": current_versions(),
+        "seed": SEED,
+        "starts": dict(Counter(exits)),
+        "videos_compared": compared,
+        "seconds": round(time.monotonic() - began_s),
+    }
+    REPORT.write_text(json.dumps(report, indent=1) + "\n")

@@ -19,7 +19,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sana_wm.drafting.new_manifest import manifest_of_run
-from sana_wm.durable import remove_parts_under
 from sana_wm.names import Stage
 from sana_wm.progress.run_progress import STOPPING
 from sana_wm.runs.receipts import read_receipt
@@ -107,7 +106,7 @@ def test_what_another_torch_began_is_neither_mixed_nor_lost(undisturbed: RunDire
     run = interrupt_in("refiner", 2, undisturbed, tmp_path)
     begun = run.beginning_file("refiner")
     begun.write_text(begun.read_text().replace(f'"torch": "{torch.__version__}"', '"torch": "1.0"'))
-    remove_parts_under(run.path)  # the kill may have come in the middle of a write
+    run.remove_parts()  # the kill may have come in the middle of a write
     kept = sorted(run.checkpoint_folder("refiner").iterdir())
     said = f'torch: "1.0" -> "{torch.__version__}"'
     resume = [sys.executable, "-m", "sana_wm", "resume", str(run.path)]
@@ -130,7 +129,7 @@ def test_latents_that_are_not_those_of_the_receipt_are_refused_and_cost_nothing(
     undisturbed: RunDirectory, tmp_path: Path
 ) -> None:
     run = interrupt_in("refiner", 2, undisturbed, tmp_path)
-    remove_parts_under(run.path)
+    run.remove_parts()
     kept = sorted(run.checkpoint_folder("refiner").iterdir())
     run.stage1_file.write_bytes(undisturbed.refined_file.read_bytes())
     process = start_stage(run, "refiner")

@@ -148,9 +148,34 @@ def test_a_process_that_only_has_the_owners_number_is_not_the_owner(
     run.lock_file.write_text(json.dumps({**record, "since": "2001-01-01T00:00:00+00:00"}))
     assert not owner_lives(run)
     run.lock_file.write_text(json.dumps({**record, "machine": "another.example"}))
-    assert owner_lives(run)
+    assert not owner_lives(run)
     run.lock_file.write_text("half a rec")
     assert not owner_lives(run)
+
+
+def test_a_run_on_another_machine_runs_as_long_as_it_is_heard_of(
+    run: RunDirectory, owner: subprocess.Popen[str]
+) -> None:
+    begin(run)
+    emit(run, "refiner", "phase_start", phase="transformer")
+    record = json.loads(run.lock_file.read_text())
+    run.lock_file.write_text(json.dumps({**record, "machine": "another", "host": "far.example"}))
+    assert StatusReader(run).look().state == "running"
+    later = StatusReader(run, clock=lambda: time.time() + 3600).look()
+    assert later.state == "stopped"
+    assert later.note is not None
+    assert "far.example" in later.note
+    assert "only that one can say" in later.note
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_times(run: RunDirectory, owner: subprocess.Popen[str]) -> None:
+    begin(run)
+    emit(run, "refiner", "phase_start", phase="transformer")
+    look = StatusReader(run, clock=lambda: time.time() - 3600).look()
+    assert look.state == "running"
+    assert (look.elapsed_s, look.stages[1].seconds) == (0, pytest.approx(0, abs=60))
+    assert look.remaining_s is not None
+    assert look.remaining_s >= 0
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sana_wm.bench.measure import write_json
 from sana_wm.errors import SanaWMError
+from sana_wm.printing import spell_out_output
 
 BENCHES = ("stage1", "refiner", "decode", "memory")
 
@@ -42,4 +43,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    spell_out_output()
     sys.exit(main(sys.argv[1:]))

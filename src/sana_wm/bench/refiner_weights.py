@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from transformers import Gemma3TextConfig, Gemma3TextModel
 
 from sana_wm.models.refiner.loading import stream_gemma3
 from sana_wm.models.refiner.text import connect, encode_levels
+from sana_wm.planning.refiner import TEXT_PARTS
 from sana_wm.runtime.device import device_memory, empty_cache, reset_peak
 from sana_wm.sizes import REFINER_PROMPT_TOKENS
 from sana_wm.weights.empty_checkpoint import RELEASED
@@ -39,8 +41,17 @@ def build_transformer(device: torch.device) -> Any:
 
 def drop_audio(transformer: nn.Module) -> None:
     """Leave the video-only half, 13.04 B parameters."""
+    _drop(transformer, lambda name: REFINER_RULES(name) is None)
+
+
+def drop_prompt_projections(transformer: nn.Module) -> None:
+    """Leave what the passes need, as a run does once the prompt's keys and values are made."""
+    _drop(transformer, lambda name: any(part in name for part in TEXT_PARTS))
+
+
+def _drop(transformer: nn.Module, unwanted: Callable[[str], bool]) -> None:
     for name, parameter in list(transformer.named_parameters()):
-        if REFINER_RULES(name) is None:
+        if unwanted(name):
             path, _, leaf = name.rpartition(".")
             setattr(transformer.get_submodule(path), leaf, nn.Parameter(parameter.to("meta"), requires_grad=False))
 

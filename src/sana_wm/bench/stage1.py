@@ -26,7 +26,7 @@ FULL_GRID, MID_GRID = (22, 40), (12, 20)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this benchmark."""
-    parser.add_argument("--variant", choices=["bidirectional", "streaming"], default="bidirectional")
+    parser.add_argument("--variant", choices=list(ROWS), default=next(iter(ROWS)))
     parser.add_argument("--latent-frames", type=int, nargs="+", default=[41])
     parser.add_argument("--budget-gib", type=float, help="working-set budget of our engine, without the weights")
     parser.add_argument("--against", choices=["diffusers"], help="measure the stock transformer in the same run")
@@ -44,24 +44,40 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     ceilings = measure_ceilings(device, dtype)
     config, plane = (MID_SIZE, MID_GRID) if args.size == "mid" else ({}, FULL_GRID)
     transformer = build_transformer(config, device, dtype)
-    rows: list[dict[str, object]] = []
-    if args.variant == "streaming":
-        rows = [
-            stage1_row(transformer, (frames, *plane), ceilings, budget_gib=args.budget_gib, repeats=args.repeats)
-            for frames in args.latent_frames
-        ]
-        return report("stage1", device, {"ceilings": ceilings.as_json(), "rows": rows})
-    for frames in args.latent_frames:
-        inputs = build_inputs(transformer, (frames, *plane))
-        if args.against:
-            rows.append(measure_stock(transformer, inputs, ceilings, args.repeats))
-        rows.append(measure_engine(transformer, inputs, ceilings, args.repeats, args.budget_gib, args.camera_rescale))
+    rows = ROWS[args.variant](args, transformer, ceilings, plane)
     content: dict[str, object] = {"ceilings": ceilings.as_json(), "rows": rows}
     if args.fidelity:
         del transformer
         empty_cache(device)
         content["fidelity"] = measure_fidelity(config, (args.latent_frames[0], *plane), device)
     return report("stage1", device, content)
+
+
+def step_rows(
+    args: argparse.Namespace, transformer: SanaWMTransformer3DModel, ceilings: Ceilings, plane: tuple[int, int]
+) -> list[dict[str, object]]:
+    """Steps of the bidirectional model, stock diffusers' before ours."""
+    rows: list[dict[str, object]] = []
+    for frames in args.latent_frames:
+        inputs = build_inputs(transformer, (frames, *plane))
+        if args.against:
+            rows.append(measure_stock(transformer, inputs, ceilings, args.repeats))
+        rows.append(measure_engine(transformer, inputs, ceilings, args.repeats, args.budget_gib, args.camera_rescale))
+    return rows
+
+
+def chunk_rows(
+    args: argparse.Namespace, transformer: SanaWMTransformer3DModel, ceilings: Ceilings, plane: tuple[int, int]
+) -> list[dict[str, object]]:
+    """Chunks of the streaming model."""
+    return [
+        stage1_row(transformer, (frames, *plane), ceilings, budget_gib=args.budget_gib, repeats=args.repeats)
+        for frames in args.latent_frames
+    ]
+
+
+#: What makes a variant's rows.
+ROWS = {"bidirectional": step_rows, "streaming": chunk_rows}
 
 
 def measure_engine(

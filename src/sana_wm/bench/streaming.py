@@ -15,7 +15,7 @@ from torch import Tensor
 from sana_wm.bench.ceilings import Ceilings
 from sana_wm.bench.random_stage1 import build_inputs
 from sana_wm.bench.refiner_weights import build_transformer as build_refiner
-from sana_wm.bench.refiner_weights import drop_audio
+from sana_wm.bench.refiner_weights import drop_audio, drop_prompt_projections
 from sana_wm.models.refiner.block_stream import BlockStream
 from sana_wm.models.refiner.transformer import RefinerEngine
 from sana_wm.models.stage1.conditioning import tensor_bytes
@@ -35,7 +35,7 @@ RELEASED_PLANE = (22, 40)
 #: From this chunk on every chunk sees as much as any: the first, the one before it, itself.
 FIRST_STEADY = 2
 WARM_UP_CHUNKS = 3
-REFINER_FPS = 16.0
+REFINER_FPS, REFINER_BLOCKS = 16.0, 9
 
 
 def stage1_row(
@@ -125,7 +125,8 @@ def refiner_row(
     block_parameters: int,
     *,
     kv_max_frames: int = 11,
-    blocks: int = 9,
+    blocks: int = REFINER_BLOCKS,
+    predicted_bytes: int | None = None,
 ) -> dict[str, Any]:
     """Blocks of three latent frames, each refined in three passes and captured in a fourth.
 
@@ -136,6 +137,7 @@ def refiner_row(
         block_parameters: Parameters that a pass multiplies with.
         kv_max_frames: Sink and history.
         blocks: How many.
+        predicted_bytes: What the plan says of the peak.
     """
     device = engine.device
     channels = int(engine.config["in_channels"])
@@ -177,6 +179,7 @@ def refiner_row(
         "tflop": longer - shorter,
         "tflops": (longer - shorter) / statistics.median(steady),
         "peak_bytes": device_memory(device).peak_bytes,
+        "predicted_bytes": predicted_bytes,
         "weights_bytes": sum(weight.nbytes for weight in engine.transformer.parameters() if not weight.is_meta),
         "notes": "seconds: a block with a full window, three passes and one that captures it",
     }
@@ -187,12 +190,15 @@ def released_refiner_row(device: torch.device) -> dict[str, Any]:
     transformer = build_refiner(device)
     drop_audio(transformer)
     tensors = {name: tuple(weight.shape) for name, weight in transformer.named_parameters() if not weight.is_meta}
-    asked = Refinement((1, 1, 1 + CHUNK_FRAMES, *RELEASED_PLANE), "autoregressive")
+    asked = Refinement((1, 1, 1 + CHUNK_FRAMES * REFINER_BLOCKS, *RELEASED_PLANE), "autoregressive")
     sizes = measure_refiner(tensors, transformer.config, asked, torch.bfloat16.itemsize)
     prompt_embeds = torch.randn(1, asked.text_tokens, transformer.config.caption_channels, device=device)
     prompt = prompt_embeds.bfloat16(), torch.ones(1, asked.text_tokens, dtype=torch.int64, device=device)
     engine = RefinerEngine(transformer)
-    return refiner_row(engine, prompt, RELEASED_PLANE, sizes.blocks * sizes.block_bytes // torch.bfloat16.itemsize)
+    engine.set_prompt(*prompt)
+    drop_prompt_projections(transformer)
+    parameters = sizes.blocks * sizes.block_bytes // torch.bfloat16.itemsize
+    return refiner_row(engine, prompt, RELEASED_PLANE, parameters, predicted_bytes=sizes.resident_bytes)
 
 
 def decode_row(vae: Any, plan: DecodePlan, latent_frames: int, plane: tuple[int, int]) -> dict[str, Any]:

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sana_wm.errors import UsageError
-from sana_wm.plain_files import require_plain
+from sana_wm.plain_files import SpecialFileError, require_plain
+
+#: Poses of half a million frames; what claims more is no camera path, and is not read into memory.
+MAX_VALUES = 8 * 1024**2
 
 
 def load_npy(path: Path, *, holds: str, expected: str) -> NDArray[np.float64]:
@@ -25,12 +28,16 @@ def load_npy(path: Path, *, holds: str, expected: str) -> NDArray[np.float64]:
         Its values, in the file's shape, float64.
 
     Raises:
-        UsageError: Not there, not a `.npy`, damaged, not real numbers, or not finite in float32.
+        UsageError: Not there, not a `.npy`, damaged, too large, not real numbers, or not finite in float32.
     """
     try:
         require_plain(path)
         # Mapping checks the file's length against its header first: a damaged one cannot ask for terabytes.
         values = np.lib.format.open_memmap(path, mode="r")
+    except SpecialFileError as error:
+        raise UsageError(
+            f"the {holds} file is {error.kind}: {path}", expected=f"a .npy file, {expected}", next_step="Name the file."
+        ) from error
     # A damaged header is evaluated as Python text, hence the last four.
     except (OSError, ValueError, SyntaxError, TokenError, TypeError, OverflowError) as error:
         raise UsageError(
@@ -52,7 +59,7 @@ def real_numbers(values: NDArray[Any], path: Path, *, holds: str, expected: str)
         expected: The right shape in words.
 
     Raises:
-        UsageError: Not real numbers, or not finite in float32.
+        UsageError: Not real numbers, too many of them, or not finite in float32.
     """
     if values.dtype.kind not in "iuf":
         raise UsageError(
@@ -60,6 +67,13 @@ def real_numbers(values: NDArray[Any], path: Path, *, holds: str, expected: str)
             got=f"dtype {values.dtype}",
             expected=f"float32 or float64, {expected}",
             next_step="Convert it with array.astype(numpy.float32).",
+        )
+    if values.size > MAX_VALUES:
+        raise UsageError(
+            f"the {holds} file is too large to be one: {path}",
+            got=f"{values.size} numbers in shape {values.shape}",
+            expected=f"{MAX_VALUES} numbers at most, {expected}",
+            next_step="Keep the rows of this video's frames only.",
         )
     numbers = np.array(values, dtype=np.float64)
     with np.errstate(over="ignore"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
+from collections.abc import Generator
 from typing import NoReturn
 
 # The modules of commands are imported for what they add to `app`.
@@ -32,7 +34,8 @@ def main() -> None:
     """Entry point of the console script: one handler turns errors into a message and an exit code."""
     settle_surroundings()
     try:
-        app()
+        with _asked_to_end():
+            app()
     except SanaWMError as error:
         _leave(error)
     except ModuleEndedError as error:
@@ -43,6 +46,24 @@ def main() -> None:
         if (refusal := as_refusal(error)) is None:
             raise
         _leave(refusal)
+
+
+@contextlib.contextmanager
+def _asked_to_end() -> Generator[None]:
+    """Take SIGTERM and SIGHUP (a closed terminal) as Ctrl-C is taken: what is open is closed, half a file removed.
+
+    A run takes them otherwise, while its stages work (`sana_wm.launcher.supervisor`).
+    """
+    # What the parent of this process set to be ignored stays ignored: that is how nohup works.
+    wanted = (signal.SIGTERM, signal.SIGHUP)
+    numbers = [number for number in wanted if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _leave(error: SanaWMError) -> NoReturn:

@@ -43,7 +43,7 @@ def validate_manifest(
         typer.echo(json.dumps(report, indent=2))
         return
     if show and prospect.manifest is not None:
-        typer.echo(prospect.manifest.model_dump_json(indent=2))
+        typer.echo(json.dumps(prospect.manifest.model_dump(mode="json"), indent=2, ensure_ascii=False))
     tell_remarks(prospect)
     typer.echo(printable(f"{manifest_path} is valid: {resolved.video.num_frames} frames, {resolved.name}"), err=show)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from sana_wm.errors import UsageError
@@ -17,3 +18,8 @@ def require_suffix(path: Path, suffix: str) -> None:
     """Refuse a name that says that the file is something else."""
     if path.suffix.lower() != suffix:
         raise UsageError(f"{path} is no name for this file", got=path.suffix or "no suffix", expected=suffix)
+
+
+def real_path(path: Path) -> Path:
+    """A path that a user named, absolute and without links; of a link that leads to itself, where it lies."""
+    return Path(os.path.realpath(path))

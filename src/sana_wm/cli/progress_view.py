@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import IO, Protocol, Self, cast
+from typing import IO, Protocol, Self, TextIO, cast
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,6 +15,7 @@ from rich.text import Text
 from sana_wm.cli.background_stream import BackgroundStream, never_waiting
 from sana_wm.cli.figures import format_seconds
 from sana_wm.errors import printable
+from sana_wm.printing import drawing_stream
 from sana_wm.progress.run_progress import ProgressEvent
 from sana_wm.progress.snapshot import RunSnapshot, StageSnapshot
 from sana_wm.sizes import GIB
@@ -47,9 +48,9 @@ class ProgressView(Protocol):
         ...
 
 
-def make_view(stream: IO[str]) -> ProgressView:
+def make_view(stream: TextIO) -> ProgressView:
     """The view that suits a stream; showing never waits for who reads it."""
-    shown = never_waiting(stream)
+    shown = never_waiting(drawing_stream(stream))
     return LiveView(shown) if stream.isatty() else PlainView(shown)
 
 
@@ -76,7 +77,7 @@ class PlainView:
                 ended = [one for one in snapshot.stages if one.state == "done"][-1]
                 self.say(f"{ended.stage}: {describe_stage(ended, snapshot)}")
             case "stopping" | "shrinking":
-                self.say(printable(f"{snapshot.stage}: {snapshot.note}"))
+                self.say(f"{snapshot.stage}: {snapshot.note}")
             case "progress":
                 state = (snapshot.stage, snapshot.phase, snapshot.total is not None and snapshot.step == snapshot.total)
                 if state != self._said or self._clock() - self._said_at_s >= PLAIN_LINE_EVERY_S:
@@ -88,7 +89,7 @@ class PlainView:
     def say(self, line: str) -> None:
         """Write a line."""
         with contextlib.suppress(OSError):  # a closed terminal must not end the run
-            self._stream.write(line + "\n")
+            self._stream.write(printable(line) + "\n")
             self._stream.flush()
 
 
@@ -115,7 +116,7 @@ class LiveView:
 
     def say(self, line: str) -> None:
         """Write a line above the run."""
-        self._live.console.print(Text(line))
+        self._live.console.print(Text(printable(line)))
 
 
 def _drain(stream: IO[str] | BackgroundStream) -> None:

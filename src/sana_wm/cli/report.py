@@ -26,7 +26,8 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write a run on one HTML page. The video, memory, times and checks are in it, a memory chart beside it."""
-    from sana_wm.cli.output import refuse_to_overwrite, require_suffix
+    from sana_wm.cli.output import real_path, refuse_to_overwrite, require_suffix
+    from sana_wm.held import holding
     from sana_wm.planning.past_runs import find_past_runs
     from sana_wm.report.facts import gather_run_facts
     from sana_wm.report.memory_plot import save_memory_plot
@@ -34,7 +35,7 @@ def report(
     from sana_wm.report.timeline import read_timeline
     from sana_wm.runs.run_directory import RunDirectory
 
-    run = RunDirectory(run_dir.resolve())
+    run = RunDirectory(real_path(run_dir))
     page = output.absolute() if output is not None else run.report_file
     plot = run.memory_plot_file if output is None else page.with_name(f"{page.stem}-memory.png")
     if output is not None:
@@ -49,8 +50,9 @@ def report(
     whole = [one for one in find_past_runs(run, facts.manifest) if one.seconds.keys() >= last_phases][::-1]
     this = [(run.path.name, one.seconds) for one in whole if one.path == run.path]
     earlier = [(one.path.name, one.seconds) for one in whole if one.path != run.path]
-    write_report(page, facts, timeline, [*earlier[-EARLIER_RUNS:], *this] if this else [])
-    save_memory_plot(timeline, plot)
+    with holding(run.path):
+        write_report(page, facts, timeline, [*earlier[-EARLIER_RUNS:], *this] if this else [])
+        save_memory_plot(timeline, plot)
     if as_json:
         findings = {stage.stage: stage.findings for stage in facts.stages if not stage.off}
         typer.echo(json.dumps({"report": str(page), "memory_plot": str(plot), "findings": findings}, indent=2))

@@ -92,6 +92,7 @@ def resume(
     json_progress_fd: JsonLinesTo = None,
 ) -> None:
     """Go on with a run where it stopped. What is done and matches its receipt is skipped."""
+    from sana_wm.cli.output import real_path
     from sana_wm.names import STAGES, stage_named
     from sana_wm.preflight.prospect import Choices, inspect_run
     from sana_wm.runs.run_directory import RunDirectory
@@ -108,7 +109,7 @@ def resume(
         accept_numerics=tuple(accept_numerics or ()),
         changes={name: value for name, value in asked.items() if value is not None},
     )
-    prospect = inspect_run(RunDirectory(run_dir.resolve()), os.environ, choices)
+    prospect = inspect_run(RunDirectory(real_path(run_dir)), os.environ, choices)
     _carry_out(prospect, lines, dry_run=dry_run, as_json=as_json)
 
 
@@ -129,7 +130,7 @@ def _carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool,
     view = make_view(sys.stderr)
     audience = Audience(
         listeners=[view, lines] if lines else [view],
-        say=lambda line: view.say(printable(line)),
+        say=view.say,
         decided=lambda decisions: _print_decisions(decisions, as_json=False, to_stderr=True),
         showing=view,
     )

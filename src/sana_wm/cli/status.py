@@ -23,12 +23,13 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Look every second until the run is over.")] = False,
 ) -> None:
     """Say how far a run is. Stages, phase, step, time left, memory; takes no lock and disturbs nothing."""
+    from sana_wm.cli.output import real_path
     from sana_wm.cli.progress_json import STANDARD_OUTPUT, JsonProgress
     from sana_wm.cli.progress_view import describe_end, describe_run, make_view
     from sana_wm.progress.status import StatusReader
     from sana_wm.runs.run_directory import RunDirectory
 
-    reader = StatusReader(RunDirectory(run_dir.resolve()))
+    reader = StatusReader(RunDirectory(real_path(run_dir)))
     snapshot = reader.look()
     if watch:
         lines = JsonProgress(STANDARD_OUTPUT) if as_json else None

@@ -10,25 +10,13 @@ import io
 import os
 import sys
 import warnings
-from typing import IO, TYPE_CHECKING
 
 from sana_wm.errors import UsageError
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+from sana_wm.printing import drawing_stream, spell_out_output
+from sana_wm.streams import outlive
 
 #: Settings of a user's own Python work: a backend for windows that is not here, warnings turned into errors.
 FOREIGN_VARIABLES = ("MPLBACKEND", "PYTHONWARNINGS")
-
-
-class _Lenient(io.FileIO):
-    """A descriptor that takes all that is written to it, and loses what the system refuses."""
-
-    def write(self, data: ReadableBuffer, /) -> int:
-        try:
-            return super().write(data)
-        except OSError:
-            return memoryview(data).nbytes
 
 
 def settle_surroundings() -> None:
@@ -42,15 +30,17 @@ def settle_surroundings() -> None:
             os.fstat(descriptor)
         except OSError:  # closed: the next file that is opened would take its place, and our words with it
             os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = outlive(sys.stdout), outlive(sys.stderr)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    spell_out_output()
 
 
 def outlive_the_output() -> None:
     """Let words that a full disk or a closed reader does not take be lost, instead of ending the command."""
-    sys.stdout = _lenient(sys.stdout, sys.__stdout__, 1)
-    sys.stderr = _lenient(sys.stderr, sys.__stderr__, 2)
+    sys.stdout, sys.stderr = (outlive(drawing_stream(stream), loses_all=True) for stream in (sys.stdout, sys.stderr))
+    spell_out_output()
 
 
 def require_working_folder() -> None:
@@ -68,12 +58,3 @@ def require_working_folder() -> None:
             expected="a folder that is there",
             next_step="Go into another one (cd), then run the command again.",
         ) from error
-
-
-def _lenient(stream: IO[str] | None, own: IO[str] | None, descriptor: int) -> IO[str]:
-    """A standard stream of this process as one that does not raise; others stay as they are."""
-    if stream is not own:  # replaced by whoever called us
-        return stream or io.StringIO()
-    encoding = stream.encoding if isinstance(stream, io.TextIOWrapper) else "utf-8"
-    raw = _Lenient(descriptor, "w", closefd=False)
-    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors="backslashreplace", line_buffering=True)

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from sana_wm.errors import printable
+from sana_wm.printing import drawing_stream
 from sana_wm.weights.transfer import TransferView
 
 PLAIN_LINE_EVERY_S = 10.0
@@ -97,7 +98,7 @@ class BarView:
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=Console(file=drawing_stream(sys.stderr)),
         )
         self._file = self._progress.add_task("", visible=False)
         self._all = self._progress.add_task("all files", total=0, visible=False)

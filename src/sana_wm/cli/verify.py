@@ -26,10 +26,11 @@ def verify_run(
     as_json: AsJson = False,
 ) -> None:
     """Say whether a run is what it says. Walks its hash chain; names every broken link and what that invalidates."""
+    from sana_wm.cli.output import real_path
     from sana_wm.runs.run_directory import RunDirectory
     from sana_wm.runs.verify import verify
 
-    run = RunDirectory(run_dir.resolve())
+    run = RunDirectory(real_path(run_dir))
     links = verify(run)
     if hash_weights and all(link.is_whole for link in links):
         from sana_wm.runs.lock import owning

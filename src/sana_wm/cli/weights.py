@@ -132,7 +132,7 @@ def tiny(
     from sana_wm.modules import run_module
 
     arguments = ["tiny", "--layout", layout, "--variant", variant, "--out", str(out), "--seed", str(seed)]
-    run_module("sana_wm.weights", arguments)
+    typer.echo(run_module("sana_wm.weights", arguments, quiet=True), nl=False)
 
 
 def _choose_places(manifest: Path | None, folder: Path | None, layout: LayoutName | None) -> WeightPlaces:

@@ -220,7 +220,6 @@ def write_preview(view: CameraView, scene: Scene, out: Path) -> int:
     intrinsics = view.lens.cropped(height=height, width=width)
     intrinsics = np.broadcast_to(intrinsics, (len(path), 4)) if len(intrinsics) == 1 else intrinsics
     frames = render_preview(np.asarray(picture), intrinsics, path, scene, scale=PICTURE_SCALE)
-    out.parent.mkdir(parents=True, exist_ok=True)
     with VideoEncoder(out, width=width, height=height, fps=view.video.fps, preset="veryfast") as encoder:
         for frame in frames:
             encoder.put(frame[None])

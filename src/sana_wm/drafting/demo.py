@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sana_wm.durable import remove_tree, write_durably
+from sana_wm.durable import durable_file, is_part, remove_tree, write_durably
+from sana_wm.errors import UsageError
 from sana_wm.modules import run_module
 from sana_wm.names import Variant
+from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.sealed import has_seal, write_sealed
 from sana_wm.variants import MODELS
 
 #: Enough to see something move.
@@ -40,7 +43,8 @@ def draw_picture() -> Image.Image:
 
 def draw_scene(folder: Path, action: str) -> dict[str, dict[str, Any]]:
     """Save the picture in a folder; returns the sections `input` and `camera` of a manifest beside it."""
-    draw_picture().save(folder / "road.png")
+    with durable_file(folder / "road.png") as part:
+        draw_picture().save(part)
     width, height = PICTURE_SIZE
     return {
         "input": {"image": "road.png", "prompt": "A road runs to the horizon under a low sun."},
@@ -57,8 +61,12 @@ def write_demo(folder: Path, variant: Variant = "bidirectional") -> Path:
 
     Returns:
         The manifest's path.
+
+    Raises:
+        UsageError: Something lies in the folder, and no demo made it.
     """
     folder = folder.resolve()
+    _take(folder)
     num_frames = max(LEAST_FRAMES, MODELS[variant].least_frames)
     manifest = {
         "version": 1,
@@ -70,8 +78,24 @@ def write_demo(folder: Path, variant: Variant = "bidirectional") -> Path:
         "output_dir": "run",
     }
     path = folder / "manifest.json"
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
+    write_durably(path, json.dumps(manifest, indent=2) + "\n")
     return path
+
+
+def _take(folder: Path) -> None:
+    """Mark a new or empty folder as a demo's; only in one so marked is anything replaced or removed."""
+    mark = folder / "demo.json"
+    if has_seal(mark) or RunDirectory(folder / "run").is_ours():
+        return
+    present = sorted(path.name for path in folder.iterdir() if not is_part(path)) if folder.is_dir() else []
+    if present or folder.is_file():
+        raise UsageError(
+            f"{folder} is not empty and no demo made it",
+            got=", ".join(present[:5]) or "a file",
+            expected="a new or empty folder, or that of an earlier demo",
+            next_step="Choose another --out.",
+        )
+    write_sealed(mark, json.dumps({"made_by": "sana-wm demo"}, indent=2))
 
 
 def _tiny_model(folder: Path, variant: Variant) -> dict[str, Any]:

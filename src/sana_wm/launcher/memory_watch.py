@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sana_wm.durable import open_to_append
+from sana_wm.errors import HandoffError
 from sana_wm.launcher.governor import MemoryLimits, Verdict, judge
 from sana_wm.launcher.probes.process import exact_process_bytes, group_bytes
 from sana_wm.launcher.probes.system import SystemMemory, read_system_memory
@@ -47,8 +49,8 @@ class MemoryLog:
             pressure=sample.pressure,
         )
         # A full disk stops the stage where it matters, with its own message.
-        with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as file:
-            file.write(to_line(reading))
+        with contextlib.suppress(OSError, HandoffError), open_to_append(self._path) as file:
+            file.write(to_line(reading).encode())
 
 
 class MemoryWatch:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping
 
+from sana_wm.durable import open_to_append, remove_file
 from sana_wm.errors import HandoffError, MemoryNotReleasedError
 from sana_wm.launcher.probes.process import session_members
 from sana_wm.modules import PYTHON, without_overrides
@@ -22,7 +23,7 @@ from sana_wm.planning.shares import LOW_WATERMARK_SHARE
 from sana_wm.planning.this_device import find_device
 from sana_wm.runs.events import Event, parse_event
 from sana_wm.runs.lines import LineReader
-from sana_wm.runs.lock import holds
+from sana_wm.runs.lock import Ownership
 from sana_wm.runs.run_directory import RunDirectory
 
 #: Sent through the liveness pipe: "take less memory" (`sana_wm.runtime.stopping`).
@@ -45,18 +46,19 @@ class StageProcess:
         run: RunDirectory,
         stage: Stage,
         environment: Mapping[str, str],
-        lock: int | None = None,
+        lock: Ownership | None = None,
     ) -> None:
-        run.log_file(stage).parent.mkdir(parents=True, exist_ok=True)
-        run.events_file(stage).unlink(missing_ok=True)
-        read_end, self._write_end = os.pipe()
-        with run.log_file(stage).open("ab") as log:
+        remove_file(run.events_file(stage))
+        inherited = () if lock is None else (lock.lock, lock.folder)
+        handle = () if lock is None else ("--run-fd", str(lock.folder))
+        with open_to_append(run.log_file(stage)) as log:
+            read_end, self._write_end = os.pipe()
             self._process = subprocess.Popen(
-                [*command, "--liveness-fd", str(read_end)],
+                [*command, "--liveness-fd", str(read_end), *handle],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                pass_fds=(read_end,) if lock is None else (read_end, lock),
+                pass_fds=(read_end, *inherited),
                 start_new_session=True,
                 env=dict(environment),
             )
@@ -72,7 +74,7 @@ class StageProcess:
         Raises:
             HandoffError: The run directory is not the one that is owned any more.
         """
-        if self._lock is not None and not holds(self._run, self._lock):
+        if self._lock is not None and not self._lock.holds():
             raise HandoffError(
                 f"{self._run.path} went away while a stage worked in it",
                 got="another folder, or none, under this path",

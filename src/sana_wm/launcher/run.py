@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from sana_wm.durable import remove_parts_under, remove_tree
+from sana_wm.durable import remove_file, remove_tree
 from sana_wm.errors import (
     HandoffError,
     InterruptedRunError,
@@ -29,6 +29,7 @@ from sana_wm.planning.suggestions import suggest_change
 from sana_wm.preflight.checks import start_checks
 from sana_wm.runs.decisions import StageDecision, stages_to_run
 from sana_wm.runs.links import damaged_outputs
+from sana_wm.runs.lock import Ownership
 from sana_wm.runs.metrics import metrics_findings, write_metrics
 from sana_wm.runs.receipts import (
     WORKSPACE_BYTES,
@@ -52,7 +53,7 @@ def execute(
     view: View,
     start_from: Stage | None = None,
     command: Command = stage_command,
-    lock: int | None = None,
+    lock: Ownership | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Run every stage that was decided to run; the caller owns the directory.
@@ -72,7 +73,7 @@ def execute(
         SanaWMError: Something of `start_checks`, and nothing was touched; or a stage did not end well, and everything
             before it stays valid.
     """
-    run.refuse_links_out()
+    run.refuse_links()
     stages = stages_to_run(decisions)
     if not stages:
         if metrics_findings(run):  # they were damaged, or the run ended between its last receipt and them
@@ -80,8 +81,8 @@ def execute(
         return
     for check in start_checks(run, manifest, stages):
         check()
-    remove_parts_under(run.path)
-    run.metrics_file.unlink(missing_ok=True)
+    run.remove_parts()
+    remove_file(run.metrics_file)
     started_s = time.monotonic()
     start = _Start(
         run,
@@ -110,7 +111,7 @@ class _Start:
     history: History
     view: View
     command: Command
-    lock: int | None
+    lock: Ownership | None
     say: Callable[[str], None]
     stops: StopRequests = field(default_factory=StopRequests)
 
@@ -121,9 +122,9 @@ class _Start:
             raise InterruptedRunError(f"stopped before stage {stage}", next_step=f"Go on with: {run.resume_command}")
         check_space(run, self.manifest, stage)
         if over:
-            run.start_over(stage)
+            run.start_over(stage, lambda path: self.say(f"deleting {path}"))
         elif run.receipt_file(stage).exists():  # what it was made from is no beginning of what comes now
-            run.receipt_file(stage).unlink()
+            remove_file(run.receipt_file(stage))
             remove_tree(run.checkpoint_folder(stage))
 
     def run_to_its_end(self, stage: Stage) -> None:
@@ -182,7 +183,7 @@ def _check_receipt(run: RunDirectory, receipt: Receipt) -> None:
     if not (left or silent or findings):
         return
     # Not trusted, so not to be found by the next resume.
-    run.receipt_file(receipt.stage).unlink()
+    remove_file(run.receipt_file(receipt.stage))
     if findings:
         raise HandoffError(
             f"stage {receipt.stage} left other files than its receipt says",

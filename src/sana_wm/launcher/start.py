@@ -55,8 +55,7 @@ def start(prospect: Prospect, environment: Mapping[str, str], audience: Audience
     gate = NumericsGate.of_this_machine(environment, say=audience.say)
     gate.check(manifest.device, choices.accept_numerics)
     with owning(run) as lock:
-        for path in _take_over(prospect, run, manifest):
-            audience.say(f"deleted {path}")
+        _take_over(prospect, run, manifest, lambda path: audience.say(f"deleting {path}"))
         decisions = decide(run, manifest, current_weights(manifest), choices.start_from)
         audience.decided(decisions)
         begun = RunStart.of(decisions, plan.expected_s, time.time(), plan.guessed)
@@ -74,11 +73,11 @@ def start(prospect: Prospect, environment: Mapping[str, str], audience: Audience
             )
 
 
-def _take_over(prospect: Prospect, run: RunDirectory, manifest: RunManifest) -> list[Path]:
-    """Put the manifest into the directory, which is owned now; returns what was deleted."""
+def _take_over(prospect: Prospect, run: RunDirectory, manifest: RunManifest, say: Callable[[Path], None]) -> None:
+    """Put the manifest into the directory, which is owned now; `say` takes what is about to be deleted."""
     if prospect.stored is None:
-        return prepare(run, manifest, force=prospect.choices.force)
+        prepare(run, manifest, force=prospect.choices.force, say=say)
+        return
     check_unchanged(run, prospect.stored)
     if manifest != prospect.stored:
         run.write_manifest(manifest)
-    return []

@@ -24,6 +24,7 @@ from sana_wm.errors import (
 from sana_wm.launcher.governor import MemoryLimits, gib
 from sana_wm.launcher.memory_watch import MemoryLog, MemoryWatch
 from sana_wm.launcher.probes.cards import cards_used_bytes
+from sana_wm.launcher.probes.memory_kills import count_memory_kills, was_killed_for_memory
 from sana_wm.launcher.probes.process import group_bytes
 from sana_wm.launcher.probes.system import read_system_memory
 from sana_wm.launcher.process import GRACE_S, StageProcess
@@ -116,6 +117,7 @@ class StopRequests:
 class _Watch:
     """What was seen of a stage so far."""
 
+    kills_before: int | None = None
     peak_process_bytes: int | None = None
     peak_device_bytes: int | None = None
     device_bytes: int | None = None
@@ -176,7 +178,7 @@ def supervise(
     """
     progress = StageProgress(stage, started_s=time.monotonic())
     view.stage_started(progress)
-    watch = _Watch()
+    watch = _Watch(kills_before=count_memory_kills())
     memory = MemoryWatch(process.members, MemoryLog(run.memory_file, stage))
     before = (read_system_memory(), cards_used_bytes())
     while (code := process.wait(SAMPLE_EVERY_S)) is None:
@@ -204,6 +206,13 @@ def supervise(
     if code == -signal.SIGTERM and process.asked_to_stop:  # before it could listen, so before it had anything to save
         code = InterruptedRunError.exit_code
     left_behind = process.kill()
+    if code == -signal.SIGKILL and watch.asked_at_s is None and was_killed_for_memory(process.pid, watch.kills_before):
+        raise StageFailedError(
+            f"stage {stage} was ended by the system for want of memory in phase {progress.phase}",
+            got=f"signal SIGKILL (peak {gib(watch.peak_bytes)})",
+            expected=f"at most {gib(limits.cap_bytes)} (memory.cap_gib), and as much left on this machine",
+            next_step=f"Close other programs or lower memory.cap_gib, then go on with: {run.resume_command}",
+        )
     _raise_for(code, watch, left_behind, run, limits, stops, progress, suggest)
     seconds = time.monotonic() - progress.started_s
     view.stage_ended(progress, seconds)

@@ -26,6 +26,13 @@ from sana_wm.variants import fill_taught
 #: `${NAME}`, and `$${NAME}`, which stays as text.
 VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
 
+#: Variables that any manifest may name, besides those that begin with the prefix. A stranger's manifest shall not be
+#: able to put a token of this user's into a path, a video or a message.
+OPEN_VARIABLES = ("HOME",)
+OPEN_PREFIX = "SANA_"
+#: Names the further ones that this user allows, with commas between them.
+ALLOWING_VARIABLE = "SANA_WM_MANIFEST_VARIABLES"
+
 M = TypeVar("M", bound=Manifest)
 
 
@@ -62,7 +69,7 @@ def read_manifest(path: Path, environ: Mapping[str, str]) -> Reading:
 
     Args:
         path: JSON file; relative paths in it are relative to its folder.
-        environ: Variables for `${VAR}`; `$${VAR}` stays as the text `${VAR}`.
+        environ: Variables for `${VAR}`, of which some are open to manifests; `$${VAR}` stays as the text `${VAR}`.
 
     Raises:
         ManifestError: It cannot be read, or is no JSON object.
@@ -102,7 +109,10 @@ def _parse(data: Json, kind: type[M]) -> tuple[M | None, list[Problem]]:
             manifest = kind.model_validate_json(json.dumps(_without(data, error.errors())), strict=True)
         except ValidationError:
             return None, problems
-    return manifest, [*problems, *find_contradictions(manifest)]
+    # A section without its wrong fields contradicts itself easily.
+    wrong = {problem.field.split(".")[0] for problem in problems}
+    contradictions = (one for one in find_contradictions(manifest) if one.field.split(".")[0] not in wrong)
+    return manifest, [*problems, *contradictions]
 
 
 def _without(data: Json, errors: Sequence[ErrorDetails]) -> Json:
@@ -141,20 +151,25 @@ def _expand_variables(text: str, field: str, environ: Mapping[str, str], problem
         if match.group(0).startswith("$$"):
             return match.group(0)[1:]
         name = match.group(1)
-        if name not in environ:
-            problems.append(
-                Problem(
-                    field,
-                    f"environment variable {name} is not set",
-                    got=repr(text),
-                    expected=f"{name} to be set",
-                    next_step=f"export {name}=…, or write the value into the manifest ($${{…}} keeps it as text).",
-                )
-            )
-            return match.group(0)
-        return environ[name]
+        if not _is_open(name, environ):
+            what, got = f"{name} is no variable that a manifest may name", repr(text)
+            expected = f"{OPEN_PREFIX}…, {', '.join(OPEN_VARIABLES)}, or a name in {ALLOWING_VARIABLE}"
+            advice = f"If you trust this manifest: export {ALLOWING_VARIABLE}={name}. $${{…}} stays as text."
+        elif name not in environ:
+            what, got, expected = f"environment variable {name} is not set", repr(text), f"{name} to be set"
+            advice = f"export {name}=…, or write the value into the manifest ($${{…}} keeps it as text)."
+        else:
+            return environ[name]
+        problems.append(Problem(field, what, got, expected, advice))
+        return match.group(0)
 
     return VARIABLE.sub(replace, text)
+
+
+def _is_open(name: str, environ: Mapping[str, str]) -> bool:
+    """Whether a manifest may name an environment variable."""
+    allowed = [one.strip() for one in environ.get(ALLOWING_VARIABLE, "").split(",")]
+    return name.startswith(OPEN_PREFIX) or name in (*OPEN_VARIABLES, *filter(None, allowed))
 
 
 def _absolutize(data: Json, base: Path) -> list[Problem]:
@@ -171,6 +186,8 @@ def _absolutize(data: Json, base: Path) -> list[Problem]:
             continue
         try:
             holder[name] = str((base / Path(text).expanduser()).absolute())
+        except ValueError:  # the model says why
+            holder[name] = text
         except RuntimeError as error:  # "~nobody": no such home
             problems.append(Problem(field, str(error), got=repr(text)))
     return problems
@@ -179,7 +196,9 @@ def _absolutize(data: Json, base: Path) -> list[Problem]:
 def _problem(details: ErrorDetails) -> Problem:
     # pydantic names the branch of a union (`camera.intrinsics.str`): the field is what the user wrote.
     parts = [
-        str(part) for part in details["loc"] if not str(part).startswith(("str", "tuple[", "constrained-", "literal["))
+        str(part)
+        for part in details["loc"]
+        if not str(part).startswith(("str", "tuple[", "constrained-", "literal[", "function-"))
     ]
     field = ".".join(parts) or "manifest"
     kind = details["type"]

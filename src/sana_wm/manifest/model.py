@@ -13,6 +13,7 @@ from pydantic import Field
 
 from sana_wm.manifest.fields import facts, neutral
 from sana_wm.manifest.limits import MemorySection, PowerSection, SanitySection
+from sana_wm.manifest.paths import PathText
 from sana_wm.manifest.section import Positive, Section
 from sana_wm.names import (
     CameraRescale,
@@ -32,7 +33,6 @@ Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium
 ESTIMATE = "estimate"
 PixelIntrinsics = Annotated[tuple[float, float, float, float], Field(description="[fx, fy, cx, cy]")]
 
-
 #: The camera path: Stage 1 follows it, the decode draws it.
 CAMERA = facts("stage1/conditioning", "vae_decode")
 CAMERA_FILE = facts("stage1/conditioning", "vae_decode", path="input")
@@ -44,11 +44,11 @@ class ModelSection(Section, frozen=True):
     """Where the weights lie."""
 
     layout: Annotated[LayoutName, neutral(work=True)] = Field(default="original", description="Weight layout on disk.")
-    root: Annotated[str, neutral(work=True, path="weights")] = Field(description="Folder of the SANA-WM weights.")
-    gemma_root: Annotated[str | None, neutral(work=True, path="weights")] = Field(
+    root: Annotated[PathText, neutral(work=True, path="weights")] = Field(description="Folder of the SANA-WM weights.")
+    gemma_root: Annotated[PathText | None, neutral(work=True, path="weights")] = Field(
         default=None, description="Folder of gemma-2-2b-it; needed by the original layout only."
     )
-    refiner_root: Annotated[str | None, neutral(work=True, path="weights")] = Field(
+    refiner_root: Annotated[PathText | None, neutral(work=True, path="weights")] = Field(
         default=None, description="Folder of the refiner; null means ROOT/refiner."
     )
     backend: Annotated[str, facts("stage1", "refiner", work=True)] = Field(
@@ -60,10 +60,10 @@ class ModelSection(Section, frozen=True):
         default="bidirectional",
         description="Which released model: bidirectional, 60 steps for the whole clip, or streaming, 4 for each chunk.",
     )
-    pr_root: Annotated[str | None, neutral(path="code")] = Field(
+    pr_root: Annotated[PathText | None, neutral(path="code")] = Field(
         default=None, description="Patched checkout of NVlabs/Sana; needed by backend pr379 only (docs/pr379.md)."
     )
-    depth_pro_root: Annotated[str | None, neutral(path="weights")] = Field(
+    depth_pro_root: Annotated[PathText | None, neutral(path="weights")] = Field(
         default=None, description="Folder of apple/DepthPro-hf; for intrinsics to estimate where EXIF says nothing."
     )
 
@@ -71,19 +71,19 @@ class ModelSection(Section, frozen=True):
 class InputSection(Section, frozen=True):
     """What the video starts from."""
 
-    image: Annotated[str, facts("stage1/conditioning", path="input")] = Field(
+    image: Annotated[PathText, facts("stage1/conditioning", path="input")] = Field(
         description="First frame: PNG, JPEG, HEIC, AVIF, WebP, TIFF, BMP, GIF or PPM."
     )
     prompt: Annotated[str | None, facts("stage1/conditioning", "refiner/text")] = Field(
         default=None, description="Prompt text; exactly one of prompt and prompt_file."
     )
-    prompt_file: Annotated[str | None, facts("stage1/conditioning", path="input")] = Field(
+    prompt_file: Annotated[PathText | None, facts("stage1/conditioning", path="input")] = Field(
         default=None, description="UTF-8 text file that holds the prompt."
     )
     negative_prompt: Annotated[str, facts("stage1/conditioning")] = Field(
         default="", description="Negative prompt for guidance."
     )
-    continues: Annotated[str | None, facts("stage1/conditioning", "refiner", work=True, path="input")] = Field(
+    continues: Annotated[PathText | None, facts("stage1/conditioning", "refiner", work=True, path="input")] = Field(
         default=None, description="Stage 1 latents of a finished streaming run that this one goes on from."
     )
 
@@ -100,7 +100,7 @@ class CameraSection(Section, frozen=True):
     )
     translation_speed: Annotated[Positive, CAMERA] = Field(default=0.05, description="Scene units per frame.")
     rotation_speed_deg: Annotated[Positive, CAMERA] = Field(default=1.2, description="Degrees per frame.")
-    poses: Annotated[str | None, CAMERA_FILE] = Field(
+    poses: Annotated[PathText | None, CAMERA_FILE] = Field(
         default=None,
         description="Poses file: .npy, .npz, RealEstate10K, transforms.json, TUM, KITTI, COLMAP and others.",
     )
@@ -112,7 +112,7 @@ class CameraSection(Section, frozen=True):
         description="Poses a second, or timestamps for the file's own times: resampled to video.fps. "
         "null takes each pose for a frame.",
     )
-    intrinsics: Annotated[str | PixelIntrinsics | None, CAMERA_FILE] = Field(
+    intrinsics: Annotated[PathText | PixelIntrinsics | None, CAMERA_FILE] = Field(
         default=None,
         description="[fx, fy, cx, cy] or .npy of (4,), (3,3), (F,4), (F,3,3), in pixels of the input image; "
         "or estimate: from the picture's EXIF data, else by Depth Pro; null takes those in the poses file.",
@@ -149,7 +149,7 @@ class VideoSection(Section, frozen=True):
     pixel_format: Annotated[Literal["yuv420p", "yuv444p"], facts("vae_decode")] = Field(
         default="yuv420p", description="Chroma sampling."
     )
-    frames_dir: Annotated[str | None, facts("vae_decode", path="output")] = Field(
+    frames_dir: Annotated[PathText | None, facts("vae_decode", path="output")] = Field(
         default=None, description="Folder for the frames as PNG, too; null writes none."
     )
 
@@ -240,7 +240,7 @@ class Manifest(Section, frozen=True):
     sanity: SanitySection = SanitySection()
     device: Annotated[Literal["auto", "mps", "cuda", "cpu"], EVERYTHING] = "auto"
     dtype: Annotated[Literal["auto", "bfloat16", "float32"], EVERYTHING] = "auto"
-    output_dir: Annotated[str, neutral(path="output")] = Field(min_length=1, description="The run directory.")
+    output_dir: Annotated[PathText, neutral(path="output")] = Field(min_length=1, description="The run directory.")
 
     @property
     def frames_within_output(self) -> Path | None:

@@ -8,13 +8,14 @@ from pydantic import Field, field_validator
 
 from sana_wm.manifest.fields import facts
 from sana_wm.manifest.model import ESTIMATE, CameraSection, InputSection, Manifest, PixelIntrinsics
+from sana_wm.manifest.paths import PathText
 from sana_wm.manifest.section import Section
 
 
 class InputFile(Section, frozen=True):
     """An input as it was when the run began."""
 
-    path: str
+    path: PathText
     sha256: str
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -142,7 +143,7 @@ def _check_frames_folder(run: RunDirectory, folder: Path) -> list[Problem]:
     """Frames are written over what is there: nobody else's pictures may be."""
     try:
         before = run.frames_folder(run.read_manifest())
-        is_ours = before is not None and before.resolve() == folder.resolve()
+        is_ours = before is not None and os.path.realpath(before) == os.path.realpath(folder)
     except HandoffError:
         is_ours = False
     present = [] if is_ours or not folder.is_dir() else [path.name for path in folder.iterdir()]
@@ -235,4 +236,4 @@ def _check_weights(run: RunDirectory, manifest: RunManifest, stages: Sequence[St
             "If the weights have moved, set their folders in your own manifest and run it again with run-pipeline: "
             "this run goes on."
         )
-        raise IncompleteWeightsError(problems, moved if run.holds_results() else None)
+        raise IncompleteWeightsError(problems, moved if run.is_ours() else None)

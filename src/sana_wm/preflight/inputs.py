@@ -30,7 +30,8 @@ def check_inputs(manifest: Manifest) -> list[Problem]:
     picture = _attempt("input.image", problems, lambda: inspect_picture(Path(manifest.input.image)))
     problems += check_prompts(manifest)
     field = "camera.poses" if manifest.camera.poses is not None else "camera.action"
-    path = _attempt(field, problems, lambda: load_camera_path(manifest))
+    is_named = (manifest.camera.poses, manifest.camera.action) != (None, None)
+    path = _attempt(field, problems, lambda: load_camera_path(manifest)) if is_named else None
     if path is not None:
         model, num_frames = MODELS[manifest.model.variant], manifest.video.num_frames
         _attempt("video.num_frames", problems, lambda: path.trajectory.first(num_frames, model=model))

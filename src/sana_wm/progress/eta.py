@@ -92,7 +92,7 @@ def measure_pace(
                 actual_s, expected_s = actual_s + spent_s, expected_s + seconds
         seconds = expected.get((stage, progress.phase))
         if seconds is not None and not progress.ended and progress.phase not in (SAVING, *progress.partly_done):
-            elapsed_s = now_s - progress.phase_started_at_s
+            elapsed_s = max(0.0, now_s - progress.phase_started_at_s)  # a clock may be set back
             rest_s = _rest_by_steps(progress, now_s)
             if rest_s is not None:  # the part of it that is done
                 actual_s += elapsed_s
@@ -119,13 +119,13 @@ def _rest_of_running(progress: StageProgress, expected_s: float | None, pace: fl
         return by_steps
     if expected_s is None:
         return None
-    return max(0.0, expected_s * pace - (now_s - progress.phase_started_at_s))
+    return max(0.0, expected_s * pace - max(0.0, now_s - progress.phase_started_at_s))
 
 
 def _rest_by_steps(progress: StageProgress, now_s: float) -> float | None:
     if progress.remaining_s is None or progress.reported_at_s is None:
         return None
-    return max(0.0, progress.remaining_s - (now_s - progress.reported_at_s))
+    return max(0.0, progress.remaining_s - max(0.0, now_s - progress.reported_at_s))
 
 
 def _rest_of_saving(progress: StageProgress | None, expected_s: float, now_s: float) -> float:
@@ -133,7 +133,7 @@ def _rest_of_saving(progress: StageProgress | None, expected_s: float, now_s: fl
         return expected_s
     spent_s = progress.spent_s.get(SAVING, 0.0)
     if progress.phase == SAVING:
-        spent_s += now_s - progress.phase_started_at_s
+        spent_s += max(0.0, now_s - progress.phase_started_at_s)
     return max(0.0, expected_s - spent_s)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Literal, Protocol
 
+from sana_wm.durable import remove_file
 from sana_wm.errors import InterruptedRunError, SanaWMError
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
@@ -83,7 +84,7 @@ class RunProgress:
     def stage_started(self, progress: StageProgress) -> None:
         """A stage begins."""
         self._seen[progress.stage], self._note = progress, None
-        self._run.asked_file.unlink(missing_ok=True)
+        remove_file(self._run.asked_file)
         self._tell("stage_started")
 
     def updated(self, progress: StageProgress) -> None:
@@ -168,7 +169,7 @@ def take_snapshot(
         name=manifest.name,
         state=state,
         time_s=now_s,
-        elapsed_s=now_s - start.started_at_s,
+        elapsed_s=max(0.0, now_s - start.started_at_s),  # a clock may be set back
         remaining_s=left and left.remaining_s,
         not_counted=left.not_counted if left else (),
         guessed=tuple(name_phase(*key) for key in left.by_expectation if key in start.guessed) if left else (),
@@ -201,7 +202,7 @@ def _stage_snapshot(
         elapsed_s = sum(progress.spent_s.values())
         if progress.ended:
             return StageSnapshot(stage, "done", elapsed_s, expected_s)
-        elapsed_s += now_s - progress.phase_started_at_s
+        elapsed_s += max(0.0, now_s - progress.phase_started_at_s)
         return StageSnapshot(stage, "running" if under_way else "stopped", elapsed_s, expected_s)
     states: dict[Action, StageState] = {"run": "to come", "skip": "skipped", "off": "off"}
     return StageSnapshot(stage, states[start.actions[stage]], None, expected_s)

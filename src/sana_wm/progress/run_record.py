@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from sana_wm.durable import write_durably
+from sana_wm.durable import remove_file, write_durably
 from sana_wm.names import Stage
 from sana_wm.progress.eta import Expected
 from sana_wm.progress.snapshot import RunError
@@ -79,8 +79,8 @@ class RunStart(OpenRecord):
 
     def write(self, run: RunDirectory) -> None:
         """Leave it in the run directory."""
-        run.end_file.unlink(missing_ok=True)
-        run.asked_file.unlink(missing_ok=True)
+        remove_file(run.end_file)
+        remove_file(run.asked_file)
         write_durably(run.start_file, self.model_dump_json(indent=2) + "\n")
 
     @classmethod

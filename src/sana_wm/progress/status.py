@@ -24,8 +24,11 @@ from sana_wm.runs.events import (
     parse_reading,
 )
 from sana_wm.runs.lines import LineReader
-from sana_wm.runs.lock import SUSPENDED, read_owner
+from sana_wm.runs.lock import SUSPENDED, Owner, read_owner
 from sana_wm.runs.run_directory import RunDirectory
+
+#: A run writes what it sees of memory once a second; after so long a silence another machine's counts as ended.
+SILENCE_S = 120.0
 
 
 class StatusReader:
@@ -52,13 +55,20 @@ class StatusReader:
         self._read_new()
         end = RunEnd.read(self._run)
         owner = read_owner(self._run)
-        under_way = end is None and owner is not None and owner.lives()
+        elsewhere = owner if end is None and owner is not None and owner.is_elsewhere() else None
+        silence_s = self._silence_s()
+        if elsewhere is not None:
+            under_way = silence_s is not None and silence_s <= SILENCE_S
+        else:
+            under_way = end is None and owner is not None and owner.lives()
         start = RunStart.read(self._run) or self._guess_start()
         seen = self._replay(start, under_way=under_way)
         state, error = self._judge(start, seen, end, under_way=under_way)
         last_s = max((progress.phase_started_at_s for progress in seen.values()), default=start.started_at_s)
         now_s = self._clock() if under_way else end.ended_at_s if end is not None else last_s
         look = take_snapshot(self._run, self._manifest, start, seen, state, now_s=now_s, error=error)
+        if elsewhere is not None and look.state in ("running", "stopped"):
+            return replace(look, note=_describe_elsewhere(elsewhere, silence_s))
         if not under_way or owner is None:
             return look
         asked = RunAsked.read(self._run)
@@ -72,6 +82,13 @@ class StatusReader:
             self._events[stage] = new if reader.made_anew else self._events[stage] + new
         if readings := self._memory_reader.read():
             self._memory = readings[-1]
+
+    def _silence_s(self) -> float | None:
+        """Seconds since the run's last word, by this machine's clock; `None` where it left none."""
+        words = [events[-1].time_s for events in self._events.values() if events]
+        if self._memory is not None:
+            words.append(self._memory.time_s)
+        return max(0.0, self._clock() - max(words)) if words else None
 
     def _guess_start(self) -> RunStart:
         """The start of a run that has not said what it means to do: by receipts and events."""
@@ -116,3 +133,8 @@ class StatusReader:
             error = RunError(last[0].message, last[0].exit_code)
             return ("interrupted" if error.exit_code == 130 else "failed"), error
         return "stopped", None
+
+
+def _describe_elsewhere(owner: Owner, silence_s: float | None) -> str:
+    last = "it left no event" if silence_s is None else f"its last word is {round(silence_s)} s old"
+    return f"begun by {owner}, another machine: whether it still runs only that one can say; {last}"

@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 
 from sana_wm.camera.plot import draw_path
 from sana_wm.camera.trajectory import Trajectory
+from sana_wm.errors import printable
 from sana_wm.names import STAGES, Stage
 from sana_wm.report.latents import LatentStatistics
 from sana_wm.report.theme import BLUE, GREEN, ORANGE, PHASE_COLOURS, RED, WIDTH_INCHES, Shape, chart_style
@@ -58,7 +59,7 @@ def draw_times(runs: Sequence[RunTimes], shape: Shape) -> Figure:
                 panel.text(
                     left, row, f" {left * unit_s:.1f} s" if unit_s == 1 else f" {left:.1f} min", va="center", fontsize=8
                 )
-            panel.set_yticks(range(len(runs)), [name for name, _ in runs])
+            panel.set_yticks(range(len(runs)), [printable(name) for name, _ in runs])
             panel.set_title(stage, loc="left")
             panel.margins(x=0.12)
         panels[-1].set_xlabel(unit)

@@ -11,10 +11,12 @@ from sana_wm.errors import HandoffError
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 from sana_wm.pipeline import PIPELINE
+from sana_wm.plain_files import open_plain
 from sana_wm.report.latents import LatentStatistics, measure_latents
 from sana_wm.runs.chain import walk_stage
 from sana_wm.runs.receipts import Receipt, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.sealed import MAX_BYTES
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ def _measure_all(run: RunDirectory) -> tuple[dict[str, LatentStatistics], dict[s
 
 def _read_metrics(run: RunDirectory) -> dict[str, Any]:
     try:
-        metrics = json.loads(run.metrics_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with open_plain(run.metrics_file) as file:
+            metrics = json.loads(file.read(MAX_BYTES))
+    except (OSError, ValueError, RecursionError):
         return {}
     return metrics if isinstance(metrics, dict) else {}

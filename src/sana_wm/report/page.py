@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sana_wm import __version__
 from sana_wm.camera.of_manifest import load_trajectory
 from sana_wm.durable import write_durably
 from sana_wm.errors import SanaWMError
+from sana_wm.printing import spelled_out
 from sana_wm.report.charts import RunTimes, draw_camera, draw_latents, draw_times
 from sana_wm.report.facts import RunFacts
 from sana_wm.report.memory_plot import draw_memory
@@ -45,6 +47,7 @@ def render_report(facts: RunFacts, timeline: Timeline, runs: Sequence[RunTimes])
         loader=PackageLoader("sana_wm.report", ""),
         autoescape=True,  # a prompt is text, whatever it looks like
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -53,7 +56,7 @@ def render_report(facts: RunFacts, timeline: Timeline, runs: Sequence[RunTimes])
     return environment.get_template("page.html.jinja").render(
         facts=facts,
         manifest=facts.manifest,
-        manifest_text=facts.manifest.model_dump_json(indent=2),
+        manifest_text=json.dumps(facts.manifest.model_dump(mode="json"), indent=2, ensure_ascii=False),
         package_version=__version__,
         video=_embed(facts.run.video_file, "video/mp4"),
         video_bytes=facts.run.video_file.stat().st_size if facts.run.video_file.is_file() else 0,
@@ -92,6 +95,11 @@ def format_seconds(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} m {rest:02d} s" if hours else f"{minutes} m {rest:02d} s"
+
+
+def _shown(value: object) -> object:
+    """What the page shows of a value; what is markup already was made here."""
+    return spelled_out(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _charts(name: str, description: str, draw: Callable[[Shape], Figure]) -> Markup:

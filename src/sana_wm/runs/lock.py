@@ -12,11 +12,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Annotated
 
 import psutil
+from pydantic import AwareDatetime, Field
 
 from sana_wm.errors import HandoffError, RunDirectoryBusyError
+from sana_wm.held import AS_FOLDER, holding
 from sana_wm.machine import machine_identity
+from sana_wm.records import OpenRecord, read_record
 from sana_wm.runs.run_directory import RunDirectory
 
 #: Between opening the file and locking it, somebody may delete the directory; not often.
@@ -24,16 +28,42 @@ ATTEMPTS = 10
 SUSPENDED = "suspended with Ctrl-Z: `fg` in its terminal goes on"
 
 
-@contextmanager
-def owning(run: RunDirectory) -> Generator[int]:
-    """Own the run directory while the block runs.
+@dataclass(frozen=True)
+class Ownership:
+    """A run directory that is owned: open files that stages inherit.
 
-    Yields:
-        The lock's file descriptor. Stages inherit it, so that a stage that outlives its parent keeps the directory.
+    Attributes:
+        run: The directory.
+        lock: Its lock file, so that a stage that outlives its parent keeps the directory.
+        folder: The directory itself, so that a stage works in the one that is locked.
+    """
+
+    run: RunDirectory
+    lock: int
+    folder: int
+
+    def holds(self) -> bool:
+        """Whether the lock is still the one of the directory under this path: not after its volume went away."""
+        try:
+            return os.path.samestat(os.fstat(self.lock), self.run.lock_file.lstat())
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        with contextlib.suppress(OSError):
+            os.close(self.lock)
+        with contextlib.suppress(OSError):
+            os.close(self.folder)
+
+
+@contextmanager
+def owning(run: RunDirectory) -> Generator[Ownership]:
+    """Own the run directory while the block runs; all that is written in it goes through its handle.
 
     Raises:
         RunDirectoryBusyError: Another process owns it.
-        HandoffError: It cannot be made, written or locked.
+        HandoffError: It cannot be made, written or locked, or holds a link.
     """
     try:
         os.fsdecode(run.path).encode()
@@ -46,7 +76,7 @@ def owning(run: RunDirectory) -> Generator[int]:
         ) from None
     try:
         run.path.mkdir(parents=True, exist_ok=True)
-        lock = _open_and_lock(run)
+        owned = _open_and_lock(run)
     except BlockingIOError:
         owner = read_owner(run)
         raise RunDirectoryBusyError(
@@ -63,41 +93,39 @@ def owning(run: RunDirectory) -> Generator[int]:
             next_step="Free some space, or choose another output_dir.",
         ) from error
     try:
-        yield lock
+        run.refuse_links()
+        with holding(run.path, owned.folder):
+            yield owned
     finally:
-        os.close(lock)
+        owned.close()
 
 
 def _sleeps(owner: Owner | None) -> bool:
     return owner is not None and owner.is_suspended()
 
 
-def holds(run: RunDirectory, lock: int) -> bool:
-    """Whether the lock is still the one of the directory under this path: not after its volume went away."""
-    try:
-        return os.path.samestat(os.fstat(lock), run.lock_file.lstat())
-    except OSError:
-        return False
-
-
-def _open_and_lock(run: RunDirectory) -> int:
+def _open_and_lock(run: RunDirectory) -> Ownership:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # never through a link: it is truncated below
     for _ in range(ATTEMPTS):
-        # Never through a link: the file is truncated below.
-        lock = os.open(run.lock_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        folder = os.open(run.path, AS_FOLDER)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not holds(run, lock):  # the directory was deleted, or made anew, in between
-                os.close(lock)
+            owned = Ownership(run, os.open(run.lock_file.name, flags, 0o644, dir_fd=folder), folder)
+        except OSError:
+            os.close(folder)
+            raise
+        try:
+            fcntl.flock(owned.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not owned.holds():  # the directory was deleted, or made anew, in between
+                owned.close()
                 continue
             now = datetime.now(UTC).isoformat(timespec="seconds")
             owner = json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), machine_identity(), now))).encode()
-            os.pwrite(lock, owner, 0)
-            os.ftruncate(lock, len(owner))
+            os.pwrite(owned.lock, owner, 0)
+            os.ftruncate(owned.lock, len(owner))
         except BaseException:
-            with contextlib.suppress(OSError):
-                os.close(lock)
+            owned.close()
             raise
-        return lock
+        return owned
     raise OSError(errno.ESTALE, "its lock file is another one each time it is looked at")
 
 
@@ -127,10 +155,14 @@ class Owner:
         except psutil.Error:
             return False
 
+    def is_elsewhere(self) -> bool:
+        """Whether it was on another machine, whose processes cannot be asked for."""
+        return self.machine != machine_identity()
+
     def lives(self) -> bool:
-        """Whether the process still runs; one on another machine counts as alive."""
-        if self.machine != machine_identity():
-            return True
+        """Whether the process still runs on this machine."""
+        if self.is_elsewhere():
+            return False
         try:
             # A process that began after the lock was taken has only got the same number.
             return psutil.Process(self.pid).create_time() < datetime.fromisoformat(self.since).timestamp() + 1
@@ -143,9 +175,14 @@ def read_owner(run: RunDirectory) -> Owner | None:
 
     The lock itself would have to be taken to be looked at.
     """
-    try:
-        said = json.loads(run.lock_file.read_text(encoding="utf-8"))
-        datetime.fromisoformat(said["since"])
-        return Owner(int(said["pid"]), said["host"], said["machine"], said["since"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+    said = read_record(run.lock_file, _OwnerRecord)
+    return None if said is None else Owner(said.pid, said.host, said.machine, said.since.isoformat())
+
+
+class _OwnerRecord(OpenRecord):
+    """What the lock file says, of the sizes that a process and a date can have."""
+
+    pid: Annotated[int, Field(ge=1, lt=2**31)]
+    host: str
+    machine: str
+    since: AwareDatetime

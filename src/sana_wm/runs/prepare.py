@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sana_wm.errors import HandoffError
@@ -89,16 +89,24 @@ def check_unchanged(run: RunDirectory, stored: RunManifest) -> None:
     check_receipts(run, stored)
 
 
-def prepare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> list[Path]:
+def prepare(
+    run: RunDirectory, manifest: RunManifest, *, force: bool, say: Callable[[Path], None] = lambda _: None
+) -> list[Path]:
     """Put the manifest into the run directory; stages that must start over lose what they left.
+
+    Args:
+        run: The directory, new or of an earlier run.
+        manifest: What shall run.
+        force: As of `compare`.
+        say: Takes each file and folder that is about to be deleted.
 
     Returns:
         What was deleted.
 
     Raises:
-        HandoffError: As in `compare`; or the directory cannot be written, or a link in it leads out of it.
+        HandoffError: As in `compare`; or the directory cannot be written, or holds a link.
     """
-    run.refuse_links_out()
-    deleted = [path for stage in compare(run, manifest, force=force) for path in run.clear_stage(stage)]
+    run.refuse_links()
+    deleted = [path for stage in compare(run, manifest, force=force) for path in run.clear_stage(stage, say)]
     run.write_manifest(manifest)
     return deleted

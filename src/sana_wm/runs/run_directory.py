@@ -5,17 +5,28 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sana_wm.durable import part_path, remove_tree
+from sana_wm.durable import is_part, remove_parts_in, remove_tree
 from sana_wm.errors import HandoffError, ManifestError
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 from sana_wm.pipeline import PIPELINE
-from sana_wm.runs.sealed import read_sealed, write_sealed
+from sana_wm.plain_files import open_plain
+from sana_wm.runs.sealed import has_seal, read_sealed, write_sealed
+
+#: How the lock file begins (`sana_wm.runs.lock.Owner`).
+OWNER_HEAD = b'{"pid": '
+#: Takes what is about to be removed.
+Say = Callable[[Path], None]
+
+
+def _nothing(_path: Path) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -161,35 +172,43 @@ class RunDirectory:
         asked = (self.path / name for name in PIPELINE[stage].asked)
         return (self.receipt_file(stage), *self.outputs(stage), *asked, self.checkpoint_folder(stage))
 
-    def clear_stage(self, stage: Stage) -> list[Path]:
-        """Remove a stage's belongings; returns what was there."""
-        present = [path for path in self.belongings(stage) if path.exists()]
-        for path in present:
-            remove_tree(path)
-        return present
+    def clear_stage(self, stage: Stage, say: Say = _nothing) -> list[Path]:
+        """Remove a stage's belongings, each named to `say` before it goes; returns what was there."""
+        return _remove(self.belongings(stage), say)
 
-    def start_over(self, stage: Stage) -> None:
+    def start_over(self, stage: Stage, say: Say = _nothing) -> None:
         """Remove what a stage would go on from or use again. Its result stays, until a new one takes its place."""
         parts = (self.path / name for name in PIPELINE[stage].kept)
-        for path in (self.receipt_file(stage), self.checkpoint_folder(stage), *parts):
-            remove_tree(path)
+        _remove((self.receipt_file(stage), self.checkpoint_folder(stage), *parts), say)
+
+    def remove_parts(self) -> None:
+        """Remove what interrupted writes left where this package writes, and nowhere else."""
+        checkpoints = [self.checkpoint_folder(stage) for stage in STAGES]
+        places = ("latents", "receipts", "events", "previews", "evidence")
+        for folder in (self.path, *(self.path / name for name in places), *checkpoints):
+            remove_parts_in(folder)
 
     def holds_results(self) -> bool:
-        """Whether stages left anything here, whatever became of the manifest."""
-        places = [place for stage in STAGES for place in (self.receipt_file(stage), self.checkpoint_folder(stage))]
-        return any(place.exists() for place in places)
+        """Whether stages finished here, whatever became of the manifest."""
+        return any(has_seal(self.receipt_file(stage)) for stage in STAGES)
+
+    def is_ours(self) -> bool:
+        """Whether this package made it: it carries a manifest or a receipt with our seal, whole or damaged."""
+        return has_seal(self.manifest_file) or self.holds_results()
 
     def refuse_foreign_content(self) -> None:
         """Refuse a folder in which something lies and no run does: it is not ours, and not to be touched.
 
+        A start that was killed before it wrote its manifest leaves temporary files and a lock; they are no content.
+
         Raises:
             HandoffError: It is such a folder, or cannot be read.
         """
-        half_written = part_path(self.manifest_file).name
         try:
-            if self.manifest_file.exists() or self.holds_results() or not self.path.is_dir():
+            if self.is_ours() or not self.path.is_dir():
                 return
-            foreign = sorted(path.name for path in self.path.iterdir() if not path.name.startswith((".", half_written)))
+            names = (path.name for path in self.path.iterdir() if not is_part(path))
+            foreign = sorted(name for name in names if not name.startswith(".") or self._is_foreign_lock(name))
         except OSError as error:
             raise HandoffError(
                 f"{self.path} cannot be read", got=error.strerror or str(error), next_step="Choose another output_dir."
@@ -202,6 +221,14 @@ class RunDirectory:
                 next_step="Choose another output_dir.",
             )
 
+    def _is_foreign_lock(self, name: str) -> bool:
+        """Whether it is the lock file and says something that no owner of ours says: it would be written over."""
+        if name != self.lock_file.name:
+            return False
+        with open_plain(self.lock_file) as file:
+            said = file.read(len(OWNER_HEAD))
+        return said not in (b"", OWNER_HEAD)
+
     def frames_folder(self, manifest: Manifest) -> Path | None:
         """Where the frames go as PNG, if they do: a folder within the run directory moves with it."""
         folder = manifest.frames_within_output
@@ -209,21 +236,21 @@ class RunDirectory:
             return self.path / folder
         return None if manifest.video.frames_dir is None else Path(manifest.video.frames_dir)
 
-    def refuse_links_out(self) -> None:
-        """Refuse a directory in which a link leads out of it: what is written and removed here must stay here.
+    def refuse_links(self) -> None:
+        """Refuse a directory in which anything is a link: what is read, written and removed here must lie here.
+
+        The directory itself may be reached through a link, and inputs and weights may be links.
 
         Raises:
-            HandoffError: There is such a link.
+            HandoffError: There is a link.
         """
-        root = self.path.resolve()
-        for folder, folders, files in os.walk(root):
+        for folder, folders, files in os.walk(self.path.resolve()):
             for path in (Path(folder, name) for name in (*folders, *files)):
-                # realpath: unlike Path.resolve, it says where a link that leads to itself is, instead of raising.
-                if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+                if path.is_symlink():
                     raise HandoffError(
-                        f"{path} leads out of the run directory",
+                        f"{path} is a link",
                         got=f"a link to {path.readlink()}",
-                        expected="files and folders of its own",
+                        expected="files and folders of the run directory's own",
                         next_step="Put the files themselves there; the whole run directory may lie anywhere.",
                     )
 
@@ -237,19 +264,20 @@ class RunDirectory:
         Raises:
             HandoffError: It is not there, or not what this package wrote.
         """
-        if not self.manifest_file.is_file() and self.holds_results():
+        self.refuse_links()
+        if not self.is_ours():
+            raise HandoffError(
+                f"{self.path} is not a run directory",
+                got=f"{'another' if self.manifest_file.is_file() else 'no'} file {self.manifest_file.name}",
+                expected="a directory that run-pipeline made",
+                next_step="Start one with: sana-wm run-pipeline MANIFEST",
+            )
+        if not self.manifest_file.is_file():
             raise HandoffError(
                 f"{self.path} has lost its {self.manifest_file.name}",
                 got="no such file",
                 expected="the manifest that this run was made from",
                 next_step="Run yours again with run-pipeline --force: stages whose receipts fit it are kept.",
-            )
-        if not self.manifest_file.is_file():
-            raise HandoffError(
-                f"{self.path} is not a run directory",
-                got=f"no file {self.manifest_file.name}",
-                expected="a directory that run-pipeline made",
-                next_step="Start one with: sana-wm run-pipeline MANIFEST",
             )
         mend = (
             "It is not for editing: change your own manifest and run it again with run-pipeline --force, which keeps "
@@ -262,3 +290,12 @@ class RunDirectory:
             raise HandoffError(
                 f"{self.manifest_file} is not of this version", got=str(error), next_step=mend
             ) from error
+
+
+def _remove(paths: Iterable[Path], say: Say) -> list[Path]:
+    """Remove what of some paths is there, each named before it goes; returns what was there."""
+    present = [path for path in paths if path.exists()]
+    for path in present:
+        say(path)
+        remove_tree(path)
+    return present

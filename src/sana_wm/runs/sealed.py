@@ -53,6 +53,15 @@ def read_sealed(path: Path, *, next_step: str) -> bytes:
         ) from error
 
 
+def has_seal(path: Path) -> bool:
+    """Whether a file begins as those that this package seals, however damaged the rest of it is."""
+    try:
+        with open_plain(path) as file:
+            return not path.is_symlink() and file.read(len(_HEAD)) == _HEAD
+    except OSError:
+        return False
+
+
 def unseal(data: bytes) -> bytes:
     """The JSON that was sealed.
 

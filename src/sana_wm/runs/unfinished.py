@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from sana_wm.backends import Backend
-from sana_wm.durable import is_part, remove_tree, write_durably
+from sana_wm.durable import remove_tree, write_durably
 from sana_wm.errors import HandoffError
 from sana_wm.machine import version_of
 from sana_wm.manifest.run_manifest import RunManifest
@@ -16,6 +16,9 @@ from sana_wm.runs.links import changed_settings, changed_weights
 from sana_wm.runs.receipts import Record, changed_fields
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.weights.manifest_layout import WeightFile
+
+#: In the names of what earlier releases left of interrupted writes; ours are hidden files.
+EARLIER_PART = ".part."
 
 
 class Beginning(Record):
@@ -50,7 +53,7 @@ def is_unfinished(run: RunDirectory, stage: Stage) -> bool:
     """Whether an interrupted stage left anything to go on from."""
     folder = run.checkpoint_folder(stage)
     present = folder.iterdir() if folder.is_dir() else ()
-    ours = (path for path in present if not path.name.startswith(".") and not is_part(path))
+    ours = (path for path in present if not path.name.startswith(".") and EARLIER_PART not in path.name)
     return any(path != run.beginning_file(stage) for path in ours)
 
 

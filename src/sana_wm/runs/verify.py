@@ -22,12 +22,12 @@ def verify(run: RunDirectory) -> list[Link]:
     """Hold every link of a run directory against what is there.
 
     Raises:
-        HandoffError: It is no run directory.
+        HandoffError: It is no run directory, or holds a link: nothing is read through one.
     """
-    if not run.path.is_dir() or not (run.manifest_file.exists() or (run.path / "receipts").is_dir()):
+    run.refuse_links()
+    if not run.is_ours():
         run.read_manifest()  # says so
     try:
-        run.refuse_links_out()
         manifest = run.read_manifest()
     except HandoffError as error:
         return [Link("manifest", "broken", (str(error),), STAGES), *_verify_outputs_alone(run)]

@@ -7,9 +7,11 @@ import sys
 from dataclasses import asdict
 
 from sana_wm.errors import SanaWMError
+from sana_wm.printing import spell_out_output
 from sana_wm.runtime.device import describe_device, select_device
 
 if __name__ == "__main__":
+    spell_out_output()
     try:
         sys.stdout.write(json.dumps(asdict(describe_device(select_device(sys.argv[1])))) + "\n")
     except SanaWMError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from sana_wm.durable import remove_file
 from sana_wm.errors import HandoffError
 from sana_wm.runtime.device import is_out_of_memory
 from sana_wm.runtime.latents import load_tensors, save_tensors
@@ -86,13 +87,13 @@ class Checkpoints:
                     raise  # the disk, not the file: the checkpoint may be good
                 # A damaged or foreign checkpoint must not stop a run that an older one, or a fresh start, can serve.
                 sys.stderr.write(f"passed over and deleted: {error}\n")
-                path.unlink()
+                remove_file(path)
         return None
 
     def _write(self, done: int, tensors: Mapping[str, torch.Tensor]) -> None:
         save_tensors(self.folder / f"{done:05d}.safetensors", tensors, self.owner)
         for _, path in self._present()[:-KEPT]:
-            path.unlink()
+            remove_file(path)
 
     def _present(self) -> list[tuple[int, Path]]:
         if not self.folder.is_dir():

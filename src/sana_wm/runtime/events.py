@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from sana_wm.durable import open_to_append, remove_file
 from sana_wm.runs.events import DeviceUse, Event, now_s, to_line
 from sana_wm.runtime.memory import EngineMemory
 
@@ -18,8 +20,8 @@ class EventWriter:
     """Appends one JSON object per line; a reader that meets half a line waits for the rest."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", encoding="utf-8", buffering=1)
+        remove_file(path)
+        self._file = io.TextIOWrapper(open_to_append(path), encoding="utf-8", line_buffering=True)
         self._lock = threading.Lock()
 
     def emit(self, event: Event) -> None:

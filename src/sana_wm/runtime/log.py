@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, TextIO
 
-from sana_wm.errors import printable
+from sana_wm.printing import PrintableStream
 
 
-class PrintableStream:
-    """A text stream whose control characters are spelled out; all else is the stream's own."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+class LogStream(PrintableStream):
+    """A log: a full disk must not end a stage by way of it."""
 
     def write(self, text: str) -> int:
-        """Write text as `printable` shows it; a full disk must not end a stage by way of its log."""
+        """Write text, if it can be."""
         with contextlib.suppress(OSError):
-            self._stream.write(printable(text))
+            super().write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush what was written."""
+        """Flush what was written, if it can be."""
         with contextlib.suppress(OSError):
-            self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+            self.stream.flush()

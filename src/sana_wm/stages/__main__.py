@@ -14,6 +14,7 @@ from typing import TextIO, cast
 import torch
 
 from sana_wm.errors import MemoryCapError, SanaWMError, as_refusal
+from sana_wm.held import holding
 from sana_wm.names import STAGES, Stage
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.planning.shares import AFTER_OUT_OF_MEMORY_SHARE
@@ -28,7 +29,7 @@ from sana_wm.runtime.device import (
 )
 from sana_wm.runtime.device_faults import FaultWatch
 from sana_wm.runtime.events import EventWriter
-from sana_wm.runtime.log import PrintableStream
+from sana_wm.runtime.log import LogStream
 from sana_wm.runtime.memory import TorchMemory
 from sana_wm.runtime.phases import PhaseLog
 from sana_wm.runtime.stopping import StopFlag
@@ -43,16 +44,18 @@ def main() -> int:
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--liveness-fd", type=int, help="read end of a pipe that ends with the parent")
+    parser.add_argument("--run-fd", type=int, help="the run directory, open: the one that the parent has locked")
     arguments = parser.parse_args()
     stage = cast("Stage", arguments.stage)
     run = RunDirectory(arguments.run_dir.resolve())
-    sys.stderr = sys.stdout = cast("TextIO", PrintableStream(sys.stderr))
+    sys.stderr = sys.stdout = cast("TextIO", LogStream(sys.stderr))
     stop = StopFlag()
     stop.listen(arguments.liveness_fd)
     events = None
     try:
-        events = EventWriter(run.events_file(stage))
-        run_stage(stage, run, events, stop)
+        with holding(run.path, arguments.run_fd):
+            events = EventWriter(run.events_file(stage))
+            run_stage(stage, run, events, stop)
     except SanaWMError as error:
         return report(events, error)
     except OSError as error:

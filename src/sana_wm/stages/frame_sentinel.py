@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from sana_wm.camera.intrinsics import resize_and_center_crop
-from sana_wm.durable import remove_tree, sha256_of
+from sana_wm.durable import move_folder, remove_tree, sha256_of
 from sana_wm.errors import HandoffError, SanityError, UsageError
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.runs.run_directory import RunDirectory
@@ -163,8 +163,7 @@ class FrameSentinel:
         """
         evidence = self._run.evidence_file("vae_decode").with_suffix("")
         remove_tree(evidence)
-        evidence.parent.mkdir(parents=True, exist_ok=True)
-        self._run.checkpoint_folder("vae_decode").rename(evidence)
+        move_folder(self._run.checkpoint_folder("vae_decode"), evidence)
         raise SanityError(
             "decoded video looks broken",
             got="; ".join(map(str, findings)),

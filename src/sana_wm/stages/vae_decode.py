@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ def _write_frames(
         seconds[part] += time.perf_counter() - mark
         mark = time.perf_counter()
 
-    with encoder:
+    with encoder, folder or nullcontext():
         for frames in pieces:
             context.phases.faults.check()
             account("decode")

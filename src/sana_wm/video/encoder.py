@@ -22,7 +22,7 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from sana_wm.durable import part_path, publish
+from sana_wm.durable import discard, make_part, publish
 from sana_wm.errors import StageFailedError, UsageError
 
 QUEUE_LENGTH = 2
@@ -73,7 +73,6 @@ class VideoEncoder:
     ) -> None:
         check_codec(codec)
         self.path = path
-        self.part = part_path(path)
         self.frame_shape = (height, width, 3)
         self.num_frames = 0
         filters = (
@@ -87,25 +86,29 @@ class VideoEncoder:
             *("-r", str(fps), "-i", "pipe:0"),
         ]
         self._output = [
-            *("-an", "-vf", filters, "-c:v", codec, *rate, *tag, "-movflags", "+faststart", str(self.part)),
+            *("-an", "-vf", filters, "-c:v", codec, *rate, *tag, "-movflags", "+faststart"),
         ]
         self._metadata = dict(metadata or {})
 
     def __enter__(self) -> Self:
-        self.part.unlink(missing_ok=True)  # of a killed run, whose ffmpeg may still be ending
+        self.part = make_part(self.path)
         self._messages = tempfile.TemporaryFile()
         # Its own process group: an interrupt reaches us alone, and we decide. No preexec_fn: it would run Python in a
         # fork of a process with Metal threads.
-        with comment(self._metadata) as (options, files):
-            self._process = subprocess.Popen(
-                [*self._command, *options, *self._output],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=self._messages,
-                bufsize=0,
-                process_group=0,
-                pass_fds=files,
-            )
+        try:
+            with comment(self._metadata) as (options, files):
+                self._process = subprocess.Popen(
+                    [*self._command, *options, *self._output, str(self.part)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._messages,
+                    bufsize=0,
+                    process_group=0,
+                    pass_fds=files,
+                )
+        except BaseException:
+            discard(self.part)
+            raise
         self._queue: queue.Queue[NDArray[np.uint8] | None] = queue.Queue(QUEUE_LENGTH)
         self._write_error: OSError | None = None
         self._writer = threading.Thread(target=self._write, name="ffmpeg-writer", daemon=True)
@@ -149,7 +152,7 @@ class VideoEncoder:
                 publish(self.part, self.path)
         finally:
             self._messages.close()
-            self.part.unlink(missing_ok=True)
+            discard(self.part)
 
     def _write(self) -> None:
         assert self._process.stdin is not None
@@ -243,7 +246,7 @@ def comment(metadata: Mapping[str, str]) -> Generator[tuple[list[str], tuple[int
     if not metadata:
         yield [], ()
         return
-    text = re.sub(r"([=;#\\\n])", r"\\\1", json.dumps(dict(metadata), sort_keys=True))
+    text = re.sub(r"([=;#\\\n])", r"\\\1", json.dumps(dict(metadata), sort_keys=True).replace("\x7f", "\\u007f"))
     with tempfile.TemporaryFile() as file:
         file.write(f";FFMETADATA1\ncomment={text}\n".encode())
         file.seek(0)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sana_wm.errors import HandoffError
+from sana_wm.plain_files import require_plain
 from sana_wm.video.encoder import describe_exit, ffmpeg_binary, ffmpeg_command, quote
 
 STREAM = re.compile(r"Video: (?P<codec>\w+).*?, (?P<format>\w+(?:\([^)]*\))?), (?P<width>\d+)x(?P<height>\d+)")
@@ -48,6 +49,10 @@ def probe(path: Path) -> VideoInfo:
     Raises:
         HandoffError: Not a whole video file.
     """
+    try:
+        require_plain(path)  # ffmpeg would wait for a pipe
+    except OSError as error:
+        raise _not_whole(path, error.strerror or str(error)) from error
     # One line per packet: the counters that ffmpeg prints while it works differ between its versions.
     listing = ["-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"]
     result = subprocess.run(
@@ -60,12 +65,7 @@ def probe(path: Path) -> VideoInfo:
     stream, fps = STREAM.search(result.stderr), FPS.search(result.stderr)
     num_frames = sum(not line.startswith("#") for line in result.stdout.splitlines())
     if result.returncode or not stream or not fps or not num_frames:
-        raise HandoffError(
-            f"{path} is not a whole video",
-            got=quote(result.stderr.encode()),
-            expected="a file that ffmpeg reads",
-            next_step="Decode it again: sana-wm resume RUN_DIR --from vae_decode.",
-        )
+        raise _not_whole(path, quote(result.stderr.encode()))
     return VideoInfo(
         width=int(stream["width"]),
         height=int(stream["height"]),
@@ -74,6 +74,15 @@ def probe(path: Path) -> VideoInfo:
         codec=stream["codec"],
         pixel_format=stream["format"],
         metadata=_read_metadata(path),
+    )
+
+
+def _not_whole(path: Path, got: str) -> HandoffError:
+    return HandoffError(
+        f"{path} is not a whole video",
+        got=got,
+        expected="a file that ffmpeg reads",
+        next_step="Decode it again: sana-wm resume RUN_DIR --from vae_decode.",
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sana_wm.durable import part_path, publish, sha256_of, write_durably
+from sana_wm.durable import discard, make_folder, make_part, publish, sha256_of, write_durably
 from sana_wm.errors import HandoffError, StageFailedError
 from sana_wm.video.encoder import VideoEncoder, comment, describe_exit, ffmpeg_command, quote
 from sana_wm.video.reader import probe
@@ -47,7 +47,7 @@ class SegmentedEncoder:
         self._encoder: VideoEncoder | None = None
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         return self
 
     def put(self, frames: NDArray[np.uint8]) -> None:
@@ -137,11 +137,10 @@ def concatenate(segments: Sequence[Path], path: Path, *, metadata: Mapping[str, 
         StageFailedError: ffmpeg failed, with its words, or lost frames.
     """
     num_frames = sum(probe(segment).num_frames for segment in segments)
-    part, listing = part_path(path), segments[0].with_name("segments.txt")
-    part.unlink(missing_ok=True)
-    # By their names alone, from within their folder: ffmpeg takes the way there for an address, with its `?` and `#`.
-    listing.write_text("".join(f"file '{segment.name}'\n" for segment in segments), encoding="utf-8")
+    part, listing = make_part(path), segments[0].with_name("segments.txt")
     try:
+        # By their names alone, from within their folder: ffmpeg takes the way there for an address, with `?` and `#`.
+        write_durably(listing, "".join(f"file '{segment.name}'\n" for segment in segments))
         source = ["-y", "-f", "concat", "-safe", "0", "-i", listing.name]
         with comment(metadata) as (options, files):
             result = subprocess.run(
@@ -163,5 +162,5 @@ def concatenate(segments: Sequence[Path], path: Path, *, metadata: Mapping[str, 
             raise StageFailedError(f"{path.name} lost frames", got=f"{joined} frames", expected=f"{num_frames}")
         publish(part, path)
     finally:
-        listing.unlink(missing_ok=True)
-        part.unlink(missing_ok=True)
+        discard(listing)
+        discard(part)

@@ -11,6 +11,7 @@ from typing import get_args
 
 from sana_wm.errors import SanaWMError, UsageError
 from sana_wm.names import LAYOUTS, Variant
+from sana_wm.printing import spell_out_output
 from sana_wm.weights.streaming_checkpoint import convert_checkpoint
 from sana_wm.weights.tiny import write_tiny_checkpoint
 
@@ -45,4 +46,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    spell_out_output()
     sys.exit(main())

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sana_wm.durable import make_folder
 from sana_wm.errors import DownloadError, Problem
 from sana_wm.names import Stage
 from sana_wm.weights.facts import Repository
@@ -143,6 +144,7 @@ def run_download(hub: Hub, plan: DownloadPlan, view: TransferView) -> None:
     Raises:
         DownloadError: A file cannot be had; those before it are whole, and it goes on where it stopped.
     """
+    _make_folders(plan)
     for file in plan.files:
         sha256 = file.sha256 or fetch_file(hub, file.repository, file.remote, file.destination, view)
         before = read_record(file.folder) or WeightRecord(repo_id=file.repository.repo_id, commit="")
@@ -154,6 +156,16 @@ def run_download(hub: Hub, plan: DownloadPlan, view: TransferView) -> None:
             except OSError as error:
                 problem = Problem(str(file.folder), "the download record cannot be written", error.strerror)
                 raise DownloadError([problem]) from error
+
+
+def _make_folders(plan: DownloadPlan) -> None:
+    """All before the first byte: made again later, where a volume has gone, they would be on the system's own disk."""
+    for file in plan.files:
+        try:
+            make_folder(file.destination.parent)
+        except OSError as error:
+            problem = Problem(str(file.destination.parent), "this folder cannot be made", error.strerror)
+            raise DownloadError([problem]) from error
 
 
 def _open_all(hub: Hub, repositories: tuple[Repository, ...]) -> list[tuple[Repository, RemoteRepository]]:

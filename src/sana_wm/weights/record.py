@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sana_wm.durable import part_path, publish
+from sana_wm.durable import discard, make_part, publish
 from sana_wm.errors import WeightsError
 from sana_wm.weights.reading import read_plain, unreadable
 
@@ -71,7 +71,9 @@ def write_record(folder: Path, record: WeightRecord) -> None:
     Raises:
         OSError: The folder cannot be written.
     """
-    part = part_path(folder / RECORD_NAME)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    publish(part, folder / RECORD_NAME)
+    part = make_part(folder / RECORD_NAME)
+    try:
+        part.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        publish(part, folder / RECORD_NAME)
+    finally:
+        discard(part)

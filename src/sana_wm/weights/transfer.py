@@ -6,11 +6,12 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from sana_wm.durable import publish
+from sana_wm.durable import publish, remove_file
 from sana_wm.errors import DownloadError, Problem
 from sana_wm.plain_files import kind_of
 from sana_wm.weights.hub import Hub
@@ -79,6 +80,12 @@ def part_of(destination: Path, remote: RemoteFile) -> Path:
     return destination.with_name(f"{destination.name}.{(remote.sha256 or remote.git_sha1 or '')[:12]}.part")
 
 
+def _is_part_of(path: Path, destination: Path) -> bool:
+    """Whether a file is one that `part_of` names: other programs leave `.part` files, too."""
+    named = re.fullmatch(re.escape(destination.name) + r"\.[0-9a-f]{12}\.part", path.name)
+    return named is not None and path.is_file() and not path.is_symlink()
+
+
 def hash_file(path: Path, remote: RemoteFile, view: TransferView) -> Digests:
     """The hashes of a file on disk.
 
@@ -108,7 +115,6 @@ def fetch_file(
     """
     part = part_of(destination, remote)
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
         with _open_alone(part) as file:
             view.began("fetching", remote.name, remote.size_bytes)
             try:
@@ -123,8 +129,9 @@ def fetch_file(
     except OSError as error:
         problem = Problem(str(destination), "this file cannot be written", error.strerror or str(error))
         raise DownloadError([problem]) from error
-    for older in destination.parent.glob(f"{destination.name}.*.part"):
-        older.unlink()  # of another version; nobody will ask for the rest of it
+    for older in destination.parent.iterdir():  # of another version: nobody will ask for the rest of it
+        if _is_part_of(older, destination):
+            remove_file(older)
     return digests.sha256
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from sana_wm.errors import SanaWMError
+from sana_wm.printing import spell_out_output
 from sana_wm.runtime.device import select_device
 
 
@@ -66,4 +67,5 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    spell_out_output()
     sys.exit(main())

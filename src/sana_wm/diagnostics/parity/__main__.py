@@ -18,6 +18,7 @@ from sana_wm.diagnostics.parity.trial import build_trial, run_backend
 from sana_wm.diagnostics.parity.verdict import HEADER, Row, compare
 from sana_wm.errors import SanaWMError, StageFailedError
 from sana_wm.models.pr379.checkout import without_chatter
+from sana_wm.printing import spell_out_output
 from sana_wm.replacements.checkout import require_patched
 from sana_wm.runtime.device import select_device
 
@@ -76,4 +77,5 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    spell_out_output()
     sys.exit(main())

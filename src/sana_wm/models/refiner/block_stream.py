@@ -64,16 +64,17 @@ class BlockStream:
         """
         tables = self._tables(clean.shape[2])
         noise = torch.randn(clean.shape, generator=self._generator, dtype=torch.float32)
-        current = (1.0 - self._sigmas[0]) * clean.float() + self._sigmas[0] * noise
+        current = ((1.0 - self._sigmas[0]) * clean.float() + self._sigmas[0] * noise).to(self._engine.device)
         for sigma, next_sigma in pairwise(self._sigmas):
-            # In float32 on the CPU: the block is a megabyte, the pass a hundred teraflops.
+            # Where the network is: bringing it back would leave the device idle between passes.
             velocity = self._engine.predict_velocity(current, sigma, *tables, self._window)
-            current = current + (next_sigma - sigma) * velocity.to("cpu")
+            current = current + (next_sigma - sigma) * velocity
+        refined = current.to("cpu")
         if is_last:
             self.next_frame += clean.shape[2]
         else:
             self.recall(current)
-        return current
+        return refined
 
     def recall(self, refined: Tensor) -> None:
         """Let the next blocks see a block that is refined already: what going on from a checkpoint begins with."""

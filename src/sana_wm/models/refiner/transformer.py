@@ -28,7 +28,6 @@ from sana_wm.models.refiner.pointwise import Norm
 from sana_wm.models.refiner.rope import RotaryTable, build_rotary_table
 from sana_wm.planning.refiner import FEED_FORWARD_TOKENS, window_shape
 from sana_wm.replacements.catalogue import require
-from sana_wm.runtime.device import synchronize
 
 
 class Capture(Enum):
@@ -194,8 +193,7 @@ class RefinerEngine:
             table_shift, table_scale = (model.scale_shift_table + embedded_timestep.view(batch, 1, -1)).unbind(1)
             hidden = torch.addcmul(table_shift[:, None], model.norm_out(hidden), 1 + table_scale[:, None])
             hidden = model.proj_out(hidden)
-        # Drops what MPSGraph holds on to; the layers before it are done anyway.
-        synchronize(self.device)
+        end_piece(self.device)
         return hidden
 
     def _load_prefix(self, layer: int, sink: RotaryTable, window: KVWindow) -> int:

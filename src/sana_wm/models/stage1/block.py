@@ -13,7 +13,12 @@ from sana_wm.models.attention import AttentionBudget
 from sana_wm.models.pacing import end_piece, paced
 from sana_wm.models.stage1.conditioning import PluckerProjection, Stage1Conditioning
 from sana_wm.models.stage1.delta_net import DeltaNetAttention
-from sana_wm.models.stage1.feed_forward import spatial_feed_forward, temporal_feed_forward, temporal_weight
+from sana_wm.models.stage1.feed_forward import (
+    arrange_temporal_weight,
+    spatial_feed_forward,
+    temporal_feed_forward,
+    temporal_weight,
+)
 from sana_wm.models.stage1.memory import NO_MEMORY, BlockMemory
 from sana_wm.models.stage1.modulation import Modulation, branch_modulations, modulate
 from sana_wm.models.stage1.self_attention import DeltaNetModule, frame_chunks, zero_framed
@@ -26,7 +31,7 @@ class Stage1Block:
     """A block of the loaded transformer, computed lean.
 
     Args:
-        block: The loaded block; its parameters are read, nothing is changed.
+        block: The loaded block; its parameters are read, and one of them is laid out anew.
         camera_rescale: As of `Stage1Engine`.
         attention_dtype: What softmax self-attention computes in.
         budget: Limit for a score matrix.
@@ -46,6 +51,7 @@ class Stage1Block:
     ) -> None:
         self.block = block
         self.budget = budget
+        arrange_temporal_weight(cast(GLUMBConvTemp, block.mlp))
         norm_eps = float(block.norm1.eps)
         if isinstance(block.attn, DeltaNetModule):
             self.self_attention = DeltaNetAttention(
@@ -83,7 +89,7 @@ class Stage1Block:
         Args:
             x: (T, B, S, C), overwritten; B may be 1 while there are more prompts, since nothing before the first text
                 attention depends on the prompt.
-            timestep_embedding: (T, 6, C).
+            timestep_embedding: (T, 6, C), or one row for all frames.
             text: Text keys, one per prompt.
             plucker_projection: The block's projection of the camera rays.
             conditioning: Positions, rays and plan.
@@ -117,11 +123,11 @@ class Stage1Block:
         result = zero_framed(total, reach, x, before)
         eps = float(self.block.norm2.eps)
         for frames in paced(chunks, x.device):
-            shift, scale = modulation.shift[frames], modulation.scale[frames]
+            shift, scale, _ = modulation.of(frames)
             part = modulate(x[frames], shift, scale, eps, out=torch.empty_like(x[frames]))
             out = result[frames.start + reach : frames.stop + reach]
             spatial_feed_forward(part.flatten(0, 1), mlp, height, width, out.flatten(0, 1))
         weight = temporal_weight(mlp)
         for frames in paced(chunks, x.device):
-            x[frames].addcmul_(modulation.gate[frames], temporal_feed_forward(result, weight, frames))
+            x[frames].addcmul_(modulation.of(frames).gate, temporal_feed_forward(result, weight, frames))
         return result[total : total + reach]

@@ -126,7 +126,7 @@ class DeltaNetAttention:
             main = self._read_main(modulated, branches[frames, 0], normalizer[frames], here.rotation)
             camera = self._read_camera(modulated, branches[frames, 1], here.rays)
             out = merge_branches(modulated, main, camera, self.module)
-            x[frames].addcmul_(modulation.gate[frames], out)
+            x[frames].addcmul_(modulation.of(frames).gate, out)
         return memory
 
     def _remember(self, projections: Projections, states: Tensor) -> BlockMemory:
@@ -146,7 +146,7 @@ class DeltaNetAttention:
         gates: list[Tensor] = []
         means: list[Tensor] = []
         for frames in paced(chunks, x.device):
-            shift, scale = modulation.shift[frames], modulation.scale[frames]
+            shift, scale, _ = modulation.of(frames)
             part = modulate(x[frames], shift, scale, self.norm_eps, out=modulated[frames])
             shifted = slice(frames.start + reach, frames.stop + reach)
             keys[shifted] = project_qkv(part, module, "key")
@@ -227,8 +227,10 @@ class DeltaNetAttention:
             after = after * factor.square()
             factor = rescale_factor(mean_square(values), mean_square(by_token(values_by_head)))
             by_token(values_by_head).mul_(factor)
-        by_token(keys_by_head).mul_(root_beta)
-        by_token(values_by_head).mul_(root_beta)
+        # In the order of what it multiplies: a pass with fewer dims is a third faster (H200).
+        root_beta = by_token(root_beta).contiguous()
+        keys_by_head.mul_(root_beta)
+        values_by_head.mul_(root_beta)
         # Upstream bounds the lengths of scaled keys by 1e-6 before it divides them.
         floor = 1e-12 / (scale**2 * self.head_dim)
         growth = (after.clamp_min(floor) / before.clamp_min(floor)).mean(dim=2)[..., 0].clamp_min(1.0)

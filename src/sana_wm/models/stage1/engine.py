@@ -201,7 +201,7 @@ class Stage1Engine:
 
         Args:
             latents: (1, C, T, h, w).
-            frame_timesteps: (T,) float32, whole numbers.
+            frame_timesteps: (T,) float32, whole numbers; or (1,), the same for all frames.
             conditioning: From `prepare`.
             prompts: Which of its prompts, computed as one batch.
             past: Per block, what earlier frames left; nothing when left out.

@@ -112,14 +112,14 @@ class SoftmaxAttention:
         chunks = frame_chunks(len(x), frames_per_chunk)
         modulated = torch.empty_like(x)
         for frames in paced(chunks, x.device):
-            shift, scale = modulation.shift[frames], modulation.scale[frames]
+            shift, scale, _ = modulation.of(frames)
             modulate(x[frames], shift, scale, self.norm_eps, out=modulated[frames])
         kept: list[Tensor] | None = [] if keep else None
         main = self._attend_main(modulated, positions, chunks, past, kept)
         camera = self._attend_camera(modulated, positions, chunks, past, kept)
         for frames in paced(chunks, x.device):
             out = merge_branches(modulated[frames], main[frames], camera[frames], self.module)
-            x[frames].addcmul_(modulation.gate[frames], out)
+            x[frames].addcmul_(modulation.of(frames).gate, out)
         return NO_MEMORY if kept is None else BlockMemory(keys=(ChunkKeys(*kept),))
 
     def _attend_main(

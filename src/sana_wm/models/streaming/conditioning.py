@@ -59,9 +59,12 @@ class StreamConditioning:
         self._projections = merge_plucker_projections(transformer)
         self._row = 0
         self._text = self._encode(0)
+        self._latest: tuple[int, Stage1Conditioning] | None = None
 
     def of(self, chunk: int, plan: Stage1Plan) -> Stage1Conditioning:
-        """The conditioning of a chunk; the prompt is encoded when it is another one than that of the last call."""
+        """The conditioning of a chunk; what it shares with that of the last call is not made again."""
+        if self._latest is not None and self._latest[0] == chunk and self._latest[1].plan == plan:
+            return self._latest[1]
         row = chunk if len(self._prompts) > 1 else 0
         if row != self._row:
             self._row, self._text = row, self._encode(row)
@@ -71,7 +74,7 @@ class StreamConditioning:
         tokens = slice(frames.start * spatial, frames.stop * spatial)
         matrices = {name: self._camera[name][tokens] for name in ("P", "P_inv")}
         plucker = self._camera["chunk_plucker"][:, frames.start : frames.stop]
-        return Stage1Conditioning(
+        conditioning = Stage1Conditioning(
             grid,
             self._text,
             build_positions(self._transformer, matrices, grid, frames.start),
@@ -79,6 +82,8 @@ class StreamConditioning:
             self._projections,
             plan,
         )
+        self._latest = (chunk, conditioning)
+        return conditioning
 
     def _encode(self, row: int) -> tuple[tuple[TextKeys, ...], ...]:
         return encode_text(self._transformer, self._prompts[row : row + 1], self._mask[row : row + 1])

@@ -133,7 +133,10 @@ class StreamingEngine:
         clean_frames = 1 if memory.next_chunk == 0 else 0
         current = latents.to(self.device, torch.float32, copy=True)
         for timestep, following in pairwise((*self.timesteps, 0)):
-            frame_timesteps = torch.full((current.shape[2],), float(timestep))
+            # Made on the device: a copy from the host would wait for the pass before.
+            frame_timesteps = torch.full(
+                (current.shape[2] if clean_frames else 1,), float(timestep), device=self.device
+            )
             frame_timesteps[:clean_frames] = 0
             velocity, _ = self._pass(self._look, current, frame_timesteps, chunk, past)
             current[:, :, clean_frames:] += (following - timestep) / 1000 * velocity[:, :, clean_frames:]
@@ -152,7 +155,7 @@ class StreamingEngine:
             The memory with this chunk in it.
         """
         chunk = self._chunk(conditioning, memory)
-        clean = torch.zeros(latents.shape[2])
+        clean = torch.zeros(1, device=self.device)
         _, kept = self._pass(self._keep, latents.to(self.device, torch.float32), clean, chunk, memory.past())
         return memory.after(kept or [], in_place=self._replay)
 
@@ -164,10 +167,9 @@ class StreamingEngine:
         chunk: Stage1Conditioning,
         past: list[BlockMemory] | None,
     ) -> tuple[Tensor, list[BlockMemory] | None]:
-        timesteps = frame_timesteps.to(self.device)
         if self._replay and self.device.type == "cuda":
-            return replayed(latents, timesteps, chunk, past)
-        return replayed.once(latents, timesteps, chunk, past)
+            return replayed(latents, frame_timesteps, chunk, past)
+        return replayed.once(latents, frame_timesteps, chunk, past)
 
     def _chunk(self, conditioning: StreamConditioning, memory: StreamMemory) -> Stage1Conditioning:
         if self.plan is None:

@@ -8,7 +8,7 @@ where a pass computes for seconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -103,6 +103,9 @@ class ReplayedPass:
     @torch.no_grad()
     def _capture(self, inputs: tuple[Tensor, Tensor, Stage1Conditioning], past: Sequence[BlockMemory]) -> Captured:
         latents, frame_timesteps, conditioning = inputs
+        # Its own copies of what changes from chunk to chunk: later chunks are written over them.
+        places = conditioning.positions.repeat(1), conditioning.plucker.clone()
+        conditioning = replace(conditioning, positions=places[0], plucker=places[1])
         own = (latents.clone(), frame_timesteps.clone(), conditioning)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):

@@ -50,14 +50,17 @@ def sample_chunks(
         memory: Of an earlier chunk, to go on behind it; from the first one when left out.
     """
     memory = memory or engine.new_memory()
-    for chunk in range(memory.next_chunk, len(conditioning.ranges)):
-        frames = conditioning.ranges[chunk]
-        latents = start_noise(chunk, frames)
+    ranges = conditioning.ranges
+    noise: Tensor | None = None
+    for chunk in range(memory.next_chunk, len(ranges)):
+        latents = start_noise(chunk, ranges[chunk]) if noise is None else noise
         if chunk == 0:
             latents[:, :, :1] = first_latent
         made = engine.denoise(latents, conditioning, memory)
         memory = engine.remember(made, conditioning, memory)
-        yield FinishedChunk(frames, made.to("cpu"), memory)
+        # Drawn here, where the device is still at work.
+        noise = start_noise(chunk + 1, ranges[chunk + 1]) if chunk + 1 < len(ranges) else None
+        yield FinishedChunk(ranges[chunk], made.to("cpu"), memory)
 
 
 def recall(engine: StreamingEngine, conditioning: StreamConditioning, latents: Tensor, chunks: int) -> StreamMemory:

@@ -12,6 +12,7 @@ import torch
 
 from sana_wm.errors import SanaWMError
 from sana_wm.models.depth_pro import estimate_focal_lengths_px, load_depth_pro
+from sana_wm.printing import spell_out_output
 from sana_wm.video.picture import open_picture
 
 
@@ -35,4 +36,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    spell_out_output()
     sys.exit(main())
