@@ -262,16 +262,18 @@ def run_series(matrix: Matrix, roles: list[str], trials: int) -> None:
         matrix.chain(at_next_point if uncovered() else at_random, len(points) if uncovered() else 12)
         assert_same_and_clean(matrix.run, expected)
         chains += 1
-        write_report(matrix, roles, points, chains, time.monotonic() - started_s)
+        write_report(matrix, roles, trials, points, chains, time.monotonic() - started_s)
 
 
-def write_report(matrix: Matrix, roles: list[str], points: list[Point], chains: int, seconds: float) -> None:
+def write_report(
+    matrix: Matrix, roles: list[str], trials: int, points: list[Point], chains: int, seconds: float
+) -> None:
     kills = [trial for trial in matrix.trials if trial.delivered]
     at_points = [trial.point for trial in kills if trial.point is not None]
     report = {
         "what": f"kills of a tiny run of the {matrix.variant} model (CPU), each followed by going on with it",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"KILL_MATRIX_TRIALS={TRIALS} KILL_MATRIX_SEED={SEED} KILL_MATRIX_ROLE='{' '.join(roles)}' "
+        "command": f"KILL_MATRIX_TRIALS={trials} KILL_MATRIX_SEED={SEED} KILL_MATRIX_ROLE='{' '.join(roles)}' "
         f"pytest -m long tests/pipeline/{Path(__file__).name}",
         "machine": platform.platform(),
         "versions": current_versions(),
