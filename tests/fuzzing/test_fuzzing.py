@@ -1,6 +1,6 @@
 """Whatever stands in a file that a user gives or a run leaves: an error of ours, within 20 s and 1 GiB, or a result.
 
-`make test-long` tries FUZZ_CASES of each kind and writes reports/fuzzing.json; `make test` a handful.
+`make test-long` tries FUZZ_CASES of each kind and writes its part of reports/fuzzing.json; `make test` a handful.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import resource
 import struct
 from collections import Counter
 from collections.abc import Callable, Generator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+from tests.fuzzing.record import record_series
 
 from sana_wm.camera.dialects import action_trajectory
 from sana_wm.camera.intrinsics import read_intrinsics
@@ -30,14 +30,13 @@ from sana_wm.camera.poses.reading import load_poses
 from sana_wm.errors import HandoffError, SanaWMError
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.runs.metrics import metrics_findings
-from sana_wm.runs.receipts import current_versions, read_receipt
+from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.sealed import seal
 from sana_wm.runs.verify import verify
 from sana_wm.video.picture import open_picture
 from sana_wm.weights.headers import identity_digest, read_header
 
-ROOT = Path(__file__).resolve().parents[2]
 CASES = int(os.environ.get("FUZZ_CASES", "3000"))
 SEED = int(os.environ.get("FUZZ_SEED", "20261125"))
 SPARE_BYTES = 1024**3
@@ -224,11 +223,6 @@ def at_most_one_gib_more() -> Generator[None]:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def peak_mib() -> int:
-    """The most memory that this process had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024**2 if platform.system() == "Darwin" else 1024)
-
-
 def try_kind(name: str, cases: int, folder: Path) -> Counter[str]:
     strategy, use = KINDS[name]
     outcomes: Counter[str] = Counter()
@@ -272,18 +266,11 @@ def test_thousands_of_each_kind(tmp_path: Path) -> None:
         folder = tmp_path / name
         folder.mkdir()
         counts[name] = dict(try_kind(name, CASES, folder))
-    report = {
-        "what": "files as a user or a damaged disk may give them: an error of ours or a result, within 20 s and 1 GiB",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"FUZZ_CASES={CASES} FUZZ_SEED={SEED} pytest -m long tests/fuzzing",
-        "machine": platform.platform(),
-        "versions": current_versions(),
-        "seed": SEED,
-        "cases": sum(sum(outcomes.values()) for outcomes in counts.values()),
-        "by_kind": counts,
-        "tracebacks": 0,
-        "longest_ms_allowed": DEADLINE_MS,
-        "peak_mib": peak_mib(),
-    }
-    assert report["peak_mib"] < 1024
-    (ROOT / "reports" / "fuzzing.json").write_text(json.dumps(report, indent=1) + "\n")
+    record_series(
+        "files",
+        "files as a user or a damaged disk may give them: an error of ours or a result",
+        f"FUZZ_CASES={CASES} FUZZ_SEED={SEED} pytest -m long tests/fuzzing/test_fuzzing.py",
+        SEED,
+        sum(sum(outcomes.values()) for outcomes in counts.values()),
+        counts,
+    )

@@ -1,20 +1,17 @@
 """Whatever a hub answers, and whatever stands in a weight file: an error of ours or a result, within seconds.
 
-`make test-long` tries FUZZ_CASES of each kind and writes reports/fuzzing-hub.json; `make test` a handful.
+`make test-long` tries FUZZ_CASES of each kind and writes its part of reports/fuzzing.json; `make test` a handful.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
-import resource
 import socket
 import struct
 import threading
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +20,15 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as save_tensors
+from tests.fuzzing.record import record_series
 
 from sana_wm.errors import DownloadError, SanaWMError
-from sana_wm.runs.receipts import current_versions
 from sana_wm.weights.headers import identity_digest, read_header
 from sana_wm.weights.hub import Hub, Limits
 from sana_wm.weights.hub_answers import AnswerError, judge_file_answer, parse_listing
 from sana_wm.weights.samples import sample_numbers
 from sana_wm.weights.transfer import fetch_file
 
-ROOT = Path(__file__).resolve().parents[2]
 CASES = int(os.environ.get("FUZZ_CASES", "5000"))
 SEED = int(os.environ.get("FUZZ_SEED", "20261129"))
 DEADLINE_MS = 20_000
@@ -299,18 +295,11 @@ def test_a_handful_of_each_kind(name: str, tmp_path: Path, server: RawServer, im
 @pytest.mark.long
 def test_thousands_of_each_kind(tmp_path: Path, server: RawServer, impatient: None) -> None:
     counts = {name: dict(try_kind(name, CASES, tmp_path, server)) for name in KINDS}
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if platform.system() == "Darwin" else 1)
-    report = {
-        "what": "answers of a hub, and weight files: an error of ours or a result, within 20 s and 1 GiB",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"FUZZ_CASES={CASES} FUZZ_SEED={SEED} pytest -m long tests/fuzzing/test_fuzzing_hub.py",
-        "machine": platform.platform(),
-        "versions": current_versions(),
-        "seed": SEED,
-        "cases": sum(sum(outcomes.values()) for outcomes in counts.values()),
-        "by_kind": counts,
-        "tracebacks": 0,
-        "peak_mib": peak_kib // 1024,
-    }
-    assert report["peak_mib"] < 1024
-    (ROOT / "reports" / "fuzzing-hub.json").write_text(json.dumps(report, indent=1) + "\n")
+    record_series(
+        "hub answers",
+        "answers of a hub, and weight files: an error of ours or a result",
+        f"FUZZ_CASES={CASES} FUZZ_SEED={SEED} pytest -m long tests/fuzzing/test_fuzzing_hub.py",
+        SEED,
+        sum(sum(outcomes.values()) for outcomes in counts.values()),
+        counts,
+    )

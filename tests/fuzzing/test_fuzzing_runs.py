@@ -1,25 +1,24 @@
 """Whatever stands in the files that a run leaves: each reader says something, within seconds.
 
-`make test-long` tries FUZZ_STATES run directories and writes reports/fuzzing-runs.json; `make test` a handful.
+`make test-long` tries FUZZ_STATES run directories and writes its part of reports/fuzzing.json; `make test` a handful.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import random
 import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fuzzing.test_fuzzing import at_most_one_gib_more, peak_mib
+from tests.fuzzing.record import record_series
+from tests.fuzzing.test_fuzzing import at_most_one_gib_more
 
 from sana_wm.cli.progress_view import describe_end, describe_run
 from sana_wm.errors import SanaWMError
@@ -31,12 +30,10 @@ from sana_wm.report.page import render_report
 from sana_wm.report.timeline import read_timeline
 from sana_wm.runs.decisions import decide
 from sana_wm.runs.prepare import check_receipts
-from sana_wm.runs.receipts import current_versions
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.sealed import seal, unseal
 from sana_wm.runs.verify import verify
 
-ROOT = Path(__file__).resolve().parents[2]
 STATES = int(os.environ.get("FUZZ_STATES", "3000"))
 SEED = int(os.environ.get("FUZZ_SEED", "20261130"))
 DEADLINE_S = 20
@@ -209,16 +206,11 @@ def test_a_handful_of_damaged_runs(finished_run: Path, tmp_path: Path) -> None:
 def test_thousands_of_damaged_runs(finished_run: Path, tmp_path: Path) -> None:
     with at_most_one_gib_more():
         outcomes = try_states(finished_run, tmp_path, STATES)
-    report = {
-        "what": "run directories with a file damaged: every reader says something or refuses, within 20 s and 1 GiB",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": f"FUZZ_STATES={STATES} FUZZ_SEED={SEED} pytest -m long tests/fuzzing/test_fuzzing_runs.py",
-        "machine": platform.platform(),
-        "versions": current_versions(),
-        "seed": SEED,
-        "cases": STATES,
-        "by_reader": dict(sorted(outcomes.items())),
-        "tracebacks": 0,
-        "peak_mib": peak_mib(),
-    }
-    (ROOT / "reports" / "fuzzing-runs.json").write_text(json.dumps(report, indent=1) + "\n")
+    record_series(
+        "run states",
+        "run directories with a file damaged: every reader says something or refuses",
+        f"FUZZ_STATES={STATES} FUZZ_SEED={SEED} pytest -m long tests/fuzzing/test_fuzzing_runs.py",
+        SEED,
+        STATES,
+        dict(sorted(outcomes.items())),
+    )
