@@ -220,9 +220,8 @@ def _look_ahead(
         if plan is not None:
             unfit.attempt(partial(require_fit, plan))
         if unfit.errors and plan is not None and choices.accept_over_cap:
-            warnings += [
-                f"{error.what}; it is tried all the same, with the least that can be planned" for error in unfit.errors
-            ]
+            tried = "it is tried all the same, with the least that can be planned"
+            warnings += [f"{error.what}; {tried}" for error in unfit.errors]
             manifest = plan_over_cap(manifest, planned, plan.device)
             plan = found.attempt(partial(plan_it, manifest))
         else:
