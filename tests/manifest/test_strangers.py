@@ -85,7 +85,7 @@ def test_the_user_says_which_variables_else_a_manifest_may_name(tmp_path: Path) 
     assert (manifest.model.root, manifest.input.image, manifest.output_dir) == ("/w", "/home/me/a", "/data/s")
 
 
-@pytest.mark.parametrize("command", ["status", "report", "verify", "resume", "validate-manifest", "plan"])
+@pytest.mark.parametrize("command", ["status", "report", "verify", "resume", "extend", "validate-manifest", "plan"])
 def test_a_path_on_the_command_line_that_no_system_has(command: str, tmp_path: Path, sana_wm: Command) -> None:
     (tmp_path / "loop").symlink_to("loop")
     for path in ("x" * 300, tmp_path / NO_PATHS["path"], tmp_path / "loop"):

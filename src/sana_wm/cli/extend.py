@@ -9,6 +9,7 @@ import typer
 
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson
+from sana_wm.cli.output import real_path
 from sana_wm.cli.run import AcceptNumerics, AcceptOverCap, DryRun, JsonLines, JsonLinesTo, run_pipeline
 from sana_wm.errors import printable
 
@@ -39,7 +40,7 @@ def extend(
     from sana_wm.runs.run_directory import RunDirectory
 
     manifest_path = write_extension(
-        RunDirectory(run_dir.resolve()), Extension(action=action, poses=poses, prompt=prompt, seconds=seconds, out=out)
+        RunDirectory(real_path(run_dir)), Extension(action=action, poses=poses, prompt=prompt, seconds=seconds, out=out)
     )
     typer.echo(printable(f"{manifest_path} is written"), err=True)
     run_pipeline(
