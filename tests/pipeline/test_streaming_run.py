@@ -26,7 +26,7 @@ from sana_wm.runs.verify import verify
 from sana_wm.runtime.latents import save_tensors
 from sana_wm.video.reader import probe, read_frames
 
-SHORT_FRAMES, LONG_FRAMES = 49, 73
+SHORT_FRAMES, LONG_FRAMES, LONGEST_FRAMES = 49, 73, 97
 RAIN = "It begins to rain."
 
 Command = Callable[..., tuple[int, str, str]]
@@ -53,6 +53,15 @@ def long(tmp_path_factory: pytest.TempPathFactory, student: dict[str, Any]) -> R
 
 
 @pytest.fixture(scope="module")
+def longer(tmp_path_factory: pytest.TempPathFactory, short: RunDirectory) -> RunDirectory:
+    """`short`, which stays as it was, and a third chunk."""
+    before = contents(short.path)
+    run = extend_here(short, tmp_path_factory.mktemp("longer") / "longer", STAGES, seconds=1.5)
+    assert contents(short.path) == before
+    return run
+
+
+@pytest.fixture(scope="module")
 def rainy(tmp_path_factory: pytest.TempPathFactory, short: RunDirectory) -> RunDirectory:
     """A third chunk under another prompt, after a copy of `short` that lies beside it; its refiner is to come."""
     folder = tmp_path_factory.mktemp("rainy")
@@ -69,22 +78,29 @@ def shown(run: RunDirectory) -> list[bytes]:
 
 
 def test_a_finished_run_goes_on_with_the_bits_of_one_long_run(
-    short: RunDirectory, long: RunDirectory, tmp_path: Path
+    short: RunDirectory, long: RunDirectory, longer: RunDirectory
 ) -> None:
-    before = contents(short.path)
-    longer = extend_here(short, tmp_path / "longer", STAGES, seconds=1.5)
     assert same_latents(longer, long)
     assert shown(longer) == shown(long)
     assert probe(longer.video_file).num_frames == LONG_FRAMES - 1
     assert {link.name for link in verify(longer) if link.state != "holds"} <= {"metrics"}  # no command ran
-    assert contents(short.path) == before
     receipt = read_receipt(longer, "refiner")
     assert receipt is not None
     assert receipt.plan["earlier_blocks"] == 2
 
 
+def test_an_extension_goes_on_with_the_bits_of_one_long_run(
+    longer: RunDirectory, student: dict[str, Any], tmp_path: Path
+) -> None:
+    longest = extend_here(longer, tmp_path / "longest", seconds=1.5)
+    at_once = write_streaming_manifest(tmp_path / "at_once", student, LONGEST_FRAMES, camera__action="w-48,l-48")
+    assert same_latents(longest, run_here(at_once, ("stage1", "refiner")))
+
+
 @pytest.mark.parametrize(
-    "lost", ["the state", pytest.param("the state of other weights", marks=pytest.mark.long), "what was refined"]
+    "lost",
+    [pytest.param(name, marks=pytest.mark.long) for name in ("the state", "the state of other weights")]
+    + ["what was refined"],
 )
 def test_what_the_earlier_run_lost_is_made_again(
     short: RunDirectory, long: RunDirectory, tmp_path: Path, lost: str
