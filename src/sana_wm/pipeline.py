@@ -92,6 +92,7 @@ STAGE1 = StageSpec(
         "input.image",
         "input.prompt_file",
         "input.continues",
+        "input.continues.conditioning",
         "camera.poses",
         "camera.poses.cameras",
         "camera.intrinsics",
@@ -110,6 +111,7 @@ REFINER = StageSpec(
     latents="latents/refined.safetensors",
     sources=("stage1",),
     kept=("latents/refiner_text.safetensors",),
+    input_files=lambda _: ("input.continues.refined",),
     off=lambda manifest: None if manifest.refiner.enabled else "refiner.enabled is false",
 )
 VAE_DECODE = StageSpec(

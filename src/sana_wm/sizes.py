@@ -4,6 +4,9 @@ from __future__ import annotations
 
 GIB = 1024**3
 
+#: Frames of the longest video: the tables of positions end there.
+MOST_FRAMES = 8185
+
 #: The LTX-2 VAE: of eight frames after the first one latent frame, of 32x32 pixels one latent of 128 channels.
 FRAMES_PER_LATENT = 8
 PIXELS_PER_LATENT = 32

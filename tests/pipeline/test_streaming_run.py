@@ -1,22 +1,35 @@
-"""The streaming model from its manifest to an MP4, and on from there: the same bits as one long run."""
+"""The streaming model from its manifest to a video, and on from there: the same bits as one long run.
+
+One set of runs for all tests, of the fewest frames. Stages run in this process; what is about processes is long.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
-from tests.pipeline.streaming_runs import run_here, tiny_student, write_streaming_manifest
+from tests.pipeline.extending import changed, draft, extend_here, gone, latents, prompts_by_chunk, same_latents
+from tests.pipeline.streaming_runs import run_here, run_stage_here, tiny_student, write_streaming_manifest
 
+from sana_wm.errors import HandoffError
+from sana_wm.manifest.model import Stage1Section
+from sana_wm.names import STAGES
 from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.verify import verify
+from sana_wm.runtime.latents import save_tensors
 from sana_wm.video.reader import probe, read_frames
 
-SHORT_FRAMES, LONG_FRAMES = 49, 73
+SHORT_FRAMES, LONG_FRAMES, LONGEST_FRAMES = 49, 73, 97
+RAIN = "It begins to rain."
+
+Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -39,43 +52,56 @@ def long(tmp_path_factory: pytest.TempPathFactory, student: dict[str, Any]) -> R
     return run_here(write_streaming_manifest(folder, student, LONG_FRAMES))
 
 
-def same_latents(run: RunDirectory, other: RunDirectory) -> bool:
-    files = [(one.stage1_file.read_bytes(), one.refined_file.read_bytes()) for one in (run, other)]
-    return files[0] == files[1]
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory: pytest.TempPathFactory, short: RunDirectory) -> RunDirectory:
+    """`short`, which stays as it was, and a third chunk."""
+    before = contents(short.path)
+    run = extend_here(short, tmp_path_factory.mktemp("longer") / "longer", STAGES, seconds=1.5)
+    assert contents(short.path) == before
+    return run
 
 
-def shown(run: RunDirectory) -> list[bytes]:
-    return [frame.tobytes() for frame in read_frames(run.video_file)]
+@pytest.fixture(scope="module")
+def rainy(tmp_path_factory: pytest.TempPathFactory, short: RunDirectory) -> RunDirectory:
+    """A third chunk under another prompt, after a copy of `short` that lies beside it; its refiner is to come."""
+    folder = tmp_path_factory.mktemp("rainy")
+    shutil.copytree(short.path, folder / "short")
+    return extend_here(RunDirectory(folder / "short"), folder / "rainy", ("stage1",), seconds=1.5, prompt=RAIN)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def shown(run: RunDirectory) -> list[bytes]:
+    return [frame.tobytes() for frame in read_frames(run.video_file)]
+
+
 def test_a_finished_run_goes_on_with_the_bits_of_one_long_run(
-    short: RunDirectory, long: RunDirectory, tmp_path: Path, sana_wm: Callable[..., tuple[int, str, str]]
+    short: RunDirectory, long: RunDirectory, longer: RunDirectory
 ) -> None:
-    before = contents(short.path)
-    code, _, said = sana_wm("extend", short.path, "--seconds", 1.5, "--out", tmp_path / "longer")
-    assert code == 0, said
-    longer = RunDirectory(tmp_path / "longer")
     assert same_latents(longer, long)
     assert shown(longer) == shown(long)
     assert probe(longer.video_file).num_frames == LONG_FRAMES - 1
-    assert [link for link in verify(longer) if link.state != "holds"] == []
-    assert contents(short.path) == before
-    receipts = {stage: read_receipt(longer, stage) for stage in ("stage1", "refiner")}
-    assert receipts["refiner"] is not None
-    assert receipts["refiner"].plan["earlier_blocks"] == 2
+    assert {link.name for link in verify(longer) if link.state != "holds"} <= {"metrics"}  # no command ran
+    receipt = read_receipt(longer, "refiner")
+    assert receipt is not None
+    assert receipt.plan["earlier_blocks"] == 2
 
 
-def extend_here(run: RunDirectory, out: Path, **asked: Any) -> RunDirectory:
-    from sana_wm.drafting.extension import Extension, write_extension
+def test_an_extension_goes_on_with_the_bits_of_one_long_run(
+    longer: RunDirectory, student: dict[str, Any], tmp_path: Path
+) -> None:
+    longest = extend_here(longer, tmp_path / "longest", seconds=1.5)
+    at_once = write_streaming_manifest(tmp_path / "at_once", student, LONGEST_FRAMES, camera__action="w-48,l-48")
+    assert same_latents(longest, run_here(at_once, ("stage1", "refiner")))
 
-    return run_here(write_extension(run, Extension(out=out, **asked)), ("stage1", "refiner"))
 
-
-@pytest.mark.parametrize("lost", ["the state", "the state of other weights", "what was refined"])
+@pytest.mark.parametrize(
+    "lost",
+    [pytest.param(name, marks=pytest.mark.long) for name in ("the state", "the state of other weights")]
+    + ["what was refined"],
+)
 def test_what_the_earlier_run_lost_is_made_again(
     short: RunDirectory, long: RunDirectory, tmp_path: Path, lost: str
 ) -> None:
@@ -84,10 +110,133 @@ def test_what_the_earlier_run_lost_is_made_again(
     if lost == "the state":
         copy.stage1_state_file.unlink()
     elif lost == "the state of other weights":
-        from sana_wm.runtime.latents import save_tensors
-
         save_tensors(copy.stage1_state_file, load_file(copy.stage1_state_file), {"stage": "stage1", "part": "state"})
     else:
         copy.refined_file.write_bytes(b"damaged")
-    longer = extend_here(copy, tmp_path / "longer", action="l-24")
-    assert same_latents(longer, long)
+    assert same_latents(extend_here(copy, tmp_path / "longer", action="l-24"), long)
+
+
+def test_a_new_prompt_changes_what_is_new_alone(
+    short: RunDirectory, long: RunDirectory, rainy: RunDirectory, student: dict[str, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(rainy.path, tmp_path / "rainy")
+    longer = RunDirectory(tmp_path / "rainy")
+    run_stage_here(longer, "refiner")
+    for file in ("stage1_file", "refined_file"):
+        before, after, dry = (latents(getattr(run, file)) for run in (short, longer, long))
+        old = before.shape[2]
+        assert torch.equal(after[:, :, :old], before)
+        assert not torch.equal(after[:, :, old:], dry[:, :, old:])
+    at_once = write_streaming_manifest(tmp_path / "at_once", student, LONG_FRAMES, input__prompt=RAIN)
+    assert torch.equal(latents(prompts_by_chunk(at_once, longer).stage1_file), latents(longer.stage1_file))
+
+
+@contextmanager
+def harmed(path: Path, harm: Callable[[Path], None]) -> Generator[None]:
+    """Harm a file or folder, and put it back."""
+    kept = path.with_name(f"{path.name}.kept")
+    (shutil.copytree if path.is_dir() else shutil.copy2)(path, kept)
+    try:
+        harm(path)
+        yield
+    finally:
+        if path.is_dir():
+            shutil.rmtree(path)
+        kept.replace(path)
+
+
+@pytest.mark.parametrize("harm", [changed, gone])
+@pytest.mark.parametrize("file", ["stage1_file", "conditioning_file", "refined_file"])
+def test_a_file_of_the_earlier_run_that_is_not_what_it_was_is_refused(
+    rainy: RunDirectory, tmp_path: Path, sana_wm: Command, file: str, harm: Callable[[Path], None]
+) -> None:
+    """Stage 1's files before Stage 1, the refiner's before the refiner."""
+    earlier = RunDirectory(rainy.path.with_name("short"))
+    shutil.copytree(rainy.path, tmp_path / "rainy")
+    begun = RunDirectory(tmp_path / "rainy")
+    stage = "refiner" if file == "refined_file" else "stage1"
+    if stage == "stage1":
+        begun.clear_stage("stage1", lambda _: None)
+    path = getattr(earlier, file)
+    with harmed(path, harm):
+        with pytest.raises(HandoffError, match=r"input\.continues.* changed since the run began"):
+            run_stage_here(begun, stage)
+        code, _, said = sana_wm("resume", begun.path)
+    assert (code, read_receipt(begun, stage)) == (4, None), said
+    assert str(path) in said
+    assert "Put the file back" in said
+
+
+def test_a_run_that_was_moved_away_is_refused(rainy: RunDirectory, sana_wm: Command) -> None:
+    with harmed(rainy.path.with_name("short"), gone):
+        code, _, said = sana_wm("resume", rainy.path)
+    assert code == 4
+    assert "got no file" in said
+
+
+def test_earlier_frames_are_not_refined_again_under_another_prompt(rainy: RunDirectory) -> None:
+    receipt = RunDirectory(rainy.path.with_name("short")).receipt_file("refiner")
+    with harmed(receipt, gone), pytest.raises(HandoffError, match="under another prompt: its refiner is not finished"):
+        run_stage_here(rainy, "refiner")
+
+
+def test_a_run_that_lost_what_it_refined_takes_no_new_prompt(
+    short: RunDirectory, tmp_path: Path, sana_wm: Command
+) -> None:
+    with harmed(short.refined_file, gone):
+        code, _, said = sana_wm("extend", short.path, "--prompt", RAIN, "--out", tmp_path / "longer")
+    assert code == 4
+    assert "refined.safetensors is missing" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "parts"),
+    [
+        (["--seconds", 2], ["whole chunks of 24 frames, 1.5 s", "got 32 frames", "24 (1.5 s) or 48 (3 s)", "Change"]),
+        (["--seconds", 0.5], ["got 8 frames", "expected 24 (1.5 s)"]),
+        (["--seconds", "inf"], ["longer than 8185 frames", "got 49 + inf frames"]),
+        (["--seconds", 510], ["longer than 8185 frames", "got 49 + 8160 frames", "at most 8136 more, 508.5 s", "Add"]),
+        (["--action", "w-30"], ["whole chunks", "got 30 frames", "24 (1.5 s) or 48 (3 s)"]),
+        (["--action", "w-24", "--seconds", 3], ["shorter than --seconds", "got 24 frames", "expected 48 frames"]),
+    ],
+)
+def test_a_length_that_cannot_be_made_is_refused(
+    short: RunDirectory, tmp_path: Path, sana_wm: Command, asked: list[object], parts: list[str]
+) -> None:
+    code, _, said = sana_wm("extend", short.path, *asked, "--out", tmp_path / "longer")
+    assert code == 2
+    assert [part for part in parts if part not in said] == [], said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_longest_video_can_be_asked_for(short: RunDirectory, tmp_path: Path) -> None:
+    assert '"num_frames": 8185' in draft(short, tmp_path / "longer", seconds=508.5).read_text()
+
+
+@pytest.mark.parametrize("missing", STAGES)
+def test_an_unfinished_run_is_refused(short: RunDirectory, tmp_path: Path, sana_wm: Command, missing: str) -> None:
+    with harmed(short.path / "receipts" / f"{missing}.json", gone):
+        code, _, said = sana_wm("extend", short.path, "--out", tmp_path / "longer")
+    assert code == 4
+    for part in ("is not finished", f"got no receipt of {missing}", "expected a finished run", "sana-wm resume"):
+        assert part in said
+
+
+def test_a_bidirectional_run_is_refused(short: RunDirectory, tmp_path: Path, sana_wm: Command) -> None:
+    manifest = short.read_manifest()
+    model = manifest.model.model_copy(update={"variant": "bidirectional"})
+    run = RunDirectory(tmp_path / "run")
+    run.write_manifest(manifest.model_copy(update={"model": model, "stage1": Stage1Section()}))
+    code, _, said = sana_wm("extend", run.path)
+    assert code == 2
+    for part in ("cannot be gone on from", f"got {run.path}", "expected a run of the streaming model", "run-pipeline"):
+        assert part in said
+
+
+def test_clip_noise_is_said_to_depend_on_the_length(short: RunDirectory, tmp_path: Path, sana_wm: Command) -> None:
+    manifest = draft(short, tmp_path / "longer")
+    manifest.write_text(manifest.read_text().replace('"chunk_noise": "chunk"', '"chunk_noise": "clip"'))
+    code, _, said = sana_wm("validate-manifest", manifest)
+    assert code == 0
+    assert "clip draws noise by the length" in said

@@ -16,11 +16,14 @@ from sana_wm.drafting.camera_view import write_poses
 from sana_wm.drafting.new_manifest import write_manifest
 from sana_wm.errors import HandoffError, UsageError
 from sana_wm.manifest.loading import escape_variables
+from sana_wm.manifest.model import VideoSection
 from sana_wm.manifest.portable import rerun_manifest
 from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.pipeline import active_stages
 from sana_wm.runs.links import changed_inputs, changed_settings, damaged_outputs
 from sana_wm.runs.receipts import Receipt, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.sizes import MOST_FRAMES
 from sana_wm.variants import MODELS, ReleasedModel
 
 #: How much is added where nothing says how much: 4.5 s at 16 frames a second.
@@ -50,7 +53,7 @@ def write_extension(run: RunDirectory, asked: Extension) -> Path:
     """Write the manifest of the run that goes on, and its camera path where that is no action; returns its file.
 
     Args:
-        run: A finished run, at least its Stage 1; it is only read.
+        run: A finished run; it is only read.
         asked: What the user says.
 
     Raises:
@@ -59,7 +62,7 @@ def write_extension(run: RunDirectory, asked: Extension) -> Path:
     """
     manifest = run.read_manifest()
     model = MODELS[manifest.model.variant]
-    _require_whole(run, manifest, model)
+    _require_whole(run, manifest, model, new_prompt=asked.prompt not in (None, manifest.input.prompt))
     out = (asked.out or _next_name(run.path)).absolute()
     manifest_path = out.with_name(f"{out.name}.json")
     if taken := [path for path in (out, manifest_path) if path.exists()]:
@@ -78,7 +81,7 @@ def write_extension(run: RunDirectory, asked: Extension) -> Path:
     return manifest_path
 
 
-def _require_whole(run: RunDirectory, manifest: RunManifest, model: ReleasedModel) -> None:
+def _require_whole(run: RunDirectory, manifest: RunManifest, model: ReleasedModel, *, new_prompt: bool) -> None:
     if not model.can_grow:
         raise UsageError(
             f"the {model.title} makes a clip as a whole: it cannot be gone on from",
@@ -86,14 +89,27 @@ def _require_whole(run: RunDirectory, manifest: RunManifest, model: ReleasedMode
             expected="a run of the streaming model",
             next_step="Make a longer video with run-pipeline.",
         )
-    receipt = read_receipt(run, "stage1")
-    if receipt is None:
+    receipts = {stage: read_receipt(run, stage) for stage in active_stages(manifest)}
+    if unfinished := [stage for stage, receipt in receipts.items() if receipt is None]:
         raise HandoffError(
-            f"Stage 1 of {run.path} is not finished", got="no receipt", next_step=f"Finish it: {run.resume_command}"
+            f"{run.path} is not finished",
+            got=f"no receipt of {', '.join(unfinished)}",
+            expected="a finished run",
+            next_step=f"Finish it: {run.resume_command}",
         )
-    findings = changed_settings(receipt, manifest) or damaged_outputs(run, _without_state(run, receipt))
-    if findings:
-        raise HandoffError(f"{run.path} is not whole", got="; ".join(findings), next_step="See: sana-wm verify RUN_DIR")
+    # What was refined can be made again, but not under another prompt; what the decoder left is not read.
+    for stage in ("stage1", "refiner") if new_prompt else ("stage1",):
+        receipt = receipts.get(stage)
+        if receipt is None:
+            continue  # the manifest runs no refiner
+        findings = changed_settings(receipt, manifest) or damaged_outputs(run, _without_state(run, receipt))
+        if findings:
+            raise HandoffError(
+                f"{run.path} is not whole",
+                got="; ".join(findings),
+                expected="what it left",
+                next_step=f"Look at it with: sana-wm verify {run.path}; mend it with: {run.resume_command}",
+            )
     for changed in changed_inputs(manifest):
         raise HandoffError(
             f"{changed.field} changed since the run was made: {changed.path}",
@@ -125,25 +141,33 @@ def _go_on(manifest: RunManifest, asked: Extension, model: ReleasedModel, out: P
     wanted = None if asked.seconds is None else round(asked.seconds * manifest.video.fps, 6)
     if asked.poses is not None:
         way = read_poses(asked.poses).trajectory
-        added = _length(wanted, len(way) - 1, model, manifest.video.fps)
+        added = _length(wanted, len(way) - 1, model, manifest.video)
         return added, _joined_poses(manifest, way, added, out)
     if asked.action is not None:
         segments = parse_action(asked.action)
-        added = _length(wanted, sum(segment.num_frames for segment in segments), model, manifest.video.fps)
+        added = _length(wanted, sum(segment.num_frames for segment in segments), model, manifest.video)
         return added, _joined_action(manifest, cut_action(segments, added), added, out)
-    added = _length(wanted or DEFAULT_STEPS * model.frames_step, None, model, manifest.video.fps)
+    added = _length(wanted or DEFAULT_STEPS * model.frames_step, None, model, manifest.video)
     return added, _same_way(manifest, added, out)
 
 
-def _length(wanted: float | None, available: int | None, model: ReleasedModel, fps: int) -> int:
+def _length(wanted: float | None, available: int | None, model: ReleasedModel, video: VideoSection) -> int:
     """Frames to add: whole chunks, as many as were asked for, or as the camera's way has.
 
     Raises:
-        UsageError: Those are no whole chunks, or more than the camera's way has.
+        UsageError: Those are no whole chunks, more than the camera's way has, or more than the model can count.
     """
     frames = available if wanted is None else wanted
     assert frames is not None
-    step = model.frames_step
+    step, fps = model.frames_step, video.fps
+    if video.num_frames + frames > MOST_FRAMES:
+        most = (MOST_FRAMES - video.num_frames) // step * step
+        raise UsageError(
+            f"the video would be longer than {MOST_FRAMES} frames, the most that the {model.title} can count",
+            got=f"{video.num_frames} + {frames:g} frames",
+            expected=f"at most {most} more, {most / fps:g} s",
+            next_step="Add less, or begin a new video with its last frame." if most else "Begin with its last frame.",
+        )
     if frames <= 0 or frames % step:
         near = sorted({max(1, int(frames // step)) * step, (int(frames // step) + 1) * step})
         raise UsageError(

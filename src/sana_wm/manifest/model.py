@@ -26,7 +26,7 @@ from sana_wm.names import (
     StreamingVersion,
     Variant,
 )
-from sana_wm.sizes import FRAMES_PER_LATENT, PIXELS_PER_LATENT
+from sana_wm.sizes import FRAMES_PER_LATENT, MOST_FRAMES, PIXELS_PER_LATENT
 
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
 #: `camera.intrinsics` for "find out"; a file of this name is written `./estimate`.
@@ -123,7 +123,7 @@ class VideoSection(Section, frozen=True):
     """The video to make."""
 
     num_frames: Annotated[int, facts("stage1/conditioning", "vae_decode", work=True)] = Field(
-        default=321, ge=9, le=8185, description="8k+1, at most what the camera path gives."
+        default=321, ge=9, le=MOST_FRAMES, description="8k+1, at most what the camera path gives."
     )
     height: Annotated[int, facts("stage1/conditioning", "vae_decode", work=True)] = Field(
         default=704, gt=0, multiple_of=32, description="Pixels; the model was trained at 704."

@@ -176,6 +176,10 @@ def list_warnings(asked: Manifest, manifest: RunManifest) -> list[str]:
     if (look := backend_of(manifest).list_warnings) is not None:
         warnings += load_part(look)(manifest)
     warnings += notes_on_prompts(asked) + doubts_about_length(manifest, locate_weights(manifest))
+    if manifest.input.continues is not None and manifest.stage1.chunk_noise == "clip":
+        warnings.append(
+            "stage1.chunk_noise: clip draws noise by the length: what is new is not what one long run would show"
+        )
     picture = inspect_picture(Path(manifest.input.image))
     warnings += [f"input.image: {note}" for note in picture.notes]
     if cut := describe_crop(picture.size, manifest.video):

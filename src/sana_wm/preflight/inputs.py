@@ -11,10 +11,11 @@ from sana_wm.camera.of_manifest import CameraPath, intrinsics_source, load_camer
 from sana_wm.camera.plausibility import require_pixels
 from sana_wm.camera.poses.colmap import cameras_file
 from sana_wm.durable import sha256_of
-from sana_wm.errors import Problem, SanaWMError
+from sana_wm.errors import Problem, SanaWMError, UsageError
 from sana_wm.manifest.model import ESTIMATE, Manifest, VideoSection
 from sana_wm.manifest.run_manifest import InputFile, PictureRecord
 from sana_wm.preflight.prompts import check_prompts
+from sana_wm.runs.earlier import earlier_files
 from sana_wm.variants import MODELS
 from sana_wm.video.picture import inspect_picture
 
@@ -29,6 +30,7 @@ def check_inputs(manifest: Manifest) -> list[Problem]:
     problems: list[Problem] = []
     picture = _attempt("input.image", problems, lambda: inspect_picture(Path(manifest.input.image)))
     problems += check_prompts(manifest)
+    _attempt("input.continues", problems, lambda: _check_earlier(manifest))
     field = "camera.poses" if manifest.camera.poses is not None else "camera.action"
     is_named = (manifest.camera.poses, manifest.camera.action) != (None, None)
     path = _attempt(field, problems, lambda: load_camera_path(manifest)) if is_named else None
@@ -38,6 +40,16 @@ def check_inputs(manifest: Manifest) -> list[Problem]:
     if manifest.camera.intrinsics != ESTIMATE:
         _attempt("camera.intrinsics", problems, lambda: _check_intrinsics(manifest, path, picture and picture.size))
     return problems
+
+
+def _check_earlier(manifest: Manifest) -> None:
+    if missing := [file for file in earlier_files(manifest).values() if not file.is_file()]:
+        raise UsageError(
+            "the run that this one goes on from is not whole",
+            got=f"no file {missing[0]}",
+            expected="a finished run of the streaming model",
+            next_step="Put the file back, or finish that run.",
+        )
 
 
 def _check_intrinsics(manifest: Manifest, path: CameraPath | None, picture_size: tuple[int, int] | None) -> None:
@@ -60,6 +72,7 @@ def hash_inputs(manifest: Manifest) -> dict[str, InputFile]:
     }
     if manifest.camera.poses is not None and (cameras := cameras_file(Path(manifest.camera.poses))) is not None:
         fields["camera.poses.cameras"] = str(cameras)
+    fields |= {name: str(file) for name, file in earlier_files(manifest).items()}
     return {
         name: InputFile(path=path, sha256=sha256_of(Path(path)))
         for name, path in fields.items()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sana_wm.errors import HandoffError
-from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.runs.earlier import earlier_run
 from sana_wm.runtime.latents import load_if_ours, load_tensors, save_tensors
 from sana_wm.stages.context import StageContext
 
@@ -36,13 +36,12 @@ def take_earlier(context: StageContext, conditioning: Mapping[str, Tensor]) -> d
     Raises:
         HandoffError: A file of it is missing or damaged, or it is of another size or on another camera path.
     """
-    source = context.manifest.input.continues
-    if source is None:
+    earlier = earlier_run(context.manifest)
+    if earlier is None:
         return {}
-    latents = load_tensors(Path(source), {"stage": context.stage})["latents"]
-    earlier = RunDirectory(Path(source).parents[1])
+    latents = load_tensors(earlier.stage1_file, {"stage": context.stage})["latents"]
     kept = load_tensors(earlier.conditioning_file, {"stage": context.stage, "part": "conditioning"})
-    _check_fit(context, source, latents)
+    _check_fit(context, earlier.stage1_file, latents)
     frames = latents.shape[2]
     camera, before = conditioning["chunk_plucker"][:, :frames], kept["chunk_plucker"]
     if camera.shape != before.shape or not torch.allclose(camera, before, atol=CAMERA_TOLERANCE):
@@ -66,7 +65,7 @@ def take_earlier(context: StageContext, conditioning: Mapping[str, Tensor]) -> d
     }
 
 
-def _check_fit(context: StageContext, source: str, latents: Tensor) -> None:
+def _check_fit(context: StageContext, source: Path, latents: Tensor) -> None:
     shape, wanted = tuple(latents.shape), context.latents_shape
     if shape[:2] + shape[3:] != wanted[:2] + wanted[3:] or shape[2] >= wanted[2]:
         raise HandoffError(
@@ -77,26 +76,30 @@ def _check_fit(context: StageContext, source: str, latents: Tensor) -> None:
         )
 
 
+def has_one_prompt(conditioning: Mapping[str, Tensor]) -> bool:
+    """Whether every frame of the video has the prompt that the new ones have."""
+    if "earlier_prompt_ends" not in conditioning:
+        return True
+    embeds, mask = conditioning["prompt_embeds"][1:], conditioning["prompt_attention_mask"][1:]
+    same_embeds = conditioning["earlier_prompt_embeds"] == embeds
+    return bool(same_embeds.all()) and bool((conditioning["earlier_prompt_attention_mask"] == mask).all())
+
+
 def prompts_of_chunks(conditioning: Mapping[str, Tensor], ranges: Sequence[range]) -> tuple[Tensor, Tensor]:
     """Prompt embeddings (1 or chunks, 1, L, D) and their mask: the earlier run's chunks keep the prompts they had."""
     own = conditioning["prompt_embeds"][1:], conditioning["prompt_attention_mask"][1:]
-    if "earlier_prompt_ends" not in conditioning:
+    if has_one_prompt(conditioning):
         return own
     embeds = torch.cat([conditioning["earlier_prompt_embeds"], own[0]])
     mask = torch.cat([conditioning["earlier_prompt_attention_mask"], own[1]])
-    if bool((embeds == own[0]).all()) and bool((mask == own[1]).all()):
-        return own
     rows = torch.searchsorted(conditioning["earlier_prompt_ends"], torch.tensor([frames.stop for frames in ranges]))
     return embeds[rows], mask[rows]
 
 
 def load_state(context: StageContext, earlier_latents: Tensor) -> dict[str, Tensor] | None:
     """What the earlier run's last chunk left, if it kept that and it is valid here."""
-    source = context.manifest.input.continues
-    if source is None:
-        return None
-    path = RunDirectory(Path(source).parents[1]).stage1_state_file
-    return load_if_ours(path, _state_owner(context, earlier_latents))
+    earlier = earlier_run(context.manifest)
+    return earlier and load_if_ours(earlier.stage1_state_file, _state_owner(context, earlier_latents))
 
 
 def save_state(context: StageContext, latents: Tensor, state: Mapping[str, Tensor]) -> Path:

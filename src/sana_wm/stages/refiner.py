@@ -17,6 +17,7 @@ from sana_wm.models.refiner.text import PromptEncoding, connect, encode_levels, 
 from sana_wm.planning.forecasts.refiner import ask_refinement
 from sana_wm.planning.refiner import SIGMAS
 from sana_wm.runs.events import PlanShrunk, now_s
+from sana_wm.runs.links import require_inputs
 from sana_wm.runtime.checkpoints import Checkpoints
 from sana_wm.runtime.latents import load_if_ours, save_tensors
 from sana_wm.runtime.phases import Phase
@@ -27,6 +28,7 @@ from sana_wm.stages.earlier_refined import earlier_state
 
 def run(context: StageContext) -> None:
     """Refine the Stage 1 latents and leave `latents/refined.safetensors` with its receipt."""
+    require_inputs(context.manifest, "refiner")
     latents = context.load_latents()
     context.begin()
     encoding = _encode_prompt(context)
