@@ -146,7 +146,7 @@ def _as_a_student(transformer: stock.SanaWMTransformer3DModel, ranges: Sequence[
         if isinstance(module, stock.SanaWMTemporalShortConvolution):
             module.forward = _short_convolution(module.forward, ranges)
         elif isinstance(module, stock.GLUMBConvTemp):
-            convolution = cast(nn.Conv2d, module.t_conv)
+            convolution: nn.Conv2d = module.t_conv
             convolution.forward = _temporal_convolution(convolution.forward, ranges)
     for block in cast("Sequence[stock.SanaVideoMSCamCtrlBlock]", transformer.blocks):
         block.attn.forward = _attention(block.attn.forward, ranges)
