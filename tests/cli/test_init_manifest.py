@@ -58,6 +58,23 @@ def test_a_picture_and_a_prompt_are_enough(
     assert data["input"]["image"] == "picture.png", "relative to the manifest"
 
 
+@pytest.mark.parametrize(("preset", "num_frames"), [("streaming-draft", 49), ("streaming", 313)])
+def test_the_streaming_presets_are_what_that_model_takes(
+    sana_wm: Cli, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str, num_frames: int
+) -> None:
+    for name in ("SANA_WM_STREAMING_ROOT", "SANA_GEMMA_2_2B_IT_ROOT"):
+        monkeypatch.setenv(name, str(tmp_path))
+    out = tmp_path / "manifest.json"
+    described = ("--prompt", "A road.", "--fov-deg", "90", "--preset", preset)
+    code, _, err = sana_wm("init-manifest", picture, *described, "-o", out)
+    assert code == 0, err
+    manifest = load_manifest(out, os.environ)
+    assert (manifest.model.variant, manifest.video.num_frames) == ("streaming", num_frames)
+    assert (manifest.stage1.num_inference_steps, manifest.stage1.guidance_scale) == (4, 1.0)
+    code, _, err = sana_wm("init-manifest", picture, *described, "--action", "w-40", "-o", out, "--force")
+    assert (code, "Lengthen the path" in err, "48 or more" in err) == (2, True, True), err
+
+
 @pytest.mark.parametrize(("action", "num_frames"), [("w-8", 9), ("w-20", 17), ("w-24", 25), ("w-80", 25)])
 def test_the_length_is_what_the_path_gives(init: Callable[..., dict[str, Any]], action: str, num_frames: int) -> None:
     data = init("--prompt", "A road.", "--fov-deg", "90", "--action", action)

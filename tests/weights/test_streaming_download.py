@@ -14,13 +14,18 @@ from typing import Any
 
 import pytest
 
+from sana_wm.durable import sha256_of
 from sana_wm.names import STAGES
 from sana_wm.weights import twins as twins_module
 from sana_wm.weights.conversion import CONVERSION_NAME
 from sana_wm.weights.download import plan_download, run_download
 from sana_wm.weights.facts import model_facts
 from sana_wm.weights.hub import Hub
+from sana_wm.weights.layout import resolve_layout
 from sana_wm.weights.places import WeightPlaces, places_in
+from sana_wm.weights.record import RecordedFile, WeightRecord, write_record
+from sana_wm.weights.streaming_checkpoint import convert_checkpoint
+from sana_wm.weights.student import describe_student, find_strangers
 from sana_wm.weights.tiny import write_tiny_checkpoint
 
 NVIDIA = "Efficient-Large-Model/SANA-WM_streaming"
@@ -138,3 +143,36 @@ def test_a_file_of_the_same_name_and_size_and_other_bytes_is_no_twin(
     found, _ = fetch(hub, places)
     assert found[CONNECTORS] is None
     assert (places.root / CONNECTORS).read_bytes() == (remote[NVIDIA] / CONNECTORS).read_bytes()
+
+
+def test_what_the_files_decide_is_read_from_them_and_said(
+    hub: Any, remote: dict[str, Path], places: WeightPlaces, tmp_path: Path
+) -> None:
+    other = tmp_path / "weights" / "SANA-WM_bidirectional"
+    (other / "refiner").mkdir(parents=True)
+    shutil.copy(remote[NVIDIA] / CONNECTORS, other / "refiner" / "connectors.safetensors")
+    digest = sha256_of(remote[NVIDIA] / CONNECTORS)
+    file = RecordedFile(size_bytes=(remote[NVIDIA] / CONNECTORS).stat().st_size, sha256=digest)
+    write_record(other, WeightRecord(repo_id="a/b", commit="c", files={"refiner/connectors.safetensors": file}))
+    fetch(hub, places)
+    (unconverted,) = find_strangers(places.layout())
+    assert unconverted.what == "this checkpoint was not converted"
+    convert_checkpoint(places.root / "sana_dit" / "model.pt", places.root / "sana_dit")
+    assert list(find_strangers(places.layout())) == []
+    said = "\n".join(describe_student(places.layout()))
+    assert "chunks of 3 latent frames, a window of 2 chunks with the first, timesteps 1000, 960, 889, 727" in said
+    assert "decoder_causal True" in said
+    assert "connectors: the same bytes as SANA-WM_bidirectional/refiner/connectors.safetensors" in said
+    assert "vae: 1 of 1 files are no other model's that is here" in said
+
+
+def test_the_student_under_the_other_models_name_is_told(remote: dict[str, Path], tmp_path: Path) -> None:
+    root = shutil.copytree(remote[NVIDIA], tmp_path / "weights")
+    convert_checkpoint(root / "sana_dit" / "model.pt", root / "sana_dit")
+    (root / "sana_dit").rename(root / "transformer")
+    config = json.loads((root / "transformer" / "config.json").read_text())
+    config["ffn_type"] = "CachedGLUMBConvTemp"  # as conversions of others say it
+    (root / "transformer" / "config.json").write_text(json.dumps(config))
+    (stranger,) = find_strangers(resolve_layout("diffusers", root))
+    assert stranger.what == "these are the weights of the streaming model"
+    assert list(find_strangers(resolve_layout("diffusers", root, root, variant="streaming"))) == []

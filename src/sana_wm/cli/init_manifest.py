@@ -24,7 +24,9 @@ def init_manifest(
     preset: Annotated[
         str | None,
         typer.Option(
-            "--preset", help="draft (25 frames, 4 steps; default), standard (161, 30), author-defaults (321, 60)."
+            "--preset",
+            help="draft (25 frames, 4 steps; default), standard (161, 30), author-defaults (321, 60); "
+            "of the streaming model: streaming-draft (49), streaming (313).",
         ),
     ] = None,
     action: Annotated[str | None, typer.Option("--action", help="Action string, such as w-80,jw-40.")] = None,

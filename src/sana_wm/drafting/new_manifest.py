@@ -21,9 +21,10 @@ from sana_wm.manifest.model import ESTIMATE, RefinerSection, Stage1Section, Vide
 from sana_wm.manifest.portable import parse_portable
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
-from sana_wm.names import DialectName
+from sana_wm.names import DialectName, Variant
 from sana_wm.preflight.inputs import describe_crop
 from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.variants import BIDIRECTIONAL, STREAMING, ReleasedModel
 from sana_wm.video.picture import inspect_picture, opened
 from sana_wm.video.reader import probe
 from sana_wm.weights.places import guess_layout
@@ -32,24 +33,38 @@ Json = dict[str, Any]
 
 #: The variable that says where weights lie if nothing else does.
 ROOT_VARIABLES = {
-    "root": "SANA_WM_MODEL_ROOT",
     "gemma_root": "SANA_GEMMA_2_2B_IT_ROOT",
     "depth_pro_root": "SANA_DEPTH_PRO_ROOT",
+}
+#: The same for the model's own, `model.root`.
+MODEL_ROOT_VARIABLES: Mapping[Variant, str] = {
+    "bidirectional": "SANA_WM_MODEL_ROOT",
+    "streaming": "SANA_WM_STREAMING_ROOT",
 }
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How much effort goes into a video; `num_frames` is how many frames it has at most."""
+    """How much effort goes into a video.
+
+    Attributes:
+        num_frames: How many frames it has at most.
+        stage1: What its `stage1` section says; what the model was taught besides needs no word.
+        model: That makes it.
+    """
 
     num_frames: int
-    stage1: Mapping[str, int]
+    stage1: Mapping[str, Any]
+    model: ReleasedModel = BIDIRECTIONAL
 
 
+GUIDANCE_SCALE = Stage1Section().guidance_scale
 PRESETS: Mapping[str, Preset] = {
-    "draft": Preset(25, {"num_inference_steps": 4, "checkpoint_every": 1}),
-    "standard": Preset(161, {"num_inference_steps": 30, "preview_every": 10}),
-    "author-defaults": Preset(321, {"num_inference_steps": 60}),
+    "draft": Preset(25, {"num_inference_steps": 4, "checkpoint_every": 1, "guidance_scale": GUIDANCE_SCALE}),
+    "standard": Preset(161, {"num_inference_steps": 30, "preview_every": 10, "guidance_scale": GUIDANCE_SCALE}),
+    "author-defaults": Preset(321, {"num_inference_steps": 60, "guidance_scale": GUIDANCE_SCALE}),
+    "streaming-draft": Preset(49, {"preview_every": 1}, STREAMING),
+    "streaming": Preset(313, {"preview_every": 1}, STREAMING),
 }
 
 
@@ -117,14 +132,14 @@ def draft_manifest(draft: Draft, folder: Path, environ: Mapping[str, str]) -> tu
         SCHEMA_KEY: schema_uri(),
         "version": 1,
         "name": name,
-        "model": _model(draft.roots, environ, notes, asks_depth_pro=asks_depth_pro),
-        "input": {"image": _written(draft.image, folder), **_prompt(draft.prompt, folder), "negative_prompt": ""},
+        "model": _model(draft.roots, environ, notes, preset.model.variant, asks_depth_pro=asks_depth_pro),
+        "input": {"image": _written(draft.image, folder), **_prompt(draft.prompt, folder)},
         "camera": camera,
         "video": {
             "num_frames": _num_frames(preset, available, notes),
             **VideoSection().model_dump(include={"height", "width", "fps"}),
         },
-        "stage1": {**preset.stage1, **Stage1Section().model_dump(include={"guidance_scale", "seed"})},
+        "stage1": {**preset.stage1, "seed": Stage1Section().seed},
         "refiner": RefinerSection().model_dump(include={"enabled", "seed"}),
         "output_dir": _written(draft.output_dir, folder) if draft.output_dir else f"runs/{name}",
     }
@@ -174,10 +189,10 @@ def _camera_path(draft: Draft, preset: Preset, folder: Path, notes: list[str]) -
 
 
 def _num_frames(preset: Preset, available: int, notes: list[str]) -> int:
-    near = valid_num_frames_near(min(preset.num_frames, available), available=available)
+    near = valid_num_frames_near(min(preset.num_frames, available), available=available, model=preset.model)
     fitting = [length for length in near if length <= preset.num_frames]
     if not fitting:
-        check_num_frames(preset.num_frames, available=available)  # says what is wrong with the path
+        check_num_frames(preset.num_frames, available=available, model=preset.model)  # says what is wrong with the path
     num_frames = max(fitting)
     if num_frames != available:
         notes.append(f"the video takes the first {num_frames} of the camera path's {available} poses")
@@ -237,22 +252,25 @@ def choose_intrinsics(
     return ESTIMATE
 
 
-def _model(roots: Mapping[str, Path], environ: Mapping[str, str], notes: list[str], *, asks_depth_pro: bool) -> Json:
+def _model(
+    roots: Mapping[str, Path], environ: Mapping[str, str], notes: list[str], variant: Variant, *, asks_depth_pro: bool
+) -> Json:
     """Weight folders as given, else by variable; the layout is what the folder shows."""
-    root = roots.get("root") or environ.get(ROOT_VARIABLES["root"])
+    variables = {"root": MODEL_ROOT_VARIABLES[variant], **ROOT_VARIABLES}
+    root = roots.get("root") or environ.get(variables["root"])
     layout = "original" if root is None else guess_layout(Path(root))
     needed = [
         "root",
         *(["gemma_root"] if layout == "original" else []),
         *(["depth_pro_root"] if asks_depth_pro else []),
     ]
-    model: Json = {"layout": layout}
+    model: Json = {"variant": variant, "layout": layout}
     for name in needed:
         if name in roots:
             continue
-        model[name] = f"${{{ROOT_VARIABLES[name]}}}"
-        if ROOT_VARIABLES[name] not in environ:
-            notes.append(f"{ROOT_VARIABLES[name]} is not set: export it before the run, or name the folder here")
+        model[name] = f"${{{variables[name]}}}"
+        if variables[name] not in environ:
+            notes.append(f"{variables[name]} is not set: export it before the run, or name the folder here")
     return model | {name: escape_variables(str(path.absolute())) for name, path in roots.items()}
 
 

@@ -80,7 +80,6 @@ def link_twin(twin: Path, remote: RemoteFile, destination: Path, view: TransferV
     try:
         if hash_file(target, remote, view).sha256 != remote.sha256:
             return None
-        destination.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         how = "is a second name of"
         try:
