@@ -15,6 +15,7 @@ from sana_wm.diagnostics.parity.streaming import STAGE, build_clip, run_engine, 
 from sana_wm.diagnostics.parity.verdict import Row, compare
 from sana_wm.models.streaming.memory import StreamMemory
 
+DTYPES = ("float32", "bfloat16")
 Results = Mapping[str, Mapping[str, Tensor]]
 
 
@@ -26,18 +27,14 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def both(run: Callable[..., dict[str, Tensor]]) -> Results:
-    return {dtype: run(build_clip(), "cpu", dtype) for dtype in ("float32", "bfloat16")}
-
-
 @pytest.fixture(scope="module")
 def ours() -> Results:
-    return both(run_engine)
+    return {dtype: run_engine(build_clip(), "cpu", dtype) for dtype in DTYPES}
 
 
 @pytest.fixture(scope="module")
 def stock() -> Results:
-    return both(run_stock)
+    return {dtype: run_stock(build_clip(), dtype) for dtype in DTYPES}
 
 
 class Fault(TorchDispatchMode):
@@ -95,5 +92,5 @@ def test_a_stock_network_that_sees_later_chunks_is_found(
         return forward
 
     monkeypatch.setattr(streaming, part, unchanged)
-    theirs = {"float32": run_stock(build_clip(), "cpu", "float32")}
+    theirs = {"float32": run_stock(build_clip(), "float32")}
     assert not row_of("float32", ours, theirs).agrees

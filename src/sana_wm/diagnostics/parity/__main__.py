@@ -53,7 +53,7 @@ def _run(options: argparse.Namespace) -> list[Row]:
             dtype: run_backend(trial, "diffusers", device.type, dtype, None) | run_engine(clip, device.type, dtype)
             for dtype in DTYPES
         }
-        stock = {dtype: run_stock(clip, device.type, dtype) for dtype in DTYPES}
+        stock = {dtype: run_stock(clip, dtype) for dtype in DTYPES}
         for name in DTYPES:
             with without_chatter():
                 nvidia = run_backend(trial, "pr379", device.type, name, options.pr_root) | stock[name]
