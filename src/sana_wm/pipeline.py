@@ -15,8 +15,8 @@ from sana_wm.sizes import LATENT_CHANNELS
 if TYPE_CHECKING:
     from sana_wm.manifest.model import Manifest
 
-#: What the released student's last chunk leaves, in float32: keys of seven frames and contexts, and the states.
-STATE_BYTES_PER_TOKEN, STATE_BYTES = 2_240_000, 45_158_400
+#: What the released student's last chunk leaves: keys of seven frames and contexts, and the states, always float32.
+STATE_ELEMENTS_PER_TOKEN, STATE_BYTES = 560_000, 45_158_400
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,13 @@ def _latents_bytes(manifest: Manifest) -> int:
 
 
 def _state_bytes(manifest: Manifest) -> int:
-    """Of what the released model's last chunk leaves, float32, where it is kept."""
-    plane = manifest.latent_height * manifest.latent_width
-    return plane * STATE_BYTES_PER_TOKEN + STATE_BYTES if manifest.stage1.keep_state else 0
+    """Of what the released model's last chunk leaves, where it is kept."""
+    if not manifest.stage1.keep_state:
+        return 0
+    # Where `auto` is left to the machine, it may be its CPU: float32.
+    narrow = manifest.dtype == "bfloat16" or (manifest.dtype == "auto" and manifest.device in ("mps", "cuda"))
+    elements = manifest.latent_height * manifest.latent_width * STATE_ELEMENTS_PER_TOKEN
+    return elements * (2 if narrow else 4) + STATE_BYTES
 
 
 def _pixels(manifest: Manifest) -> int:

@@ -156,3 +156,9 @@ def test_doctor_says_of_a_manifest_whether_it_can_run_here(
     assert code == 7
     assert "PROBLEM  output_dir" in out
     assert "A real run cannot start here: see PROBLEM above (1)." in out
+
+
+def test_doctor_says_of_a_finished_run_that_nothing_is_left(sana_wm: Cli, finished_run: Path) -> None:
+    code, out, _ = sana_wm("doctor", finished_run.parent / "manifest.json")
+    assert code == 0
+    assert "plan: every stage is done: there is nothing to compute" in out

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from sana_wm.errors import MemoryCapError
-from sana_wm.names import Stage
+from sana_wm.names import STAGES, Stage
+from sana_wm.pipeline import PIPELINE
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import fits, forecast_phases, largest_num_frames, smallest_cap_gib
 from sana_wm.planning.forecast import RunForecaster
@@ -23,6 +24,7 @@ Run = Callable[..., RunForecaster]
 H100 = Device("cuda", "NVIDIA H100 80GB HBM3", 85017493504, "2.11.0+cu130")
 REPORTS = Path(__file__).resolve().parents[2] / "reports" / "bench"
 WHOLE_RUNS = json.loads((REPORTS.parent / "memory-h100.json").read_text())["rows"]
+STREAMING_RUNS = json.loads((REPORTS.parent / "memory-streaming-h200.json").read_text())["rows"]
 
 
 def rows(name: str) -> list[dict[str, Any]]:
@@ -40,16 +42,30 @@ def assert_close(predicted_bytes: int, measured_bytes: int) -> None:
     assert 0.95 * measured_bytes <= predicted_bytes <= 1.1 * measured_bytes
 
 
-@pytest.mark.parametrize(
-    "row",
-    WHOLE_RUNS,
-    ids=lambda row: f"{row['num_frames']}-{row['cap_gib']:g}-{row['stage']}-{row['phase']}",
-)
+def name_of(row: dict[str, Any]) -> str:
+    return f"{row['num_frames']}-{row['cap_gib']:g}-{row['stage']}-{row['phase']}"
+
+
+@pytest.mark.parametrize("row", WHOLE_RUNS, ids=name_of)
 def test_every_phase_of_whole_runs_as_measured(full_size_run: Run, row: dict[str, Any]) -> None:
     run = full_size_run(H100, row["num_frames"], row["cap_gib"])
     forecast = phase(run, row["stage"], row["phase"], run.budget_bytes)
     assert forecast.mode == row["mode"]
     assert_close(run.used_bytes(forecast), row["measured_bytes"])
+
+
+@pytest.mark.parametrize("row", STREAMING_RUNS, ids=name_of)
+def test_every_phase_of_streaming_runs_as_measured(full_size_run: Run, row: dict[str, Any]) -> None:
+    run = full_size_run(H200, row["num_frames"], row["cap_gib"], "streaming")
+    forecast = phase(run, row["stage"], row["phase"], run.budget_bytes)
+    assert forecast.mode == row["mode"]
+    assert_close(run.used_bytes(forecast), row["measured_bytes"])
+
+
+def test_streaming_runs_were_measured_in_every_phase_at_two_lengths() -> None:
+    measured = {(row["num_frames"], row["stage"], row["phase"]) for row in STREAMING_RUNS}
+    phases = {(stage, name) for stage in STAGES for name in PIPELINE[stage].phases}
+    assert measured == {(frames, *one) for frames in (49, 313) for one in phases}
 
 
 def test_whole_runs_were_measured_at_every_length_and_cap() -> None:

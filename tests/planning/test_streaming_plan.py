@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from sana_wm.pipeline import STAGE1
+from sana_wm.planning.device import Device
+from sana_wm.planning.forecast import RunForecaster
 from sana_wm.planning.kernels import KernelRules, kernel_rules
 from sana_wm.planning.stage1 import choose_plan, step_tflop
-from sana_wm.planning.streaming import Window, chunk_ranges, chunk_shape, chunk_tflop, stream_tflop
+from sana_wm.planning.streaming import Window, chunk_ranges, chunk_shape, chunk_tflop, memory_bytes, stream_tflop
 from sana_wm.sizes import GIB
 
 RELEASED = {"hidden_size": 2240, "linear_head_dim": 112, "num_layers": 20, "softmax_every_n": 4}
 PLANE = (22, 40)
 WEIGHTS_BYTES = 5_323_600_896
+MAC = Device("mps", "Apple M3 Max", 96 * GIB, "2.13.0")
 
 
 def released_shape(frames: int, rules: KernelRules | None = None):
@@ -59,3 +65,19 @@ def test_a_window_without_end_grows():
     ranges = chunk_ranges(121)
     window = Window(-1)
     assert chunk_tflop(RELEASED, ranges, 30, PLANE, window) > chunk_tflop(RELEASED, ranges, 20, PLANE, window)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "element_bytes"),
+    [("bfloat16", "cpu", 2), ("float32", "mps", 4), ("auto", "mps", 2), ("auto", "cpu", 4), ("auto", "auto", 4)],
+)
+def test_a_kept_state_is_given_room_in_the_dtype_it_is_kept_in(
+    full_size_run: Callable[..., RunForecaster], dtype: str, device: str, element_bytes: int
+) -> None:
+    def run_bytes(keep_state: bool) -> int:
+        run = full_size_run(MAC, 49, 96, "streaming", stage1__keep_state=keep_state)
+        return STAGE1.run_bytes(run.manifest.model_copy(update={"dtype": dtype, "device": device}))
+
+    # Twice: the old beside the new. A last chunk leaves the keys of seven frames.
+    twice_bytes = memory_bytes(RELEASED, PLANE, 7, 7, element_bytes=element_bytes, attention_bytes=element_bytes)
+    assert run_bytes(True) - run_bytes(False) == twice_bytes // 2

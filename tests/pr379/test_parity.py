@@ -52,8 +52,8 @@ def test_both_backends_agree_on_this_machine(sana_wm: Run, pr_root: Path) -> Non
     report = json.loads(out)
     assert code == 0, report
     rows = report["parity"]["rows"]
-    assert [row["dtype"] for row in rows] == ["float32"] * 3 + ["bfloat16"] * 3
-    assert max(row["apart"] for row in rows[:3]) <= 1e-5
+    assert [row["dtype"] for row in rows] == ["float32"] * 4 + ["bfloat16"] * 4
+    assert max(row["apart"] for row in rows[:4]) <= 1e-5
     assert all(row["agrees"] for row in rows)
 
 

@@ -97,6 +97,7 @@ def test_everything_of_the_run_is_said(page: Elements) -> None:
     assert "every frame is finite and within 0.02 to 20.0" in words
     assert "torch 2.14.1" in words
     assert '"num_frames": 57' in words
+    assert "frames a second; bidirectional model, 60 steps" in words
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:

@@ -102,6 +102,7 @@ def _examine(manifest_path: Path | None) -> list[Finding]:
 def _examine_prospect(prospect: Prospect) -> list[Finding]:
     """Whether this run can start here: what it names, its device, its plan."""
     from sana_wm.preflight.checkup import Finding
+    from sana_wm.runs.decisions import stages_to_run
     from sana_wm.sizes import GIB
 
     findings = [
@@ -119,6 +120,8 @@ def _examine_prospect(prospect: Prospect) -> list[Finding]:
     findings += [Finding("manifest", warning, "warning", "") for warning in prospect.warnings]
     if (plan := prospect.plan) is not None and plan.fits:
         value = f"peak {plan.peak_bytes / GIB:.1f} GiB under a cap of {plan.cap_bytes / GIB:.1f} GiB"
+        if not stages_to_run(prospect.decisions):
+            value = "every stage is done: there is nothing to compute"
         findings.append(Finding("plan", value, "ok", "`sana-wm plan MANIFEST` has the phases and times"))
     return findings
 

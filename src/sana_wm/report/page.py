@@ -22,6 +22,7 @@ from sana_wm.report.memory_plot import draw_memory
 from sana_wm.report.theme import Shape, to_svg
 from sana_wm.report.timeline import Timeline
 from sana_wm.sizes import GIB
+from sana_wm.variants import MODELS
 
 SHAPES: tuple[Shape, ...] = ("wide", "narrow")
 
@@ -56,6 +57,7 @@ def render_report(facts: RunFacts, timeline: Timeline, runs: Sequence[RunTimes])
     return environment.get_template("page.html.jinja").render(
         facts=facts,
         manifest=facts.manifest,
+        model_title=MODELS[facts.manifest.model.variant].title,
         manifest_text=json.dumps(facts.manifest.model_dump(mode="json"), indent=2, ensure_ascii=False),
         package_version=__version__,
         video=_embed(facts.run.video_file, "video/mp4"),

@@ -1,5 +1,7 @@
 """Our engines against NVIDIA's own classes on this machine: `python -m sana_wm.diagnostics.parity --pr-root FOLDER`.
 
+The student, which the tested checkouts do not have, is held against diffusers' stock classes instead.
+
 Exit codes: 0 when they agree, 7 when they do not, 2 for wrong usage.
 """
 
@@ -14,6 +16,7 @@ from typing import Any
 
 import torch
 
+from sana_wm.diagnostics.parity.streaming import build_clip, run_engine, run_stock
 from sana_wm.diagnostics.parity.trial import build_trial, run_backend
 from sana_wm.diagnostics.parity.verdict import HEADER, Row, compare
 from sana_wm.errors import SanaWMError, StageFailedError
@@ -44,12 +47,16 @@ def _run(options: argparse.Namespace) -> list[Row]:
     )
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        trial = build_trial(Path(folder))
-        # Ours first: the patch replaces functions of diffusers in this process, too.
-        ours = {dtype: run_backend(trial, "diffusers", device.type, dtype, None) for dtype in DTYPES}
+        trial, clip = build_trial(Path(folder)), build_clip()
+        # Ours first, and stock classes: the patch replaces functions of diffusers in this process, too.
+        ours = {
+            dtype: run_backend(trial, "diffusers", device.type, dtype, None) | run_engine(clip, device.type, dtype)
+            for dtype in DTYPES
+        }
+        stock = {dtype: run_stock(clip, dtype) for dtype in DTYPES}
         for name in DTYPES:
             with without_chatter():
-                nvidia = run_backend(trial, "pr379", device.type, name, options.pr_root)
+                nvidia = run_backend(trial, "pr379", device.type, name, options.pr_root) | stock[name]
             for row in compare(name, ours[name], nvidia, ours["float32"]):
                 sys.stdout.write(f"{row.as_text()}\n")
                 rows.append(row)

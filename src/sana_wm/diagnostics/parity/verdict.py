@@ -25,7 +25,7 @@ class Row:
         dtype: The networks' dtype.
         apart: Relative difference of the two results.
         ours: Of our result against our float32 one; `None` in float32.
-        nvidia: Of NVIDIA's result against our float32 one.
+        nvidia: Of NVIDIA's result, or of stock classes' where the stage says so, against our float32 one.
     """
 
     stage: str
