@@ -18,12 +18,13 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/sana-wm demo
 
-# Two test processes share two cores: more threads than that would only wait for each other.
+# Two test processes share two cores: more threads than that would only wait for each other. Files in their order: by
+# the number of their tests, those whose tests are whole runs would come last, one after the other.
 check: install
 	$(BIN)/ruff format --check src tests patches
 	$(BIN)/ruff check src tests patches
 	$(BIN)/pyright
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: check
 
