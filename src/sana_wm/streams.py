@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import io
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from typing_extensions import Buffer
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 class _Raw(io.FileIO):
@@ -18,7 +19,7 @@ class _Raw(io.FileIO):
         # A terminal that was closed says EIO, as a failing disk does; and is none any more when it is asked then.
         self._gone = (errno.EPIPE, errno.EIO) if self.isatty() else (errno.EPIPE,)
 
-    def write(self, data: Buffer, /) -> int | None:
+    def write(self, data: ReadableBuffer, /) -> int | None:
         try:
             return super().write(data)
         except OSError as error:
