@@ -30,8 +30,13 @@ _PART = re.compile(r"\.sana-wm-[0-9a-f]{16}\.part(\..*)?")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
+def part_path(path: Path) -> Path:
+    """A new name beside `path` for what becomes it; the suffix stays last, because ffmpeg reads the format off it."""
+    return path.with_name(f".sana-wm-{secrets.token_hex(8)}.part{path.suffix}")
+
+
 def is_part(path: Path) -> bool:
-    """Whether a name is one that `make_part` gives."""
+    """Whether a name is one that `part_path` gives."""
     return _PART.fullmatch(path.name) is not None
 
 
@@ -44,13 +49,13 @@ def make_part(path: Path) -> Path:
     """Make the empty file in which `path` is written until it is whole, and its folder where that is missing.
 
     Returns:
-        Its path, beside `path`; the suffix stays last, because ffmpeg reads the format off it.
+        Its path; see `part_path`.
 
     Raises:
         HandoffError: The held folder that it lies in went away.
         OSError: It cannot be made.
     """
-    part = path.with_name(f".sana-wm-{secrets.token_hex(8)}.part{path.suffix}")
+    part = part_path(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with open_folder(path.parent, make=True) as folder:
         os.close(os.open(part.name, flags, 0o666, dir_fd=folder))

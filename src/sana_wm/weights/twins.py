@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
+from sana_wm.durable import part_path
 from sana_wm.errors import WeightsError
 from sana_wm.weights.hub_answers import RemoteFile
 from sana_wm.weights.known_hashes import SHA256, find_known_hash
@@ -72,11 +73,13 @@ class Twins:
 def link_twin(twin: Path, remote: RemoteFile, destination: Path, view: TransferView) -> str | None:
     """Give a file here a second name, once its bytes were found to be the hub's.
 
+    The folder of `destination` is there: made anew it would be on another volume where its own has gone.
+
     Returns:
         How, in words; None if its bytes are not what they were said to be, or no link can be made.
     """
     target = twin.resolve()
-    link = destination.with_name(f"{destination.name}.link.part")
+    link = part_path(destination)
     try:
         if hash_file(target, remote, view).sha256 != remote.sha256:
             return None
