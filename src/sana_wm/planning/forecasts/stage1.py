@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from sana_wm.planning.kernels import kernel_rules
 from sana_wm.planning.phase import PhaseForecast, PlannedRun, Planner
-from sana_wm.planning.stage1 import choose_plan, step_shape, step_tflop
+from sana_wm.planning.stage1 import Stage1Plan, StepShape, choose_plan, step_shape, step_tflop
 from sana_wm.planning.text import ENCODE_FLOP_PER_PIXEL, STAGE1_TEXT_TOKENS, encode_work_bytes, text_work_bytes
-from sana_wm.weights.stored import read_stored_weights
+from sana_wm.weights.stored import StoredWeights, read_stored_weights
 
 
 def plan_text_encoder(run: PlannedRun) -> Planner:
@@ -39,24 +42,47 @@ def plan_transformer(run: PlannedRun) -> Planner:
         attention_element_bytes=run.element_bytes,
         rules=kernel_rules(run.device.kind, run.device.torch_version),
     )
-    weights_bytes = weights.elements * run.element_bytes
     tflop = settings.num_inference_steps * step_tflop(sizes, run.grid, prompts)
+
+    def say(chosen: Stage1Plan) -> tuple[str, Mapping[str, Any]]:
+        passes = "both prompts at once" if chosen.guidance_passes < prompts else "one prompt at a time"
+        return passes, chosen.as_json()
+
+    return cut_to_fit(run, shape, weights, tflop, say)
+
+
+def cut_to_fit(
+    run: PlannedRun,
+    shape: StepShape,
+    weights: StoredWeights,
+    tflop: float,
+    say: Callable[[Stage1Plan], tuple[str, Mapping[str, Any]]],
+) -> Planner:
+    """Plan a transformer whose passes are cut to what the budget leaves beside its weights.
+
+    Args:
+        run: What is planned.
+        shape: Of a pass.
+        weights: Of the transformer.
+        tflop: Of all passes.
+        say: Says of a chosen cut how the passes go, for people, and what the receipt holds.
+    """
+    weights_bytes = weights.elements * run.element_bytes
 
     def plan(budget: int) -> PhaseForecast:
         chosen = choose_plan(shape, budget - weights_bytes)
-        passes = "both prompts at once" if chosen.guidance_passes < prompts else "one prompt at a time"
-        frames = f"{chosen.attention_frames} of {shape.frames} latent frames at a time"
+        passes, noted = say(chosen)
         return PhaseForecast(
             stage="stage1",
             phase="transformer",
-            mode=f"{passes}, {frames}",
+            mode=f"{passes}, {chosen.attention_frames} of {shape.frames} latent frames at a time",
             weights_bytes=weights_bytes,
             work_bytes=chosen.working_set_bytes,
             host_bytes=0,
             read_bytes=weights.stored_bytes,
             parameters=weights.elements,
             tflop=tflop,
-            plan=chosen.as_json(),
+            plan=noted,
         )
 
     return plan

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sana_wm.planning.forecasts.stage1 import cut_to_fit
 from sana_wm.planning.kernels import kernel_rules
-from sana_wm.planning.phase import PhaseForecast, PlannedRun, Planner
-from sana_wm.planning.stage1 import Stage1Plan, choose_plan
+from sana_wm.planning.phase import PlannedRun, Planner
+from sana_wm.planning.stage1 import Stage1Plan
 from sana_wm.planning.streaming import Window, chunk_ranges, chunk_shape, stream_tflop
 from sana_wm.weights.component_config import read_config
 from sana_wm.weights.streaming_config import StreamingConfig, parse_streaming_config
@@ -29,26 +30,9 @@ def plan_transformer(run: PlannedRun) -> Planner:
         attention_element_bytes=run.element_bytes,
         rules=kernel_rules(run.device.kind, run.device.torch_version),
     )
-    weights_bytes = weights.elements * run.element_bytes
     tflop = stream_tflop(sizes, ranges, run.grid[1:], window, len(config.timesteps) + 1)
-
-    def plan(budget: int) -> PhaseForecast:
-        chosen = choose_plan(shape, budget - weights_bytes)
-        steps = f"{len(ranges)} chunks, {len(config.timesteps)} steps each"
-        return PhaseForecast(
-            stage="stage1",
-            phase="transformer",
-            mode=f"{steps}, {chosen.attention_frames} of {shape.frames} latent frames at a time",
-            weights_bytes=weights_bytes,
-            work_bytes=chosen.working_set_bytes,
-            host_bytes=0,
-            read_bytes=weights.stored_bytes,
-            parameters=weights.elements,
-            tflop=tflop,
-            plan=describe_plan(chosen, config, ranges),
-        )
-
-    return plan
+    passes = f"{len(ranges)} chunks, {len(config.timesteps)} steps each"
+    return cut_to_fit(run, shape, weights, tflop, lambda chosen: (passes, describe_plan(chosen, config, ranges)))
 
 
 def describe_plan(chosen: Stage1Plan, config: StreamingConfig, ranges: Sequence[range]) -> Mapping[str, Any]:
