@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from sana_wm.camera.dialects import action_trajectory
 from sana_wm.camera.poses.reading import load_poses
-from sana_wm.camera.trajectory import MAX_NUM_FRAMES, MIN_NUM_FRAMES, Trajectory, valid_num_frames_near
+from sana_wm.camera.trajectory import MAX_NUM_FRAMES, Trajectory, valid_num_frames_near
 from sana_wm.errors import UsageError
-from sana_wm.variants import MODELS
+from sana_wm.variants import BIDIRECTIONAL, MODELS
 
 
 def test_the_nearest_length_is_upstreams_wherever_upstream_gives_a_possible_one(golden: Path) -> None:
     compared = 0
     for wanted, bound, snapped in json.loads((golden / "snap_num_frames.json").read_text())["rows"]:
         available = MAX_NUM_FRAMES if bound is None else bound
-        if MIN_NUM_FRAMES <= snapped <= available:
+        if BIDIRECTIONAL.least_frames <= snapped <= available:
             assert valid_num_frames_near(wanted, available=available)[0] == snapped
             compared += 1
     assert compared > 100
@@ -28,7 +28,7 @@ def test_the_nearest_length_is_upstreams_wherever_upstream_gives_a_possible_one(
 @given(st.integers(-50, 10_000), st.integers(0, 10_000))
 def test_neighbours_are_valid_and_nothing_lies_between(wanted: int, available: int) -> None:
     near = valid_num_frames_near(wanted, available=available)
-    valid = range(MIN_NUM_FRAMES, min(available, MAX_NUM_FRAMES) + 1, 8)
+    valid = range(BIDIRECTIONAL.least_frames, min(available, MAX_NUM_FRAMES) + 1, 8)
     assert set(near) <= set(valid)
     assert (wanted in near) == (wanted in valid)
     if valid:

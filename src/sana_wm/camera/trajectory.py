@@ -14,9 +14,6 @@ from sana_wm.variants import BIDIRECTIONAL, ReleasedModel
 #: The longest action's poses: 1024 latent frames.
 MAX_NUM_FRAMES = MAX_ACTION_FRAMES + 1
 
-#: One latent frame is the given image; the shortest video adds one.
-MIN_NUM_FRAMES = BIDIRECTIONAL.least_frames
-
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
