@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as save_tensors
 from tests.fuzzing.record import record_series
+from tests.weights.quiet import Quiet
 
 from sana_wm.errors import DownloadError, SanaWMError
 from sana_wm.weights.headers import identity_digest, read_header
@@ -179,17 +180,6 @@ def as_answer(case: tuple[int, dict[str, str], bytes]) -> bytes:
     status, headers, body = case
     lines = [f"HTTP/1.1 {status} X", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     return "\r\n".join(lines).encode("latin-1", "replace") + body
-
-
-class Quiet:
-    def began(self, verb: str, name: str, total_bytes: int) -> None:
-        return
-
-    def at(self, position_bytes: int) -> None:
-        return
-
-    def ended(self) -> None:
-        return
 
 
 def ask(server: RawServer, said: list[str]) -> Hub:

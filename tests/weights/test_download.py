@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from safetensors.numpy import load_file, save_file
+from tests.weights.quiet import Quiet
 
 from sana_wm.errors import DownloadError
 from sana_wm.models.refiner.stored_weights import index_weights
@@ -34,22 +35,6 @@ from sana_wm.weights.record import read_record
 EVERY_STAGE = STAGES
 TRANSFORMER = "refiner/transformer/diffusion_pytorch_model"
 AUDIO_SHARD = f"{TRANSFORMER}-00002-of-00003.safetensors"
-
-
-class Quiet:
-    """A view that keeps what is hashed and fetched."""
-
-    def __init__(self) -> None:
-        self.begun: list[tuple[str, str]] = []
-
-    def began(self, verb: str, name: str, total_bytes: int) -> None:
-        self.begun.append((verb, name))
-
-    def at(self, position_bytes: int) -> None:
-        return
-
-    def ended(self) -> None:
-        return
 
 
 def shard_refiner(folder: Path) -> None:

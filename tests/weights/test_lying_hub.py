@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.weights.quiet import Quiet
 
 from sana_wm.errors import DownloadError
 from sana_wm.weights.hub import Hub, Limits
@@ -25,17 +26,6 @@ KEPT = 123_456
 QUICK = Limits(answer_s=0.5, window_s=0.3)
 
 Answer = Callable[[Any, bytes, int], bool]
-
-
-class Quiet:
-    def began(self, verb: str, name: str, total_bytes: int) -> None:
-        return
-
-    def at(self, position_bytes: int) -> None:
-        return
-
-    def ended(self) -> None:
-        return
 
 
 @pytest.fixture

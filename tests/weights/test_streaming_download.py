@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.weights.quiet import Quiet
 
 from sana_wm.durable import sha256_of
 from sana_wm.names import STAGES
@@ -48,20 +48,6 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         if path.name not in ("model.pt", "config.json"):
             path.unlink()
     return folders
-
-
-@dataclass
-class Quiet:
-    """A view of nothing."""
-
-    def began(self, verb: str, name: str, total_bytes: int) -> None:
-        return
-
-    def at(self, position_bytes: int) -> None:
-        return
-
-    def ended(self) -> None:
-        return
 
 
 @pytest.fixture
