@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sana_wm.cli.app import app
-from sana_wm.cli.run import run_pipeline
+from sana_wm.cli.run_pipeline import run_pipeline
 from sana_wm.names import Variant
 
 

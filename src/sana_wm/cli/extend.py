@@ -10,7 +10,7 @@ import typer
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson
 from sana_wm.cli.output import real_path
-from sana_wm.cli.run import AcceptNumerics, AcceptOverCap, DryRun, JsonLines, JsonLinesTo, run_pipeline
+from sana_wm.cli.run_pipeline import AcceptNumerics, AcceptOverCap, DryRun, JsonLines, JsonLinesTo, run_pipeline
 from sana_wm.errors import printable
 
 
