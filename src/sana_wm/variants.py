@@ -103,7 +103,10 @@ STREAMING = ReleasedModel(
     frames_step=FRAMES_PER_LATENT * CHUNK_FRAMES,
     least_frames=2 * FRAMES_PER_LATENT * CHUNK_FRAMES + 1,
     taught={"stage1.num_inference_steps": 4, "stage1.guidance_scale": 1.0},
-    unread=("input.negative_prompt", "stage1.flow_shift", "stage1.camera_rescale", "stage1.checkpoint_every"),
+    unread=(
+        *("input.negative_prompt", "stage1.guidance_until", "stage1.flow_shift", "stage1.camera_rescale"),
+        "stage1.checkpoint_every",
+    ),
     can_grow=True,
 )
 MODELS: dict[Variant, ReleasedModel] = {one.variant: one for one in (BIDIRECTIONAL, STREAMING)}
