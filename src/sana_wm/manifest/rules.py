@@ -64,9 +64,8 @@ def _check_layout(manifest: Manifest) -> list[Problem]:
 
 def _check_guidance(manifest: Manifest) -> list[Problem]:
     stage1 = manifest.stage1
-    # A model that was taught without guidance has no such field, and says so itself.
-    taught_without = MODELS[manifest.model.variant].taught.get("stage1.guidance_scale") == 1
-    if stage1.guidance_until == 1 or stage1.guidance_scale > 1 or taught_without:
+    without = MODELS[manifest.model.variant].is_unguided  # has no such field, and says so itself
+    if stage1.guidance_until == 1 or stage1.guidance_scale > 1 or without:
         return []
     return [
         Problem(
