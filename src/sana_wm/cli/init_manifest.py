@@ -13,6 +13,7 @@ from sana_wm.cli.app import app
 from sana_wm.cli.camera import known_dialect
 from sana_wm.cli.output import refuse_to_overwrite
 from sana_wm.errors import UsageError, printable
+from sana_wm.names import Variant
 
 
 @app.command("init-manifest")
@@ -25,9 +26,12 @@ def init_manifest(
         str | None,
         typer.Option(
             "--preset",
-            help="draft (25 frames, 4 steps; default), standard (161, 30), author-defaults (321, 60); "
-            "of the streaming model: streaming-draft (49), streaming (313).",
+            help="draft (4 steps, no refiner; default), fast (40, guidance in half of them), standard (40), "
+            "author-defaults (60); fast is none of the streaming model.",
         ),
+    ] = None,
+    variant: Annotated[
+        Variant | None, typer.Option("--variant", help="bidirectional (the default) or streaming, its 4-step student.")
     ] = None,
     action: Annotated[str | None, typer.Option("--action", help="Action string, such as w-80,jw-40.")] = None,
     dialect: Annotated[str | None, typer.Option("--dialect", help="Of --action: pr379 (default) or smoothed.")] = None,
@@ -62,6 +66,7 @@ def init_manifest(
 ) -> None:
     """Write a manifest for a picture and a prompt; a ready-made one; or again the one that made a video."""
     from sana_wm.drafting.new_manifest import Draft, draft_manifest, write_manifest
+    from sana_wm.drafting.presets import DEFAULT_PRESET
 
     if list_templates:
         _print_templates()
@@ -71,6 +76,7 @@ def init_manifest(
         "--prompt": prompt,
         "--prompt-file": prompt_file,
         "--preset": preset,
+        "--variant": variant,
         "--action": action,
         "--dialect": dialect,
         "--poses": poses,
@@ -106,7 +112,8 @@ def init_manifest(
             Draft(
                 image=_require_picture(image),
                 prompt=_prompt(prompt, prompt_file),
-                preset=_known_preset(preset or "draft"),
+                preset=preset or DEFAULT_PRESET,
+                variant=variant or "bidirectional",
                 action=action,
                 dialect=known_dialect(dialect or "pr379", "--dialect"),
                 poses=poses,
@@ -201,14 +208,6 @@ def _prompt(text: str | None, file: Path | None) -> str | Path:
     if prompt is None or not str(prompt).strip():
         raise UsageError("no prompt is given", expected="--prompt TEXT or --prompt-file FILE")
     return prompt
-
-
-def _known_preset(name: str) -> str:
-    from sana_wm.drafting.new_manifest import PRESETS
-
-    if name not in PRESETS:
-        raise UsageError("--preset names none", got=repr(name), expected=", ".join(PRESETS))
-    return name
 
 
 def _parse_intrinsics(text: str | None) -> tuple[float, ...] | Path | None:

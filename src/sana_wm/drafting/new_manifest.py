@@ -14,6 +14,7 @@ from sana_wm.camera.field_of_view import focal_length_px
 from sana_wm.camera.poses.reading import read_poses
 from sana_wm.camera.trajectory import check_num_frames, valid_num_frames_near
 from sana_wm.drafting.camera_view import ActionPath
+from sana_wm.drafting.presets import apply_preset
 from sana_wm.durable import write_durably
 from sana_wm.errors import HandoffError, ManifestError, UsageError
 from sana_wm.manifest.loading import escape_variables
@@ -24,7 +25,7 @@ from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
 from sana_wm.names import DialectName, Variant
 from sana_wm.preflight.inputs import describe_crop
 from sana_wm.runs.run_directory import RunDirectory
-from sana_wm.variants import BIDIRECTIONAL, STREAMING, ReleasedModel
+from sana_wm.variants import BIDIRECTIONAL, MODELS, ReleasedModel
 from sana_wm.video.picture import inspect_picture, opened
 from sana_wm.video.reader import probe
 from sana_wm.weights.places import guess_layout
@@ -43,29 +44,8 @@ MODEL_ROOT_VARIABLES: Mapping[Variant, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Preset:
-    """How much effort goes into a video.
-
-    Attributes:
-        num_frames: How many frames it has at most.
-        stage1: What its `stage1` section says; what the model was taught besides needs no word.
-        model: That makes it.
-    """
-
-    num_frames: int
-    stage1: Mapping[str, Any]
-    model: ReleasedModel = BIDIRECTIONAL
-
-
-GUIDANCE_SCALE = Stage1Section().guidance_scale
-PRESETS: Mapping[str, Preset] = {
-    "draft": Preset(25, {"num_inference_steps": 4, "checkpoint_every": 1, "guidance_scale": GUIDANCE_SCALE}),
-    "standard": Preset(161, {"num_inference_steps": 30, "preview_every": 10, "guidance_scale": GUIDANCE_SCALE}),
-    "author-defaults": Preset(321, {"num_inference_steps": 60, "guidance_scale": GUIDANCE_SCALE}),
-    "streaming-draft": Preset(49, {"preview_every": 1}, STREAMING),
-    "streaming": Preset(313, {"preview_every": 1}, STREAMING),
-}
+#: The length straight ahead where nobody says where to: 5 s, and of the streaming model the chunks that hold them.
+STRAIGHT_AHEAD_FRAMES: Mapping[Variant, int] = {"bidirectional": 81, "streaming": 97}
 
 
 @dataclass(frozen=True)
@@ -75,7 +55,8 @@ class Draft:
     Attributes:
         image: First frame.
         prompt: Text, or its file.
-        preset: A name in `PRESETS`.
+        preset: A name in `sana_wm.drafting.presets.PRESETS`.
+        variant: Which released model.
         action: Action string, or `None` for `poses`, or for straight ahead.
         dialect: Of the action.
         poses: Poses file.
@@ -88,6 +69,7 @@ class Draft:
     image: Path
     prompt: str | Path
     preset: str
+    variant: Variant = "bidirectional"
     action: str | None = None
     dialect: DialectName = "pr379"
     poses: Path | None = None
@@ -109,13 +91,16 @@ def draft_manifest(draft: Draft, folder: Path, environ: Mapping[str, str]) -> tu
         The manifest as its file holds it, and what a user should be told of it.
 
     Raises:
-        UsageError: The picture or the camera path is not usable, or the field of view is not known.
+        UsageError: The picture or the camera path is not usable, the field of view is not known, or the model has no
+            such preset.
     """
-    preset = PRESETS[draft.preset]
+    model, effort = MODELS[draft.variant], Json()
+    apply_preset(effort, draft.preset, draft.variant)
     picture = inspect_picture(draft.image)
     notes = [f"{draft.image}: {note}" for note in picture.notes]
-    name = escape_variables(f"{draft.image.stem}_{draft.preset.replace('-', '_')}")
-    camera, available = _camera_path(draft, preset, folder, notes)
+    kind = draft.preset if model is BIDIRECTIONAL else f"{draft.variant}_{draft.preset}"
+    name = escape_variables(f"{draft.image.stem}_{kind.replace('-', '_')}")
+    camera, available = _camera_path(draft, folder, notes)
     knows_depth_pro = "depth_pro_root" in draft.roots or ROOT_VARIABLES["depth_pro_root"] in environ
     if cut := describe_crop(picture.size, VideoSection()):
         notes.append(f"{draft.image}: {cut}")
@@ -128,19 +113,20 @@ def draft_manifest(draft: Draft, folder: Path, environ: Mapping[str, str]) -> tu
             draft.image, draft.intrinsics, draft.field_of_view_deg, folder, notes, knows_depth_pro=knows_depth_pro
         )
     asks_depth_pro = knows_depth_pro and camera["intrinsics"] == ESTIMATE
+    shown = {"seed"} if model.is_unguided else {"guidance_scale", "seed"}
     data = {
         SCHEMA_KEY: schema_uri(),
         "version": 1,
         "name": name,
-        "model": _model(draft.roots, environ, notes, preset.model.variant, asks_depth_pro=asks_depth_pro),
+        "model": _model(draft.roots, environ, notes, draft.variant, asks_depth_pro=asks_depth_pro),
         "input": {"image": _written(draft.image, folder), **_prompt(draft.prompt, folder)},
         "camera": camera,
         "video": {
-            "num_frames": _num_frames(preset, available, notes),
+            "num_frames": _num_frames(model, available, notes),
             **VideoSection().model_dump(include={"height", "width", "fps"}),
         },
-        "stage1": {**preset.stage1, "seed": Stage1Section().seed},
-        "refiner": RefinerSection().model_dump(include={"enabled", "seed"}),
+        "stage1": effort["stage1"] | Stage1Section().model_dump(include=shown),
+        "refiner": effort["refiner"] | RefinerSection().model_dump(include={"seed"}),
         "output_dir": _written(draft.output_dir, folder) if draft.output_dir else f"runs/{name}",
     }
     return data, notes
@@ -174,7 +160,7 @@ def manifest_of_run(source: Path) -> RunManifest:
     )
 
 
-def _camera_path(draft: Draft, preset: Preset, folder: Path, notes: list[str]) -> tuple[Json, int]:
+def _camera_path(draft: Draft, folder: Path, notes: list[str]) -> tuple[Json, int]:
     """The camera path's fields, and how many poses it has."""
     if draft.poses is not None:
         read = read_poses(draft.poses)
@@ -182,18 +168,18 @@ def _camera_path(draft: Draft, preset: Preset, folder: Path, notes: list[str]) -
         return {"poses": _written(draft.poses, folder)}, len(read.trajectory)
     action = draft.action
     if action is None:
-        action = f"w-{preset.num_frames - 1}"
+        action = f"w-{STRAIGHT_AHEAD_FRAMES[draft.variant] - 1}"
         notes.append(f"the camera goes straight ahead, {action}: change camera.action, or give --action")
     motion = ActionPath(action, draft.dialect)
     return asdict(motion), len(motion.trajectory())
 
 
-def _num_frames(preset: Preset, available: int, notes: list[str]) -> int:
-    near = valid_num_frames_near(min(preset.num_frames, available), available=available, model=preset.model)
-    fitting = [length for length in near if length <= preset.num_frames]
-    if not fitting:
-        check_num_frames(preset.num_frames, available=available, model=preset.model)  # says what is wrong with the path
-    num_frames = max(fitting)
+def _num_frames(model: ReleasedModel, available: int, notes: list[str]) -> int:
+    """The longest video that the path gives."""
+    near = valid_num_frames_near(available, available=available, model=model)
+    if not near:
+        check_num_frames(available, available=available, model=model)  # says what is wrong with the path
+    num_frames = max(near)
     if num_frames != available:
         notes.append(f"the video takes the first {num_frames} of the camera path's {available} poses")
     return num_frames
