@@ -34,8 +34,8 @@ VIDEO_OPTIONS: dict[str, Any] = {
         str | None,
         typer.Option(
             "--preset",
-            help="draft (25 frames, 4 steps; default), standard (161, 30), author-defaults (321, 60); "
-            "of the streaming model: streaming-draft (49), streaming (313).",
+            help="draft (4 steps, no refiner; default), fast (40, guidance in half of them), standard (40), "
+            "author-defaults (60); fast is none of the streaming model.",
         ),
     ],
     "variant": Annotated[

@@ -9,21 +9,19 @@ from typing import Any
 
 from sana_wm.camera.actions import parse_action
 from sana_wm.drafting.new_manifest import (
-    PRESETS,
     ROOT_VARIABLES,
-    find_preset,
     manifest_of_run,
     model_section,
     set_plain_fields,
     written_prompt,
 )
+from sana_wm.drafting.presets import apply_preset
 from sana_wm.drafting.said_camera import (
     camera_way,
     choose_intrinsics,
+    choose_num_frames,
     frames_of_seconds,
-    longest_num_frames,
     require_way,
-    tell_cut,
     written_path,
 )
 from sana_wm.drafting.wishes import Wishes
@@ -32,7 +30,6 @@ from sana_wm.manifest.field_table import field_defaults
 from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.portable import rerun_manifest
 from sana_wm.runs.links import changed_inputs
-from sana_wm.sizes import MOST_FRAMES
 from sana_wm.variants import MODELS, ReleasedModel
 
 Json = dict[str, Any]
@@ -105,8 +102,7 @@ def _change_model(data: Json, said: Wishes, environ: Mapping[str, str], notes: l
     """Model, preset and weight folders; what another model or preset had set is set no more."""
     model = data["model"]
     variant = model.get("variant", "bidirectional")
-    preset = None if said.preset is None else find_preset(said)[1]
-    wanted = said.variant or (preset.model.variant if preset is not None else variant)
+    wanted = said.variant or variant
     if wanted != variant:
         for name in (*MODELS[variant].taught, *MODELS[wanted].taught, *MODELS[wanted].unread):
             section, _, key = name.partition(".")
@@ -115,11 +111,8 @@ def _change_model(data: Json, said: Wishes, environ: Mapping[str, str], notes: l
         data["model"] = {**dict.fromkeys(("gemma_root", "refiner_root")), **_without_roots(model), **folders}
     elif said.roots:
         data["model"] |= {name: escape_variables(str(path.absolute())) for name, path in said.roots.items()}
-    if preset is not None:
-        stage1 = data.setdefault("stage1", {})
-        for name in {name for one in PRESETS.values() for name in one.stage1}:
-            stage1.pop(name, None)
-        stage1 |= preset.stage1
+    if said.preset is not None:
+        apply_preset(data, said.preset, wanted)
 
 
 def _without_roots(model: Json) -> Json:
@@ -144,12 +137,7 @@ def _change_camera(data: Json, said: Wishes, folder: Path, notes: list[str]) -> 
         return
     fields, available = way
     camera |= fields
-    if wanted is None:
-        video["num_frames"] = longest_num_frames(MOST_FRAMES, available, model, notes)
-        return
-    require_way(wanted, available, fps)
-    tell_cut(wanted, available, notes)
-    video["num_frames"] = wanted
+    video["num_frames"] = choose_num_frames(wanted, available, model, fps, notes)
 
 
 def _require_known_way(camera: Json, num_frames: int, fps: int) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sana_wm.camera.poses.reading import read_poses
+from sana_wm.drafting.presets import DEFAULT_PRESET, apply_preset
 from sana_wm.drafting.said_camera import (
     camera_way,
     choose_intrinsics,
+    choose_num_frames,
     frames_of_seconds,
-    longest_num_frames,
-    require_way,
-    tell_cut,
     written_path,
 )
 from sana_wm.drafting.wishes import Wishes
@@ -29,7 +28,7 @@ from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
 from sana_wm.names import Variant
 from sana_wm.preflight.inputs import describe_crop
 from sana_wm.runs.run_directory import RunDirectory
-from sana_wm.variants import BIDIRECTIONAL, STREAMING, ReleasedModel
+from sana_wm.variants import BIDIRECTIONAL, MODELS, ReleasedModel
 from sana_wm.video.picture import inspect_picture
 from sana_wm.video.reader import probe
 from sana_wm.weights.places import guess_layout
@@ -48,51 +47,8 @@ MODEL_ROOT_VARIABLES: Mapping[Variant, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Preset:
-    """How much effort goes into a video.
-
-    Attributes:
-        num_frames: How many frames it has at most.
-        stage1: What its `stage1` section says; what the model was taught besides needs no word.
-        model: That makes it.
-    """
-
-    num_frames: int
-    stage1: Mapping[str, Any]
-    model: ReleasedModel = BIDIRECTIONAL
-
-
-GUIDANCE_SCALE = Stage1Section().guidance_scale
-PRESETS: Mapping[str, Preset] = {
-    "draft": Preset(25, {"num_inference_steps": 4, "checkpoint_every": 1, "guidance_scale": GUIDANCE_SCALE}),
-    "standard": Preset(161, {"num_inference_steps": 30, "preview_every": 10, "guidance_scale": GUIDANCE_SCALE}),
-    "author-defaults": Preset(321, {"num_inference_steps": 60, "guidance_scale": GUIDANCE_SCALE}),
-    "streaming-draft": Preset(49, {"preview_every": 1}, STREAMING),
-    "streaming": Preset(313, {"preview_every": 1}, STREAMING),
-}
-
-#: What a preset's word means where a model is said, too.
-VARIANT_PRESETS: Mapping[tuple[Variant | None, str], str] = {
-    ("streaming", "draft"): "streaming-draft",
-    ("streaming", "standard"): "streaming",
-}
-
-
-def find_preset(said: Wishes) -> tuple[str, Preset]:
-    """The preset that a user says, or the first, by its name.
-
-    Raises:
-        UsageError: There is none of that name, or none of that model.
-    """
-    word = said.preset or "draft"
-    name = VARIANT_PRESETS.get((said.variant, word), word)
-    if name not in PRESETS:
-        raise UsageError("--preset names none", got=repr(said.preset), expected=", ".join(PRESETS))
-    preset = PRESETS[name]
-    if said.variant not in (None, preset.model.variant):
-        raise UsageError(f"--preset {name} is of the {preset.model.title}", got=f"--variant {said.variant}")
-    return name, preset
+#: The length straight ahead where nobody says where to: 5 s, and of the streaming model the chunks that hold them.
+STRAIGHT_AHEAD_FRAMES: Mapping[Variant, int] = {"bidirectional": 81, "streaming": 97}
 
 
 def draft_manifest(said: Wishes, folder: Path, environ: Mapping[str, str]) -> tuple[Json, list[str]]:
@@ -108,16 +64,18 @@ def draft_manifest(said: Wishes, folder: Path, environ: Mapping[str, str]) -> tu
 
     Raises:
         UsageError: No picture or prompt is said, the picture or the camera path is not usable, its model makes no
-            video of that length, or the field of view is not known.
+            video of that length or has no such preset, or the field of view is not known.
     """
     said.refuse_contradictions()
-    preset_name, preset = find_preset(said)
+    model, preset, effort = MODELS[said.variant or "bidirectional"], said.preset or DEFAULT_PRESET, Json()
+    apply_preset(effort, preset, model.variant)
     if said.image is None:
         raise UsageError("no first frame is named", expected="a picture", next_step="Name a picture.")
     picture = inspect_picture(said.image)
     notes = [f"{said.image}: {note}" for note in picture.notes]
-    name = escape_variables(f"{said.image.stem}_{preset_name.replace('-', '_')}")
-    camera, num_frames = _camera_path(said, preset, folder, notes)
+    kind = preset if model is BIDIRECTIONAL else f"{model.variant}_{preset}"
+    name = escape_variables(f"{said.image.stem}_{kind.replace('-', '_')}")
+    camera, num_frames = _camera_path(said, model, folder, notes)
     knows_depth_pro = said.depth_pro_root is not None or ROOT_VARIABLES["depth_pro_root"] in environ
     if cut := describe_crop(picture.size, VideoSection()):
         notes.append(f"{said.image}: {cut}")
@@ -129,16 +87,17 @@ def draft_manifest(said: Wishes, folder: Path, environ: Mapping[str, str]) -> tu
             said.image, said.intrinsics, said.fov_deg, folder, notes, knows_depth_pro=knows_depth_pro
         )
     asks_depth_pro = knows_depth_pro and camera["intrinsics"] == ESTIMATE
+    shown = {"seed"} if model.is_unguided else {"guidance_scale", "seed"}
     data = {
         SCHEMA_KEY: schema_uri(),
         "version": 1,
         "name": name,
-        "model": model_section(said.roots, environ, notes, preset.model.variant, asks_depth_pro=asks_depth_pro),
+        "model": model_section(said.roots, environ, notes, model.variant, asks_depth_pro=asks_depth_pro),
         "input": {"image": written_path(said.image, folder), **written_prompt(said, folder)},
         "camera": camera,
         "video": {"num_frames": num_frames, **VideoSection().model_dump(include={"height", "width", "fps"})},
-        "stage1": {**preset.stage1, "seed": Stage1Section().seed},
-        "refiner": RefinerSection().model_dump(include={"enabled", "seed"}),
+        "stage1": effort["stage1"] | Stage1Section().model_dump(include=shown),
+        "refiner": effort["refiner"] | RefinerSection().model_dump(include={"seed"}),
         "output_dir": f"runs/{name}",
     }
     set_plain_fields(data, said, folder)
@@ -205,22 +164,18 @@ def manifest_of_run(source: Path) -> RunManifest:
     )
 
 
-def _camera_path(said: Wishes, preset: Preset, folder: Path, notes: list[str]) -> tuple[Json, int]:
+def _camera_path(said: Wishes, model: ReleasedModel, folder: Path, notes: list[str]) -> tuple[Json, int]:
     """The camera path's fields, and how many frames the video has."""
-    model, fps = preset.model, VideoSection().fps
+    fps = VideoSection().fps
     wanted = None if said.seconds is None else frames_of_seconds(said.seconds, fps, model)
     way = camera_way(said, {}, folder, notes)
     if way is None:
-        action = f"w-{(wanted or preset.num_frames) - 1}"
+        action = f"w-{(wanted or STRAIGHT_AHEAD_FRAMES[model.variant]) - 1}"
         notes.append(f"the camera goes straight ahead, {action}: change camera.action, or give --action")
         way = camera_way(replace(said, action=action), {}, folder, notes)
         assert way is not None
     camera, available = way
-    if wanted is None:
-        return camera, longest_num_frames(preset.num_frames, available, model, notes)
-    require_way(wanted, available, fps)
-    tell_cut(wanted, available, notes)
-    return camera, wanted
+    return camera, choose_num_frames(wanted, available, model, fps, notes)
 
 
 def model_section(

@@ -83,31 +83,28 @@ def require_way(num_frames: int, available: int, fps: int) -> None:
         )
 
 
-def longest_num_frames(most: int, available: int, model: ReleasedModel, notes: list[str]) -> int:
-    """The longest video of a camera's way.
+def choose_num_frames(wanted: int | None, available: int, model: ReleasedModel, fps: int, notes: list[str]) -> int:
+    """How many frames a camera's way is made into.
 
     Args:
-        most: Frames that are wanted at most.
+        wanted: That the model makes; `None`: as many as the way gives.
         available: Poses that the way has.
         model: That makes the video.
+        fps: Frames a second.
         notes: Receives what a user should be told.
 
     Raises:
-        UsageError: The way is too short for any.
+        UsageError: The way is too short.
     """
-    near = valid_num_frames_near(min(most, available), available=available, model=model)
-    fitting = [length for length in near if length <= most]
-    if not fitting:
-        check_num_frames(most, available=available, model=model)  # says what is wrong with the path
-    num_frames = max(fitting)
-    tell_cut(num_frames, available, notes)
-    return num_frames
-
-
-def tell_cut(num_frames: int, available: int, notes: list[str]) -> None:
-    """Note that a way is longer than its video."""
-    if num_frames != available:
-        notes.append(f"the video takes the first {num_frames} of the camera path's {available} poses")
+    if wanted is None:
+        near = valid_num_frames_near(available, available=available, model=model)
+        if not near:
+            check_num_frames(available, available=available, model=model)  # says what is wrong with the path
+        wanted = max(near)
+    require_way(wanted, available, fps)
+    if wanted != available:
+        notes.append(f"the video takes the first {wanted} of the camera path's {available} poses")
+    return wanted
 
 
 def choose_intrinsics(

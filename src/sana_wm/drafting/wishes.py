@@ -34,7 +34,7 @@ class Wishes:
         dialect: Of the action.
         poses: Poses file.
         seconds: Length of the video.
-        preset: How much effort goes into it; a name in `sana_wm.drafting.new_manifest.PRESETS`.
+        preset: How much effort goes into it; a name in `sana_wm.drafting.presets.PRESETS`.
         variant: Which released model.
         seed: Of Stage 1's noise.
         refiner_seed: Of the refiner's.
