@@ -209,6 +209,21 @@ def remove_tree(path: Path) -> None:
             )
 
 
+def remove_empty_folder(path: Path) -> None:
+    """Remove a folder in which nothing lies; one that is not empty, no folder, or gone stays as it is.
+
+    Raises:
+        HandoffError: The held folder that it lies in went away.
+        OSError: It cannot be removed.
+    """
+    with open_folder(path.parent) as folder:
+        try:
+            os.rmdir(path.name, dir_fd=folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.ENOENT):
+                raise
+
+
 def move_folder(source: Path, target: Path) -> None:
     """Move a folder within a volume to where there is none; the folder above is made where it is missing.
 
