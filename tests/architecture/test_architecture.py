@@ -47,7 +47,10 @@ ALLOWED: dict[str, set[str]] = {
     },
     "launcher": {
         *("errors", "held", "durable", "records", "modules", "system", "manifest", "video", "weights", "runs"),
-        *("progress", "planning", "preflight"),
+        *("progress", "planning", "preflight", "tether"),
+    },
+    "queue": {
+        *("errors", "durable", "records", "manifest", "runs", "progress", "preflight", "launcher"),
     },
     "runtime": {"errors", "durable", "records", "manifest", "runs", "planning"},
     "replacements": {"errors", "manifest"},
@@ -64,36 +67,16 @@ ALLOWED: dict[str, set[str]] = {
     },
     "cli": {
         *("errors", "held", "durable", "modules", "system", "manifest", "camera", "video", "weights", "runs"),
-        *(
-            "progress",
-            "catalogue",
-            "planning",
-            "preflight",
-            "drafting",
-            "launcher",
-            "report",
-            "replacements",
-            "streams",
-        ),
+        *("progress", "catalogue", "planning", "preflight", "drafting", "launcher", "queue", "report"),
+        *("replacements", "streams"),
     },
 }
 #: Packages that must work where torch is not even installed.
 WITHOUT_TORCH = (
     *GROUND,
     *("errors", "held", "durable", "records", "streams", "modules", "tether", "system", "text", "manifest"),
-    *(
-        "camera",
-        "video",
-        "runs",
-        "progress",
-        "catalogue",
-        "planning",
-        "preflight",
-        "drafting",
-        "launcher",
-        "report",
-        "cli",
-    ),
+    *("camera", "video", "runs", "progress", "catalogue", "planning", "preflight", "drafting", "launcher", "queue"),
+    *("report", "cli"),
 )
 TORCH = {"torch", "diffusers", "transformers"}
 
@@ -132,6 +115,7 @@ def test_each_power_has_one_place(path: Path) -> None:
     if "subprocess" in imports:
         places = (
             "launcher/process",
+            "launcher/job_process",
             "launcher/power",
             "modules",
             "system",
