@@ -13,6 +13,8 @@ import pytest
 from tests.conftest import draw_picture
 
 from sana_wm.camera.dialects import action_trajectory
+from sana_wm.camera.move_path import resolve_move
+from sana_wm.camera.poses.reading import load_poses
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.portable import portable_json
 from sana_wm.preflight.prospect import inspect
@@ -81,6 +83,27 @@ def test_the_length_is_what_the_path_gives(init: Callable[..., dict[str, Any]], 
     assert data["video"]["num_frames"] == num_frames
 
 
+def test_moves_become_an_action_where_keys_do_the_same(init: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    data = init("--prompt", "A road.", "--fov-deg", "90", "--move", "push-in:1s@0.5,pan-left:8f@0.5")
+    camera = data["camera"]
+    assert (camera["action"], camera["dialect"]) == ("w-16,j-8", "pr379")
+    assert (camera["translation_speed"], camera["rotation_speed_deg"]) == (0.025, 0.6)
+    assert data["video"]["num_frames"] == 25
+    assert not list(tmp_path.glob("*.npy"))
+
+
+def test_moves_that_no_keys_do_become_poses_that_replace_nothing(
+    init: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "picture_draft-camera.npy").write_bytes(b"of somebody else")
+    for _ in range(2):
+        data = init("--prompt", "A road.", "--fov-deg", "90", "--move", "crane-up:1s,orbit-left:8f")
+        assert data["camera"]["poses"] == "picture_draft-camera-2.npy", "relative, and the second time the same"
+    way = load_poses(tmp_path / "picture_draft-camera-2.npy").c2w
+    np.testing.assert_allclose(way, resolve_move("crane-up:1s,orbit-left:8f").trajectory.c2w, rtol=0, atol=1e-6)
+    assert (tmp_path / "picture_draft-camera.npy").read_bytes() == b"of somebody else"
+
+
 def test_poses_layout_and_intrinsics_are_taken_as_they_are(init: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     (tmp_path / "inputs").mkdir()
     np.save(tmp_path / "inputs" / "poses.npy", action_trajectory("w-16").c2w)
@@ -123,6 +146,8 @@ def test_roots_are_named_by_variable_and_unset_ones_are_said(
         (("--prompt", "p", "--fov-deg", "70", "--action", "w-8", "--poses", "p.npy"), "exclude each other"),
         (("--prompt", "p", "--fov-deg", "70", "--preset", "quick"), "--preset names none; got 'quick'"),
         (("--prompt", "p", "--intrinsics", "1,2,3"), "expected fx,fy,cx,cy or a .npy file"),
+        (("--prompt", "p", "--fov-deg", "70", "--move", "hold", "--poses", "p.npy"), "--move and --poses exclude"),
+        (("--prompt", "p", "--fov-deg", "70", "--move", "pan:1s"), "names no move"),
         (("--prompt", "p", "--from", "video.mp4"), "--prompt and --from exclude each other"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from sana_wm.cli.app import app
-from sana_wm.cli.camera import known_dialect
+from sana_wm.cli.camera import MoveOption, known_dialect
 from sana_wm.cli.output import refuse_to_overwrite
 from sana_wm.errors import UsageError, printable
 
@@ -30,6 +30,7 @@ def init_manifest(
         ),
     ] = None,
     action: Annotated[str | None, typer.Option("--action", help="Action string, such as w-80,jw-40.")] = None,
+    move: MoveOption = None,
     dialect: Annotated[str | None, typer.Option("--dialect", help="Of --action: pr379 (default) or smoothed.")] = None,
     poses: Annotated[
         Path | None, typer.Option("--poses", help="Poses file of any known format, instead of --action.")
@@ -72,6 +73,7 @@ def init_manifest(
         "--prompt-file": prompt_file,
         "--preset": preset,
         "--action": action,
+        "--move": move,
         "--dialect": dialect,
         "--poses": poses,
     }
@@ -102,12 +104,15 @@ def init_manifest(
     else:
         _refuse_both(("--action", action), ("--poses", poses))
         _refuse_both(("--dialect", dialect), ("--poses", poses))
+        for option, value in (("--action", action), ("--poses", poses), ("--dialect", dialect)):
+            _refuse_both(("--move", move), (option, value))
         data, notes = draft_manifest(
             Draft(
                 image=_require_picture(image),
                 prompt=_prompt(prompt, prompt_file),
                 preset=_known_preset(preset or "draft"),
                 action=action,
+                move=move,
                 dialect=known_dialect(dialect or "pr379", "--dialect"),
                 poses=poses,
                 intrinsics=_parse_intrinsics(intrinsics),

@@ -11,9 +11,12 @@ from typing import Any
 
 from sana_wm.camera.exif import read_focal_length
 from sana_wm.camera.field_of_view import focal_length_px
+from sana_wm.camera.move_path import resolve_move
+from sana_wm.camera.plausibility import doubts_about_moves
 from sana_wm.camera.poses.reading import read_poses
 from sana_wm.camera.trajectory import check_num_frames, valid_num_frames_near
 from sana_wm.drafting.camera_view import ActionPath
+from sana_wm.drafting.moves import camera_of_move
 from sana_wm.durable import write_durably
 from sana_wm.errors import HandoffError, ManifestError, UsageError
 from sana_wm.manifest.loading import escape_variables
@@ -76,7 +79,8 @@ class Draft:
         image: First frame.
         prompt: Text, or its file.
         preset: A name in `PRESETS`.
-        action: Action string, or `None` for `poses`, or for straight ahead.
+        action: Action string, or `None` for `move` or `poses`, or for straight ahead.
+        move: Named moves.
         dialect: Of the action.
         poses: Poses file.
         intrinsics: fx, fy, cx, cy, or a file; `None`: to be estimated, or by `field_of_view_deg`.
@@ -89,6 +93,7 @@ class Draft:
     prompt: str | Path
     preset: str
     action: str | None = None
+    move: str | None = None
     dialect: DialectName = "pr379"
     poses: Path | None = None
     intrinsics: tuple[float, ...] | Path | None = None
@@ -115,7 +120,12 @@ def draft_manifest(draft: Draft, folder: Path, environ: Mapping[str, str]) -> tu
     picture = inspect_picture(draft.image)
     notes = [f"{draft.image}: {note}" for note in picture.notes]
     name = escape_variables(f"{draft.image.stem}_{draft.preset.replace('-', '_')}")
-    camera, available = _camera_path(draft, preset, folder, notes)
+    moves = None if draft.move is None else resolve_move(draft.move, num_frames=preset.num_frames - 1)
+    if moves is None:
+        camera, available = _camera_path(draft, preset, folder, notes)
+    else:
+        notes += (moves.told, *doubts_about_moves(moves.moves))
+        camera, available = Json(), len(moves.trajectory)
     knows_depth_pro = "depth_pro_root" in draft.roots or ROOT_VARIABLES["depth_pro_root"] in environ
     if cut := describe_crop(picture.size, VideoSection()):
         notes.append(f"{draft.image}: {cut}")
@@ -128,7 +138,7 @@ def draft_manifest(draft: Draft, folder: Path, environ: Mapping[str, str]) -> tu
             draft.image, draft.intrinsics, draft.field_of_view_deg, folder, notes, knows_depth_pro=knows_depth_pro
         )
     asks_depth_pro = knows_depth_pro and camera["intrinsics"] == ESTIMATE
-    data = {
+    data: Json = {
         SCHEMA_KEY: schema_uri(),
         "version": 1,
         "name": name,
@@ -143,6 +153,11 @@ def draft_manifest(draft: Draft, folder: Path, environ: Mapping[str, str]) -> tu
         "refiner": RefinerSection().model_dump(include={"enabled", "seed"}),
         "output_dir": _written(draft.output_dir, folder) if draft.output_dir else f"runs/{name}",
     }
+    if moves is not None:  # last: it may write a file
+        said = camera_of_move(moves, folder / name, written=lambda file: _written(file, folder))
+        data["camera"] = {field: value for field, value in said.items() if value is not None} | camera
+        if moves.action is None:
+            notes.append(f"no one action does these moves: they are poses, in {said['poses']}")
     return data, notes
 
 
@@ -183,7 +198,7 @@ def _camera_path(draft: Draft, preset: Preset, folder: Path, notes: list[str]) -
     action = draft.action
     if action is None:
         action = f"w-{preset.num_frames - 1}"
-        notes.append(f"the camera goes straight ahead, {action}: change camera.action, or give --action")
+        notes.append(f"the camera goes straight ahead, {action}: change camera.action, or give --move or --action")
     motion = ActionPath(action, draft.dialect)
     return asdict(motion), len(motion.trajectory())
 
