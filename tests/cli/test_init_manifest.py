@@ -142,7 +142,9 @@ def test_roots_are_named_by_variable_and_unset_ones_are_said(
             "expected draft, standard, author-defaults",
         ),
         (("--prompt", "p", "--intrinsics", "1,2,3"), "expected fx,fy,cx,cy or a .npy file"),
-        (("--prompt", "p", "--from", "video.mp4"), "--prompt and --from exclude each other"),
+        (("--prompt", "p", "--template", "preview_25f"), "--template and what is said of a video exclude each other"),
+        (("--prompt", "p", "--fov-deg", "70", "--seconds", "1.3"), "expected 1 s (17 frames) or 1.5 s (25 frames)"),
+        (("--prompt", "p", "--fov-deg", "70", "--seconds", "2", "--action", "w-24"), "way is shorter than --seconds"),
     ],
 )
 def test_bad_usage_is_refused_and_nothing_is_written(
@@ -197,7 +199,7 @@ def test_inputs_that_changed_since_are_named(
     arguments = ("--from", earlier_run.video_file, "-o", tmp_path / "again.json", "--force")
     assert f"input.image: {picture} is not the file that the run used" in sana_wm("init-manifest", *arguments)[2]
     assert sana_wm("init-manifest", moved, *arguments)[2] == ""
-    assert json.loads((tmp_path / "again.json").read_text())["input"]["image"] == str(moved)
+    assert json.loads((tmp_path / "again.json").read_text())["input"]["image"] == "moved.png"
     picture.unlink()
     assert f"input.image: {picture} is not there" in sana_wm("init-manifest", *arguments)[2]
 
@@ -231,6 +233,24 @@ def test_another_picture_in_a_folder_that_looks_like_a_variable(
     assert code == 0
     assert "Depth Pro will estimate the focal length" in err
     assert load_manifest(out, dict(os.environ)).model.depth_pro_root == "/weights/depth-pro"
+
+
+def test_what_is_said_wins_over_what_made_the_video(sana_wm: Cli, earlier_run: RunDirectory, tmp_path: Path) -> None:
+    out = tmp_path / "again.json"
+    said = ("--prompt", "A river.", "--seed", "7", "--refiner-seed", "8", "--no-refine", "--action", "jw-30")
+    command = ("init-manifest", "--from", earlier_run.path, "-o", out, "--force", "--output-dir", tmp_path / "new")
+    code, _, err = sana_wm(*command, *said)
+    assert (code, "first 25 of the camera path's 31 poses" in err) == (0, True), err
+    new, old = inspect(out, {}).require()[1], earlier_run.read_manifest()
+    assert (new.input.prompt, new.stage1.seed, new.refiner.seed, new.refiner.enabled) == ("A river.", 7, 8, False)
+    assert (new.camera.action, new.video.num_frames) == ("jw-30", 25)
+    assert (new.camera.intrinsics, new.stage1.guidance_scale) == (old.camera.intrinsics, old.stage1.guidance_scale)
+    assert sana_wm(*command, "--preset", "standard")[0] == 0
+    standard = inspect(out, {}).require()[1]
+    assert (standard.stage1.num_inference_steps, standard.stage1.seed) == (40, old.stage1.seed)
+    assert (standard.camera, standard.video) == (old.camera, old.video)
+    assert "way is shorter than --seconds" in sana_wm(*command, "--seconds", "8")[2]
+    assert "expected --seconds 3 or --seconds 4.5" in sana_wm(*command, "--variant", "streaming")[2]
 
 
 def test_a_video_of_another_program_is_refused(sana_wm: Cli, tmp_path: Path) -> None:
