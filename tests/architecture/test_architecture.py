@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "weights": {"errors", "durable", "records", "manifest"},
     "runs": {"errors", "held", "durable", "records", "system", "manifest", "camera", "weights"},
     "progress": {"errors", "durable", "records", "manifest", "runs"},
+    "catalogue": {"errors", "durable", "manifest", "runs", "progress"},
     "planning": {"errors", "durable", "records", "modules", "manifest", "weights", "runs", "progress"},
     "preflight": {
         *("errors", "held", "durable", "records", "modules", "system", "text", "manifest", "camera", "video"),
@@ -66,14 +67,16 @@ ALLOWED: dict[str, set[str]] = {
     },
     "cli": {
         *("errors", "held", "durable", "modules", "system", "manifest", "camera", "video", "weights", "runs"),
-        *("progress", "planning", "preflight", "drafting", "launcher", "queue", "report", "replacements", "streams"),
+        *("progress", "catalogue", "planning", "preflight", "drafting", "launcher", "queue", "report"),
+        *("replacements", "streams"),
     },
 }
 #: Packages that must work where torch is not even installed.
 WITHOUT_TORCH = (
     *GROUND,
     *("errors", "held", "durable", "records", "streams", "modules", "tether", "system", "text", "manifest"),
-    *("camera", "video", "runs", "progress", "planning", "preflight", "drafting", "launcher", "queue", "report", "cli"),
+    *("camera", "video", "runs", "progress", "catalogue", "planning", "preflight", "drafting", "launcher", "queue"),
+    *("report", "cli"),
 )
 TORCH = {"torch", "diffusers", "transformers"}
 
