@@ -37,6 +37,8 @@ def test_a_job_keeps_what_was_looked_at_whatever_becomes_of_the_files(
     assert kept.input.prompt == "A quiet road, ${HOME}."
     assert (kept.input.image, kept.output_dir) == (str(tmp_path / "picture.png"), str(tmp_path / "run"))
     assert kept.stage1.seed == 7
+    assert kept.made_from is not None
+    assert kept.made_from.run == "/runs/road"
 
 
 def test_what_cannot_start_is_refused_with_every_problem_and_nothing_is_added(
