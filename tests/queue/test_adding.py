@@ -23,7 +23,11 @@ def test_a_job_keeps_what_was_looked_at_whatever_becomes_of_the_files(
 ) -> None:
     (tmp_path / "prompt.txt").write_text("A quiet road, ${HOME}.")
     path = write_manifest(
-        input__prompt=..., input__prompt_file="prompt.txt", input__image="picture.png", stage1__seed=7
+        input__prompt=...,
+        input__prompt_file="prompt.txt",
+        input__image="picture.png",
+        stage1__seed=7,
+        made_from={"verb": "vary", "run": "/runs/road", "manifest_sha256": "0" * 64},
     )
     (added,) = add(queue, [path], os.environ, Choices(accept_over_cap=True))
     path.write_text("{}")
