@@ -63,6 +63,22 @@ class PhaseEnd(_Stamped):
     after_release_bytes: Count | None = None
 
 
+class StepsBegin(_Stamped):
+    """The running phase begins to count: `step` of `total` steps are done already.
+
+    Attributes:
+        by_earlier_start: Whether an earlier start of this run did them: what this phase takes is not what it takes as
+            a whole. Steps that belong to another run, such as the one that is gone on from, are no part of it.
+        weights: How much work each of the `total` steps is; empty where all are alike.
+    """
+
+    event: Literal["steps_begin"] = "steps_begin"
+    step: Count
+    total: Count
+    by_earlier_start: bool = False
+    weights: tuple[Annotated[float, Field(gt=0, lt=1e6)], ...] = ()
+
+
 class StepDone(_Stamped):
     """Step `step` of `total` of the running phase is done; `preview` is the picture of it, if one was made."""
 
@@ -108,7 +124,7 @@ class StageDone(_Stamped):
     event: Literal["done"] = "done"
 
 
-Event = StageStart | PhaseStart | PhaseEnd | StepDone | DeviceUse | PlanShrunk | StageFailed | StageDone
+Event = StageStart | PhaseStart | PhaseEnd | StepsBegin | StepDone | DeviceUse | PlanShrunk | StageFailed | StageDone
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 

@@ -30,6 +30,7 @@ def sample(context: StageContext, phase: Phase, conditioning: Mapping[str, torch
     checkpoints = context.checkpoints()
     done, latents = _start(context, checkpoints.load_newest(), conditioning["first_latent"])
     previews = Previews(context, conditioning["first_latent"])
+    context.begin_steps(done, total, by_earlier_start=done > 0)
     for step in range(done, total):
         verify = partial(check_progress, context, latents, f"step {step} of {total}")
         with checkpoints.kept_when_out_of_memory(step, {"latents": latents}, verify):
