@@ -17,7 +17,7 @@ LEAST_STEPS = 3
 
 @dataclass(frozen=True)
 class _Mark:
-    """A report of steps: how many, how much work they are, after how many seconds of the phase."""
+    """A report of steps: how many are done, how many mean ones their work is, after how many seconds of the phase."""
 
     step: int
     work: float
@@ -56,7 +56,6 @@ class StageProgress:
     reported_at_s: float | None = None
     ended: bool = False
     _marks: list[_Mark] = field(default_factory=list)
-    _weights: Sequence[float] = ()
     _says_where: bool = False
 
     def __post_init__(self) -> None:
@@ -72,7 +71,7 @@ class StageProgress:
             case StepsBegin():
                 self._begin_steps(event)
             case StepDone():
-                self._count_step(event.step, event.total, event.time_s)
+                self._count_step(event)
                 self.preview = event.preview or self.preview
             case _:
                 pass
@@ -103,27 +102,25 @@ class StageProgress:
     def _enter(self, phase: str, now_s: float) -> None:
         self.spent_s = self.times_s(now_s)
         self.phase, self.phase_started_at_s = phase, now_s
-        self.step, self.total, self._marks, self._weights = 0, 0, [], ()
+        self.step, self.total, self._marks = 0, 0, []
         self._says_where, self.reported_at_s = False, None
 
     def _begin_steps(self, event: StepsBegin) -> None:
-        self._says_where, self._weights, self._marks = True, event.weights, []
+        self._says_where, self._marks = True, []
         if event.by_earlier_start:
             self.partly_done.add(self.phase)
-        self._mark(event.step, event.total, event.time_s)
+        self._mark(event)
 
-    def _count_step(self, step: int, total: int, now_s: float) -> None:
-        self._mark(step, total, now_s)
+    def _count_step(self, event: StepDone) -> None:
+        self._mark(event)
         first = self._marks[0].step
-        if not self._says_where and first > step - first > 0:  # as earlier releases wrote: by the size of its reports
+        if not self._says_where and first > self.step - first > 0:  # as earlier releases wrote: by the size of reports
             self.partly_done.add(self.phase)
 
-    def _mark(self, step: int, total: int, now_s: float) -> None:
-        self.step, self.total, self.reported_at_s = step, total, now_s
-        self._marks.append(_Mark(step, self._work(step), self.phase_s(now_s)))
-
-    def _work(self, steps: int) -> float:
-        return float(sum(self._weights[:steps])) if self._weights else float(steps)
+    def _mark(self, event: StepsBegin | StepDone) -> None:
+        self.step, self.total, self.reported_at_s = event.step, event.total, event.time_s
+        work = event.step if event.share is None else event.share * event.total
+        self._marks.append(_Mark(event.step, work, self.phase_s(event.time_s)))
 
     @property
     def seconds_per_step(self) -> float | None:
@@ -136,7 +133,7 @@ class StageProgress:
     @property
     def done_share(self) -> float:
         """How much of the running phase's steps is done, by their work; 0 where it counts none."""
-        return self._work(self.step) / self._work(self.total) if self._work(self.total) > 0 else 0.0
+        return self._marks[-1].work / self.total if self._marks and self.total else 0.0
 
     @property
     def remaining_s(self) -> float | None:
@@ -148,7 +145,7 @@ class StageProgress:
         if not newest or newest[-1].work <= newest[0].work:
             return None
         pace = (newest[-1].after_s - newest[0].after_s) / (newest[-1].work - newest[0].work)
-        return pace * (self._work(self.total) - newest[-1].work)
+        return pace * (self.total - newest[-1].work)
 
     def rest_by_steps_s(self, now_s: float) -> float | None:
         """The same from `now_s` on the wall clock."""

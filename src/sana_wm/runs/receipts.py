@@ -63,6 +63,7 @@ class Receipt(Record):
 
     Attributes:
         warnings: What in its result is worth a look, in words.
+        pruned: Outputs that were removed on purpose since: still what later stages were made from.
         phases: Of its last process: what an earlier start had done is not among them, or in part only.
         seconds: What the stage took, over all its processes.
         times_s: The same by phase, `starting` and `saving` included; empty until the launcher has added it.
@@ -81,6 +82,7 @@ class Receipt(Record):
     outputs: dict[str, OutputFile]
     plan: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    pruned: tuple[str, ...] = ()
     phases: tuple[PhaseRecord, ...]
     started_at: str
     finished_at: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -214,17 +214,22 @@ class StageContext:
             **self._engine_code(),
         }
 
-    def begin_steps(self, done: int, total: int, *, by_earlier_start: bool, weights: Sequence[float] = ()) -> None:
+    def begin_steps(self, done: int, total: int, *, by_earlier_start: bool, share: float | None = None) -> None:
         """Tell the parent that the running phase is about to take its steps; see `StepsBegin`."""
         self.events.emit(
-            StepsBegin(
-                time_s=now_s(), step=done, total=total, by_earlier_start=by_earlier_start, weights=tuple(weights)
-            )
+            StepsBegin(time_s=now_s(), step=done, total=total, share=share, by_earlier_start=by_earlier_start)
         )
 
-    def report_step(self, step: int, total: int, preview: str | None = None) -> None:
-        """Tell the parent that `step` of `total` is done, and where a picture of it lies."""
-        self.events.emit(StepDone(time_s=now_s(), step=step, total=total, preview=preview))
+    def report_step(self, step: int, total: int, preview: str | None = None, share: float | None = None) -> None:
+        """Tell the parent that `step` of `total` is done, and where a picture of it lies.
+
+        Args:
+            step: Steps done.
+            total: Of so many.
+            preview: A picture's file.
+            share: Of the phase's work that is done, where not every step is as much.
+        """
+        self.events.emit(StepDone(time_s=now_s(), step=step, total=total, preview=preview, share=share))
 
     def take_less(self) -> bool:
         """Whether the parent asked for less memory since the last call; if so, the device's caches are emptied.
