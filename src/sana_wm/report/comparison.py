@@ -69,10 +69,16 @@ def read_side(letter: str, run: RunDirectory) -> Side:
         HandoffError: It is none: no run directory, damaged, or not finished.
     """
     manifest = run.read_manifest()
-    receipts = {stage: read_receipt(run, stage) for stage in active_stages(manifest)}
-    finished: dict[Stage, Receipt] = {stage: receipt for stage, receipt in receipts.items() if receipt is not None}
-    if len(finished) < len(receipts) or not run.video_file.is_file():
-        missing = [f"receipt of {stage}" for stage in receipts if stage not in finished] or [run.video_file.name]
+    finished: dict[Stage, Receipt] = {}
+    missing: list[str] = []
+    for stage in active_stages(manifest):
+        if (receipt := read_receipt(run, stage)) is not None:
+            finished[stage] = receipt
+        else:
+            missing.append(f"receipt of {stage}")
+    if not run.video_file.is_file():
+        missing.append(run.video_file.name)
+    if missing:
         raise HandoffError(
             f"{run.path} is not finished",
             got=f"no {', no '.join(missing)}",

@@ -47,7 +47,19 @@ def write_side_by_side(pair: Pair, labels: tuple[str, str], path: Path) -> None:
         strip = Path(folder) / "labels.png"
         draw_labels(labels, widths[0], widths[1]).save(strip)
         inputs = [word for source in (pair.a.path, pair.b.path, strip) for word in ("-i", str(source))]
-        encoding = ["-an", "-c:v", "libx264", "-crf", "18", "-preset", "medium", "-movflags", "+faststart"]
+        encoding = [
+            "-an",
+            "-r",
+            f"{pair.a.info.fps:g}",
+            "-c:v",
+            "libx264",
+            "-crf",
+            "18",
+            "-preset",
+            "medium",
+            "-movflags",
+            "+faststart",
+        ]
         done = subprocess.run(
             [*ffmpeg_command(), "-y", "-xerror", *inputs, "-filter_complex", graph, *encoding, str(part)],
             stdin=subprocess.DEVNULL,
