@@ -12,6 +12,7 @@ from typing import NoReturn
 from sana_wm.cli import (
     bench,
     camera,
+    compare,
     demo,
     doctor,
     extend,
@@ -79,6 +80,7 @@ __all__ = [
     "app",
     "bench",
     "camera",
+    "compare",
     "demo",
     "doctor",
     "extend",
