@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from sana_wm.names import SAVING, STARTING
 from sana_wm.progress.stage_progress import replay
 from sana_wm.runs.events import Event, PhaseEnd, PhaseStart, StageStart, StepDone
@@ -29,3 +31,16 @@ def test_a_decoder_that_reports_in_strides_began_at_the_beginning() -> None:
     begun = PhaseStart(time_s=0.0, phase="vae_decoder")
     assert replay("vae_decode", [begun, *strides], started_at_s=0.0).partly_done == set()
     assert replay("vae_decode", [begun, *strides[2:]], started_at_s=0.0).partly_done == {"vae_decoder"}
+
+
+def test_time_left_goes_by_the_work_of_steps_that_are_not_alike() -> None:
+    """Two guided steps of two passes each, then two of one: half a minute a pass."""
+    passes = (2, 2, 1, 1)
+    events: list[Event] = [PhaseStart(time_s=0.0, phase="transformer")]
+    left: list[float | None] = []
+    for step in range(1, 5):
+        done = sum(passes[:step])
+        events.append(StepDone(time_s=30.0 * done, step=step, total=4, share=done / 6))
+        left.append(replay("stage1", events, started_at_s=0.0).remaining_s)
+    assert left[0] is None
+    assert left[1:] == pytest.approx([60.0, 30.0, 0.0])
