@@ -39,7 +39,7 @@ def main() -> None:
     settle_surroundings()
     try:
         with _asked_to_end():
-            app()
+            app(prog_name="sana-wm")
     except SanaWMError as error:
         _leave(error)
     except ModuleEndedError as error:

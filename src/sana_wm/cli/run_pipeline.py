@@ -47,7 +47,7 @@ def run_pipeline(
     manifest_path: ManifestPath,
     dry_run: DryRun = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Take over a run directory of another manifest; says what it deletes.")
+        bool, typer.Option("--force", help="Replace what another manifest left in the run directory; says what.")
     ] = False,
     frames_dir: Annotated[
         Path | None, typer.Option("--frames-dir", help="Write the frames as PNG, too; goes into video.frames_dir.")

@@ -66,7 +66,7 @@ VIDEO_OPTIONS: dict[str, Any] = {
     "cap_gib": Annotated[
         float | None, typer.Option("--cap-gib", min=0.1, help="The most memory that a stage may use, in GiB.")
     ],
-    "out": Annotated[Path | None, typer.Option("--out", help="Run directory; runs/NAME if left out.")],
+    "out": Annotated[Path | None, typer.Option("--out", "-o", help="Run directory; runs/NAME if left out.")],
 }
 
 

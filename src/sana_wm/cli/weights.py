@@ -40,7 +40,7 @@ OfVariant = Annotated[
 Layout = Annotated[LayoutName | None, typer.Option("--layout", help="original (the default) or diffusers.")]
 Stages = Annotated[str, typer.Option("--stages", help="Only what these read: stage1,refiner,vae_decode.")]
 From = Annotated[Path | None, typer.Option("--in", metavar="DIR", help=FOLDER_HELP)]
-To = Annotated[Path | None, typer.Option("--to", metavar="DIR", help=FOLDER_HELP)]
+To = Annotated[Path | None, typer.Option("--in", metavar="DIR", help=FOLDER_HELP)]
 OfManifest = Annotated[
     Path | None,
     typer.Option("--manifest", metavar="MANIFEST", help="Variant, layout and folders of a manifest instead."),
@@ -147,9 +147,7 @@ def convert(
     checkpoint: Annotated[
         Path | None, typer.Argument(metavar="[CHECKPOINT]", help="Instead of the one among the weights.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where to write; beside it by default.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write; beside it by default.")] = None,
     folder: From = None,
     manifest: OfManifest = None,
 ) -> None:
@@ -176,7 +174,7 @@ def convert(
 
 @weights_app.command("tiny")
 def tiny(
-    out: Annotated[Path, typer.Option("--out", help="Folder to write; must be new or empty.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must be new or empty.")],
     layout: Annotated[LayoutName, typer.Option("--layout", help="original or diffusers.")] = "original",
     variant: Annotated[Variant, typer.Option("--variant", help="bidirectional or streaming.")] = "bidirectional",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random weights.")] = 0,
