@@ -24,6 +24,7 @@ from sana_wm.cli import (
     status,
     verify,
     weights,
+    weights_use,
 )
 from sana_wm.cli.app import app
 from sana_wm.cli.surroundings import settle_surroundings
@@ -89,4 +90,5 @@ __all__ = [
     "status",
     "verify",
     "weights",
+    "weights_use",
 ]
