@@ -13,6 +13,7 @@ from pydantic import Field
 
 from sana_wm.manifest.fields import facts, neutral
 from sana_wm.manifest.limits import MemorySection, PowerSection, SanitySection
+from sana_wm.manifest.lineage import MadeFrom
 from sana_wm.manifest.paths import PathText
 from sana_wm.manifest.section import Positive, Section
 from sana_wm.names import (
@@ -247,6 +248,9 @@ class Manifest(Section, frozen=True):
     device: Annotated[Literal["auto", "mps", "cuda", "cpu"], EVERYTHING] = "auto"
     dtype: Annotated[Literal["auto", "bfloat16", "float32"], EVERYTHING] = "auto"
     output_dir: Annotated[PathText, neutral(path="output")] = Field(min_length=1, description="The run directory.")
+    made_from: Annotated[MadeFrom | None, neutral()] = Field(
+        default=None, description="The run that this one was made from, and what was changed."
+    )
 
     @property
     def frames_within_output(self) -> Path | None:

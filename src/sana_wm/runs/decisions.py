@@ -9,8 +9,9 @@ from typing import Literal
 from sana_wm.backends import backend_of
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
-from sana_wm.pipeline import PIPELINE, stages_from
+from sana_wm.pipeline import PIPELINE, source_of, stages_from
 from sana_wm.runs.chain import walk_stage
+from sana_wm.runs.links import has_pruned_latents
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.unfinished import is_unfinished, reasons_to_refuse, versions_that_count
 from sana_wm.weights.manifest_layout import WeightFile
@@ -43,13 +44,40 @@ def decide(
         weights: The weight files as they are now.
         start_from: Run this stage and all after it whatever is there.
     """
+    forced = None if start_from is None else _Forced(start_from, f"asked for with --from {start_from}")
+    decisions = _decide_all(run, manifest, weights, forced)
+    while (forced := _pruned_source(run, manifest, stages_to_run(decisions))) is not None:
+        decisions = _decide_all(run, manifest, weights, forced)
+    return decisions
+
+
+@dataclass(frozen=True)
+class _Forced:
+    """A stage that runs, and all after it, whatever is there."""
+
+    stage: Stage
+    reason: str
+
+
+def _decide_all(
+    run: RunDirectory, manifest: RunManifest, weights: Sequence[WeightFile], forced: _Forced | None
+) -> list[StageDecision]:
     decisions: list[StageDecision] = []
     for stage in STAGES:
         if (why_off := PIPELINE[stage].off(manifest)) is not None:
             decisions.append(StageDecision(stage, "off", why_off))
             continue
-        decisions.append(_decide_stage(run, manifest, stage, weights, decisions, start_from))
+        decisions.append(_decide_stage(run, manifest, stage, weights, decisions, forced))
     return decisions
+
+
+def _pruned_source(run: RunDirectory, manifest: RunManifest, running: Sequence[Stage]) -> _Forced | None:
+    """The stage whose latents one that runs will read, and that nobody makes again although they were pruned."""
+    for stage in running:
+        source = source_of(manifest, stage)
+        if source is not None and source not in running and has_pruned_latents(run, source):
+            return _Forced(source, f"its latents were pruned, and {stage} reads them")
+    return None
 
 
 def _decide_stage(
@@ -58,13 +86,14 @@ def _decide_stage(
     stage: Stage,
     weights: Sequence[WeightFile],
     earlier: list[StageDecision],
-    start_from: Stage | None,
+    forced: _Forced | None,
 ) -> StageDecision:
-    if start_from is not None and stage in stages_from(start_from):
-        return StageDecision(stage, "run", f"asked for with --from {start_from}")
+    if forced is not None and stage in stages_from(forced.stage):
+        return StageDecision(stage, "run", forced.reason)
     if again := next((decision.stage for decision in earlier if decision.action == "run"), None):
         return StageDecision(stage, "run", f"{again} runs before it")
     kept: list[str] = []
+    pruned: list[str] = []
     for link in walk_stage(run, manifest, stage, weights, with_input_files=False):
         if link.state == "unfinished":
             return StageDecision(stage, "run", _describe_unfinished(run, manifest, stage, weights))
@@ -72,8 +101,10 @@ def _decide_stage(
             return StageDecision(stage, "run", link.reason)
         if link.state == "noted":
             kept += link.findings
+        if link.state == "pruned":
+            pruned += link.findings
     although = f"; kept although versions changed: {', '.join(kept)}" if kept else ""
-    return StageDecision(stage, "skip", f"done, and its receipt matches{although}")
+    return StageDecision(stage, "skip", "; ".join([f"done, and its receipt matches{although}", *pruned]))
 
 
 def _describe_unfinished(run: RunDirectory, manifest: RunManifest, stage: Stage, weights: Sequence[WeightFile]) -> str:

@@ -46,7 +46,7 @@ def sample(context: StageContext, phase: Phase, conditioning: Mapping[str, torch
             clean[:, :, 1:] -= schedule.sigmas[step] * velocity[:, :, 1:]
             shown = previews.save(step + 1, clean)
         latents = euler_step(latents, velocity, schedule, step)
-        context.report_step(step + 1, total, preview=shown, share=sum(passes[: step + 1]) / sum(passes))
+        context.report_step(step + 1, total, preview=shown)
         stopping, shrinking = context.stop.reason is not None, context.take_less()
         is_last = step + 1 == total
         if stopping or shrinking or is_last or (step + 1) % settings.checkpoint_every == 0:
