@@ -11,7 +11,7 @@ from sana_wm.cli.surroundings import require_working_folder
 
 #: As a user meets them.
 ORDER = (
-    *("demo", "weights", "init-manifest", "camera", "doctor", "validate-manifest", "plan"),
+    *("demo", "weights", "run", "init-manifest", "camera", "doctor", "validate-manifest", "plan"),
     *("run-pipeline", "resume", "extend", "queue", "status", "report", "runs", "compare", "verify", "bench", "patches"),
 )
 

@@ -73,7 +73,7 @@ VIDEO_OPTIONS: dict[str, Any] = {
 def takes_wishes(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of a video: they reach it as one `Wishes`, its parameter `said`.
 
-    Stands below `@app.command`. The other parameters stay what they are, and come first in `--help`.
+    Stands below `@app.command`. The other parameters stay what they are, and come last in `--help`.
 
     Args:
         without: Attributes of `Wishes` that the command does not take, or takes by an option of its own.
@@ -93,7 +93,7 @@ def takes_wishes(*, without: Collection[str] = ()) -> Callable[[Callable[..., No
             values = {one.name: given.pop(one.name) for one in added}
             command(**given, said=parse_wishes(values))
 
-        parameters = [*(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own), *added]
+        parameters = [*added, *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own)]
         called.__dict__["__signature__"] = signature.replace(parameters=parameters)
         called.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
         return called

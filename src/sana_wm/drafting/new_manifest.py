@@ -39,6 +39,15 @@ Json = dict[str, Any]
 STRAIGHT_AHEAD_FRAMES: Mapping[Variant, int] = {"bidirectional": 81, "streaming": 97}
 
 
+def run_name(said: Wishes) -> str:
+    """The name of a new run: its picture's and its preset's."""
+    if said.image is None:
+        raise UsageError("no first frame is named", expected="a picture", next_step="Name a picture.")
+    model, preset = MODELS[said.variant or "bidirectional"], said.preset or DEFAULT_PRESET
+    kind = preset if model is BIDIRECTIONAL else f"{model.variant}_{preset}"
+    return f"{said.image.stem}_{kind.replace('-', '_')}"
+
+
 def draft_manifest(said: Wishes, folder: Path, environ: Mapping[str, str]) -> tuple[Json, list[str]]:
     """Draft a manifest for a picture and a prompt.
 
@@ -57,12 +66,10 @@ def draft_manifest(said: Wishes, folder: Path, environ: Mapping[str, str]) -> tu
     said.refuse_contradictions()
     model, preset, effort = MODELS[said.variant or "bidirectional"], said.preset or DEFAULT_PRESET, Json()
     apply_preset(effort, preset, model.variant)
-    if said.image is None:
-        raise UsageError("no first frame is named", expected="a picture", next_step="Name a picture.")
+    name = escape_variables(run_name(said))
+    assert said.image is not None  # or it has no name
     picture = inspect_picture(said.image)
     notes = [f"{said.image}: {note}" for note in picture.notes]
-    kind = preset if model is BIDIRECTIONAL else f"{model.variant}_{preset}"
-    name = escape_variables(f"{said.image.stem}_{kind.replace('-', '_')}")
     camera, num_frames = _camera_path(said, model, folder, notes)
     knows_depth_pro = said.depth_pro_root is not None or ROOT_VARIABLES["depth_pro_root"] in environ
     if cut := describe_crop(picture.size, VideoSection()):
