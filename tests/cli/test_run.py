@@ -65,6 +65,8 @@ def test_a_name_that_is_taken_is_left_alone(sana_wm: Cli, workplace: Path) -> No
         (("road.png", *SAID, "--seconds", "5", "--variant", "streaming"), 3, "no weights of the streaming model"),
         (("road.png", *SAID, "--seconds", "1.2"), 2, "expected 1 s (17 frames) or 1.5 s (25 frames)"),
         (("road.png", *SAID, "--move", "push-in:1s", "--action", "w-8"), 2, "--move and --action exclude each other"),
+        (("road.png", *SAID, "--size", "160"), 2, "expected width x height in pixels"),
+        (("road.png", *SAID, "--size", "160x100"), 2, "video.height: Input should be a multiple of 32"),
         (("road.png", *SAID, "--cap-gib", "0.5"), 5, "raise memory.cap_gib"),
     ],
 )
@@ -104,7 +106,8 @@ def test_a_picture_becomes_a_video(workplace: Path, tmp_path: Path) -> None:
     opener.chmod(0o755)
     environment = {**os.environ, "PATH": f"{opener.parent}:{os.environ['PATH']}", "TERM": "xterm"}
     terminal, end = pty.openpty()
-    command = [sys.executable, "-m", "sana_wm", "run", "road.png", *SAID, "--seconds", "0.5", "--open", "--json"]
+    command = [sys.executable, "-m", "sana_wm", "run", "road.png", *SAID, "--seconds", "0.5", "--size", "160x96"]
+    command += ["--open", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end, stdin=end, env=environment) as process:
         os.close(end)
         shown = _read_all(terminal)
@@ -113,7 +116,7 @@ def test_a_picture_becomes_a_video(workplace: Path, tmp_path: Path) -> None:
     assert process.returncode == 0, shown
     run = workplace / "runs" / "road_draft"
     assert result["video"] == str(run / "video.mp4")
-    assert "9 frames, 0.6 s at 16 fps, 1280x704, " in shown
+    assert "9 frames, 0.6 s at 16 fps, 160x96, " in shown
     assert "sana-wm report runs/road_draft" in shown
     assert "\a\033]9;sana-wm: road_draft is done\033\\" in shown
     assert (tmp_path / "opened").read_text() == f"{run / 'video.mp4'}\n"

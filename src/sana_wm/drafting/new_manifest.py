@@ -72,7 +72,8 @@ def draft_manifest(said: Wishes, folder: Path, environ: Mapping[str, str]) -> tu
     notes = [f"{said.image}: {note}" for note in picture.notes]
     camera, num_frames = _camera_path(said, model, folder, notes)
     knows_depth_pro = said.depth_pro_root is not None or ROOT_VARIABLES["depth_pro_root"] in environ
-    if cut := describe_crop(picture.size, VideoSection()):
+    width, height = said.size or (VideoSection().width, VideoSection().height)
+    if cut := describe_crop(picture.size, VideoSection().model_copy(update={"width": width, "height": height})):
         notes.append(f"{said.image}: {cut}")
     if not said.says_lens and said.poses is not None and read_poses(said.poses).intrinsics is not None:
         camera["intrinsics"] = None
@@ -114,8 +115,11 @@ def written_prompt(said: Wishes, folder: Path) -> Json:
 
 def set_plain_fields(data: Json, said: Wishes, folder: Path) -> None:
     """Write what asks for nothing else into a manifest: seeds, switches, limits and where results go."""
+    width, height = said.size or (None, None)
     fields = {
         "input.negative_prompt": said.negative_prompt and escape_variables(said.negative_prompt),
+        "video.width": width,
+        "video.height": height,
         "video.overlay": said.overlay,
         "video.frames_dir": said.frames_dir and written_path(said.frames_dir, folder),
         "stage1.seed": said.seed,
