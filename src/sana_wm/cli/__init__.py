@@ -23,11 +23,13 @@ from sana_wm.cli import (
     plan,
     queue,
     report,
+    run,
     run_pipeline,
     runs,
     status,
     verify,
     weights,
+    weights_use,
 )
 from sana_wm.cli.app import app
 from sana_wm.cli.surroundings import settle_surroundings
@@ -92,9 +94,11 @@ __all__ = [
     "plan",
     "queue",
     "report",
+    "run",
     "run_pipeline",
     "runs",
     "status",
     "verify",
     "weights",
+    "weights_use",
 ]
