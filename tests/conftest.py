@@ -160,7 +160,7 @@ def odd_calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def recorded() -> dict[str, Any]:
-    """Recorded runs by name: `quiet` and `loaded`; see `tests/progress/recording.py`."""
+    """Recorded runs by name: `quiet`, `loaded` and the three hours; see `tests/progress/recording.py`."""
     from tests.progress.recording import load_recorded_runs
 
     return load_recorded_runs()
