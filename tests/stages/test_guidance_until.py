@@ -24,7 +24,7 @@ from sana_wm.models.stage1.engine import Stage1Engine
 from sana_wm.models.stage1.opening import open_stage1
 from sana_wm.models.stage1.sampler import build_schedule, euler_step
 from sana_wm.preflight.prospect import inspect
-from sana_wm.runs.events import Event, StepDone
+from sana_wm.runs.events import Event, StepDone, read_events
 from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runtime.events import EventWriter
@@ -182,6 +182,8 @@ def test_half_is_equal_until_the_cut_and_costs_three_quarters_of_the_passes(
     assert (receipt.settings["stage1.guidance_until"], receipt.plan["guided_steps"]) == (0.5, 4)
     assert receipt.plan["passes"] == sum(half.passes)
     assert receipt.plan["plan_with_guidance"]["working_set_bytes"] > receipt.plan["working_set_bytes"]
+    shares = [event.share for event in read_events(run.events_file("stage1")) if isinstance(event, StepDone)]
+    assert shares == [sum(half.passes[: step + 1]) / 12 for step in range(STEPS)]
 
 
 def test_0_has_the_bits_of_a_run_without_guidance(another: Callable[..., RunDirectory], stage1: Stage1) -> None:

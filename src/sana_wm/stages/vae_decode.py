@@ -73,7 +73,7 @@ def shown_frames(manifest: Manifest) -> ShownFrames:
 
 
 def _video_metadata(context: StageContext) -> dict[str, str]:
-    """What the video says of itself; the manifest makes it again: `sana-wm init-manifest --from video.mp4`."""
+    """What the video says of itself; the manifest makes it again: `sana-wm init-manifest --like video.mp4`."""
     manifest = context.manifest
     return {
         "name": manifest.name,
@@ -105,6 +105,7 @@ def _decode(
     )
     earlier = [frame for segment in finished for frame in read_statistics(companion_path(segment))]
     sentinel.go_on(earlier, FRAMES_PER_LATENT * start)
+    context.begin_steps(done, shown.count, by_earlier_start=done > 0)
     if done == shown.count:
         return plan.as_json(), sentinel.finish()
     growing = GrowingVideo(

@@ -31,6 +31,7 @@ def sample(context: StageContext, phase: Phase, conditioning: Mapping[str, torch
     notes: dict[str, Any] = {"guided_steps": guided, "passes": sum(passes)}
     shrunk_after: list[int] = []
     previews = Previews(context, conditioning["first_latent"])
+    context.begin_steps(done, total, by_earlier_start=done > 0, share=sum(passes[:done]) / sum(passes))
     for step in range(done, total):
         verify = partial(check_progress, context, latents, f"step {step} of {total}")
         with checkpoints.kept_when_out_of_memory(step, {"latents": latents}, verify):
@@ -46,7 +47,7 @@ def sample(context: StageContext, phase: Phase, conditioning: Mapping[str, torch
             clean[:, :, 1:] -= schedule.sigmas[step] * velocity[:, :, 1:]
             shown = previews.save(step + 1, clean)
         latents = euler_step(latents, velocity, schedule, step)
-        context.report_step(step + 1, total, preview=shown)
+        context.report_step(step + 1, total, preview=shown, share=sum(passes[: step + 1]) / sum(passes))
         stopping, shrinking = context.stop.reason is not None, context.take_less()
         is_last = step + 1 == total
         if stopping or shrinking or is_last or (step + 1) % settings.checkpoint_every == 0:
