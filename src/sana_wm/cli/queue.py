@@ -94,7 +94,7 @@ def list_jobs(runs: Runs = RUNS_FOLDER, as_json: AsJson = False) -> None:
     from sana_wm.runs.lock import read_owner
 
     queue = queue_of(runs)
-    forecasts: list[JobForecast] = forecast(queue)
+    forecasts: list[JobForecast] = forecast(queue, os.environ)
     owner = read_owner(queue.as_owned) if queue.is_worked() else None
     if as_json:
         typer.echo(json.dumps(queue_as_json(queue, forecasts, owner), indent=2))
@@ -119,6 +119,7 @@ def run_queue(
     """Work the queue, one job after another. Ctrl-C stops the job so that the next start goes on with it."""
     from datetime import datetime
 
+    from sana_wm.cli.finish import notify
     from sana_wm.cli.progress_view import make_view
     from sana_wm.queue.hours import Hours, next_time_of_day
     from sana_wm.queue.runner import Runner
@@ -131,7 +132,9 @@ def run_queue(
             view.say(f"until {end:%Y-%m-%d %H:%M}")
         runner = Runner(queue_of(runs), hours, view.say, lambda snapshot: view("progress", snapshot))
         stop = runner.work()
-    typer.echo(f"{len(runner.done)} done, {len(runner.parked)} parked")
+    result = f"{len(runner.done)} done, {len(runner.parked)} parked"
+    typer.echo(result)
+    notify(f"sana-wm: the queue stopped: {result}")
     if stop is not None and stop.kind == "asked":
         raise InterruptedRunError(f"the queue stopped: {stop.why}", next_step="Go on with: sana-wm queue run")
     if runner.parked:
