@@ -56,7 +56,7 @@ def start(prospect: Prospect, environment: Mapping[str, str], audience: Audience
     gate.check(manifest.device, choices.accept_numerics)
     with owning(run) as lock:
         _take_over(prospect, run, manifest, lambda path: audience.say(f"deleting {path}"))
-        decisions = decide(run, manifest, current_weights(manifest), choices.start_from)
+        decisions = decide(run, manifest, current_weights(manifest), choices.start_from, choices.stop_after)
         audience.decided(decisions)
         begun = RunStart.of(decisions, plan.expected_s, time.time(), plan.guessed)
         progress = RunProgress(run, manifest, begun, audience.listeners)
