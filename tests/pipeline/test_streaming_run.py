@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from tests.pipeline.extending import changed, draft, extend_here, gone, latents, prompts_by_chunk, same_latents
 from tests.pipeline.streaming_runs import run_here, run_stage_here, tiny_student, write_streaming_manifest
 
+from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError
 from sana_wm.manifest.model import Stage1Section
 from sana_wm.names import STAGES
@@ -87,6 +88,11 @@ def test_a_finished_run_goes_on_with_the_bits_of_one_long_run(
     receipt = read_receipt(longer, "refiner")
     assert receipt is not None
     assert receipt.plan["earlier_blocks"] == 2
+    made_from = longer.read_manifest().made_from
+    assert made_from is not None
+    assert (made_from.verb, made_from.run, made_from.frame) == ("extend", str(short.path), SHORT_FRAMES - 1)
+    assert made_from.manifest_sha256 == sha256_of(short.manifest_file)
+    assert made_from.changed == ("input.continues", "camera.action", "video.num_frames")
 
 
 def test_an_extension_goes_on_with_the_bits_of_one_long_run(

@@ -13,6 +13,7 @@ from sana_wm.camera.of_manifest import load_trajectory
 from sana_wm.camera.poses.reading import read_poses
 from sana_wm.camera.trajectory import Trajectory
 from sana_wm.drafting.camera_view import write_poses
+from sana_wm.drafting.lineage import Parent, made_from
 from sana_wm.drafting.new_manifest import write_manifest
 from sana_wm.errors import HandoffError, UsageError
 from sana_wm.manifest.loading import escape_variables
@@ -76,6 +77,7 @@ def write_extension(run: RunDirectory, asked: Extension) -> Path:
     if asked.prompt is not None:
         data["input"] |= {"prompt": escape_variables(asked.prompt), "prompt_file": None}
     data["output_dir"] = escape_variables(str(out))
+    data["made_from"] = made_from(Parent.of(run), "extend", data, frame=num_frames - 1)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(data, manifest_path)
     return manifest_path

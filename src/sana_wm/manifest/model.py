@@ -13,6 +13,7 @@ from pydantic import Field
 
 from sana_wm.manifest.fields import facts, neutral
 from sana_wm.manifest.limits import MemorySection, PowerSection, SanitySection
+from sana_wm.manifest.lineage import MadeFrom
 from sana_wm.manifest.paths import PathText
 from sana_wm.manifest.section import Positive, Section
 from sana_wm.names import (
@@ -163,6 +164,12 @@ class Stage1Section(Section, frozen=True):
     guidance_scale: Annotated[float, facts("stage1", work=True)] = Field(
         default=5.0, ge=1.0, description="Classifier-free guidance; 1 turns it off, as the streaming model has it."
     )
+    guidance_until: Annotated[float, facts("stage1", work=True)] = Field(
+        default=1.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of the steps that run with guidance: step i, from 0, while i < guidance_until x steps.",
+    )
     flow_shift: Annotated[Positive, facts("stage1")] = Field(
         default=9.8, description="Inference shift of the sigmas (9.95 is for training)."
     )
@@ -251,6 +258,9 @@ class Manifest(Section, frozen=True):
     device: Annotated[Literal["auto", "mps", "cuda", "cpu"], EVERYTHING] = "auto"
     dtype: Annotated[Literal["auto", "bfloat16", "float32"], EVERYTHING] = "auto"
     output_dir: Annotated[PathText, neutral(path="output")] = Field(min_length=1, description="The run directory.")
+    made_from: Annotated[MadeFrom | None, neutral()] = Field(
+        default=None, description="The run that this one was made from, and what was changed."
+    )
 
     @property
     def frames_within_output(self) -> Path | None:

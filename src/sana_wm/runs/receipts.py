@@ -63,6 +63,7 @@ class Receipt(Record):
 
     Attributes:
         warnings: What in its result is worth a look, in words.
+        pruned: Outputs that were removed on purpose since: still what later stages were made from.
     """
 
     version: Literal[1] = 1
@@ -78,6 +79,7 @@ class Receipt(Record):
     outputs: dict[str, OutputFile]
     plan: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    pruned: tuple[str, ...] = ()
     phases: tuple[PhaseRecord, ...]
     started_at: str
     finished_at: str
