@@ -12,7 +12,8 @@ from sana_wm.cli.surroundings import require_working_folder
 #: As a user meets them.
 ORDER = (
     *("demo", "weights", "init-manifest", "camera", "doctor", "validate-manifest", "plan"),
-    *("run-pipeline", "resume", "extend", "queue", "status", "report", "runs", "compare", "verify", "bench", "patches"),
+    *("run-pipeline", "resume", "refine", "extend", "queue"),
+    *("status", "report", "runs", "compare", "verify", "bench", "patches"),
 )
 
 

@@ -70,6 +70,8 @@ class StatusReader:
         look = take_snapshot(self._run, self._manifest, start, seen, state, now_s=now_s, error=error)
         if elsewhere is not None and look.state in ("running", "stopped"):
             return replace(look, note=_describe_elsewhere(elsewhere, silence_s))
+        if end is not None and end.state == "stopped":
+            return replace(look, note=f"stopped there as asked; go on with: {self._run.resume_command}")
         if not under_way or owner is None:
             return look
         asked = RunAsked.read(self._run)
