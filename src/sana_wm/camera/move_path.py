@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sana_wm.camera.actions import MAX_ACTION_FRAMES, Segment
 from sana_wm.camera.description import headings_deg
 from sana_wm.camera.dialects import DIALECTS, action_trajectory
-from sana_wm.camera.moves import Move, parse_moves
+from sana_wm.camera.moves import MOVE_STEP, MOVE_TURN_DEG, Move, parse_moves
 from sana_wm.camera.trajectory import Trajectory
 from sana_wm.errors import UsageError
 
@@ -20,8 +20,6 @@ Array = NDArray[np.float64]
 
 #: The dialect whose keys start and stop at once, as moves do.
 DIALECT = "pr379"
-#: A move of speed 1, per frame: scene units and degrees; the speeds of a manifest that names none.
-USUAL_STEP, USUAL_TURN_DEG = Decimal("0.05"), Decimal("1.2")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +76,7 @@ def resolve_move(
     poses = _roll_out(moves, first)
     speeds = _common_speeds(moves)
     if speeds is None:
-        usual = float(USUAL_STEP), float(USUAL_TURN_DEG)
+        usual = float(MOVE_STEP), float(MOVE_TURN_DEG)
         return MovePath(moves, fps, Trajectory(poses.astype(np.float32)), None, *usual)
     action = ",".join(str(_segment(move)) for move in moves)
     as_keys = action_trajectory(action, dialect=DIALECT, translation_speed=speeds[0], rotation_speed_deg=speeds[1])
@@ -119,7 +117,7 @@ def _common_speeds(moves: Sequence[Move]) -> tuple[float, float] | None:
     turning = {move.speed for move in moves if move.kind.turns} or {Decimal(1)}
     if any(move.kind.key is None for move in moves) or len(travelling) > 1 or len(turning) > 1:
         return None
-    return float(USUAL_STEP * travelling.pop()), float(USUAL_TURN_DEG * turning.pop())
+    return float(MOVE_STEP * travelling.pop()), float(MOVE_TURN_DEG * turning.pop())
 
 
 def _segment(move: Move) -> Segment:
@@ -148,12 +146,9 @@ def _roll_out(moves: Sequence[Move], start: Array) -> Array:
 
 def _step(move: Move) -> Array:
     """What a move does in a frame: forward, right, up in scene units; yaw, pitch in radians."""
-    kind, step = move.kind, float(USUAL_STEP * move.speed)
-    turn = np.radians(float(USUAL_TURN_DEG * move.speed))
+    kind, step, turn = move.kind, move.step, np.radians(move.turn_deg)
     if move.distance is not None:
-        distance = float(move.distance)
-        turn = step / distance  # along the arc it travels as quickly as any other move
-        step = 2 * distance * np.sin(turn / 2)
+        step = 2 * float(move.distance) * np.sin(turn / 2)  # the chord of its arc
     return np.array([kind.forward * step, kind.right * step, kind.up * step, kind.yaw * turn, kind.pitch * turn])
 
 

@@ -7,6 +7,7 @@ round, in scene units (`3u`), SPEED as a factor of the usual one.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from types import MappingProxyType
 from sana_wm.camera.actions import MAX_ACTION_FRAMES
 from sana_wm.errors import UsageError
 
+#: A move of speed 1, per frame: scene units and degrees; the speeds of a manifest that names none.
+MOVE_STEP, MOVE_TURN_DEG = Decimal("0.05"), Decimal("1.2")
 #: How far an orbit's middle lies ahead where nothing says so, in scene units. At the usual step of 0.05 the camera
 #: turns 0.95 degrees a frame round it, less than a usual pan.
 ORBIT_DISTANCE = Decimal(3)
@@ -113,6 +116,18 @@ class Move:
     def kind(self) -> MoveKind:
         """What it does."""
         return MOVES[self.name]
+
+    @property
+    def step(self) -> float:
+        """Scene units a frame; 0 where it does not travel."""
+        return float(MOVE_STEP * self.speed) if self.kind.travels else 0.0
+
+    @property
+    def turn_deg(self) -> float:
+        """Degrees a frame; an orbit's are those of the arc that it travels."""
+        if self.distance is not None:
+            return math.degrees(self.step / float(self.distance))
+        return float(MOVE_TURN_DEG * self.speed) if self.kind.turns else 0.0
 
 
 #: A number that a user writes: nothing that needs an exponent.

@@ -8,7 +8,7 @@ from typing import Any
 
 from sana_wm.cli.figures import format_seconds
 from sana_wm.queue.folder import Queue
-from sana_wm.queue.forecast import JobForecast
+from sana_wm.queue.forecast import JobForecast, remaining_s
 from sana_wm.runs.lock import Owner
 
 
@@ -26,8 +26,9 @@ def describe_queue(queue: Queue, forecasts: Sequence[JobForecast], owner: Owner 
     lines = [f"{'job':>4}  {'state':<8} {'time left':<12} {'through at':<11} name"]
     for one in forecasts:
         job = one.job
-        own = "" if one.position is None else _about(one.remaining_s, is_guess=job.is_guess)
-        through = "" if one.through_in_s is None else _moment(now, one)
+        own = "" if one.remaining_s is None else _about(one.remaining_s, is_guess=job.is_guess)
+        through = "" if one.through_in_s is None else _moment(now, one.through_in_s, is_guess=one.is_guess)
+        own, through = (text or ("?" if one.position else "") for text in (own, through))
         lines.append(f"{job.number:>4}  {job.state:<8} {own:<12} {through:<11} {job.name}")
         if job.reason is not None:
             first, *more = job.reason.splitlines()
@@ -52,7 +53,7 @@ def queue_as_json(queue: Queue, forecasts: Sequence[JobForecast], owner: Owner |
     return {
         "queue": str(queue.path),
         "runner": None if owner is None else {"pid": owner.pid, "host": owner.host, "since": owner.since},
-        "remaining_s": to_come[-1].through_in_s if to_come else 0.0,
+        "remaining_s": round(remaining_s(forecasts), 1),
         "is_guess": bool(to_come) and to_come[-1].is_guess,
         "jobs": jobs,
     }
@@ -63,19 +64,19 @@ def _describe_whole(forecasts: Sequence[JobForecast], owner: Owner | None, now: 
     who = f"worked by {owner}" if owner is not None else "nobody works it: sana-wm queue run"
     if not to_come:
         return f"nothing waits; {who}"
-    last = to_come[-1]
+    whole_s, is_guess = remaining_s(forecasts), to_come[-1].is_guess
     unknown = sum(one.remaining_s is None for one in to_come)
-    but = f", and {unknown} of which nothing is known" if unknown else ""
-    when = _moment(now, last) if owner is not None else "started now, " + _moment(now, last)
-    return f"{len(to_come)} to come: {_about(last.through_in_s, is_guess=last.is_guess)}{but} ({when}); {who}"
+    but = f" and {unknown} of which nothing is known" if unknown else ""
+    when = f"{'' if owner is not None else 'started now, '}{_moment(now, whole_s, is_guess=is_guess)}"
+    return f"{len(to_come)} to come: {_about(whole_s, is_guess=is_guess)}{but} ({when}); {who}"
 
 
-def _about(seconds: float | None, *, is_guess: bool) -> str:
-    return "?" if seconds is None else f"{'~' if is_guess else ''}{format_seconds(seconds)}"
+def _about(seconds: float, *, is_guess: bool) -> str:
+    return f"{'~' if is_guess else ''}{format_seconds(seconds)}"
 
 
-def _moment(now: datetime, one: JobForecast) -> str:
+def _moment(now: datetime, in_s: float, *, is_guess: bool) -> str:
     """On the clock, with the day when it is another."""
-    moment = now + timedelta(seconds=one.through_in_s or 0.0)
-    mark = "~" if one.is_guess else ""
+    moment = now + timedelta(seconds=in_s)
+    mark = "~" if is_guess else ""
     return f"{mark}{moment:%H:%M}" if moment.date() == now.date() else f"{mark}{moment:%a %H:%M}"

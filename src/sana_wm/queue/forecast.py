@@ -23,7 +23,7 @@ class JobForecast:
         job: The job.
         position: Of what is to come, from 1; `None` for what is done or parked.
         remaining_s: Its own time left; `None` where it is not known.
-        through_in_s: Until it is through, all before it included, as far as they are known.
+        through_in_s: Until it is through, all before it included as far as they are known; `None` where it is not.
         is_guess: Whether that holds anything that is a guess, or not known.
         snapshot: Where it is, while it runs.
     """
@@ -39,6 +39,11 @@ class JobForecast:
 def forecast(queue: Queue) -> list[JobForecast]:
     """All jobs of a queue with their times, in their order."""
     return forecast_jobs(queue.jobs(), {job.number: seen for job in queue.jobs() if (seen := _look(job)) is not None})
+
+
+def remaining_s(forecasts: Iterable[JobForecast]) -> float:
+    """Of the whole queue, as far as it is known."""
+    return sum(one.remaining_s or 0.0 for one in forecasts)
 
 
 def forecast_jobs(jobs: Iterable[Job], running: dict[int, RunSnapshot]) -> list[JobForecast]:
@@ -58,9 +63,10 @@ def forecast_jobs(jobs: Iterable[Job], running: dict[int, RunSnapshot]) -> list[
         snapshot = running.get(job.number)
         own_s, is_own_guess = job.expected_s, job.is_guess
         if snapshot is not None and snapshot.remaining_s is not None:
-            own_s, is_own_guess = snapshot.remaining_s, bool(snapshot.guessed)
+            own_s, is_own_guess = snapshot.remaining_s, bool(snapshot.guessed or snapshot.not_counted)
         sum_s, is_guess = sum_s + (own_s or 0.0), is_guess or is_own_guess or own_s is None
-        forecasts.append(JobForecast(job, position, own_s, sum_s, is_guess, snapshot))
+        through_in_s = None if own_s is None else sum_s
+        forecasts.append(JobForecast(job, position, own_s, through_in_s, is_guess, snapshot))
     return forecasts
 
 

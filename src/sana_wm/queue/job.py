@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sana_wm.preflight.prospect import NOTHING_ELSE, Choices
+from sana_wm.preflight.prospect import Choices
 from sana_wm.records import Count, Record, Seconds, WallClock, as_unicode
 
 JobState = Literal["waiting", "running", "done", "failed"]
@@ -67,7 +67,7 @@ class Job(Record):
     expected_s: Seconds | None = None
     is_guess: bool = False
     is_cancelled: bool = False
-    options: JobOptions = JobOptions.of(NOTHING_ELSE)
+    options: JobOptions = JobOptions()
 
     def __str__(self) -> str:
         return f"job {self.number} ({self.name})"
