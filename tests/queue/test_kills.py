@@ -102,8 +102,7 @@ class Series:
 
     def look(self) -> None:
         """What must hold at every moment."""
-        working = [one for one in psutil.process_iter(["cmdline"]) if self.is_job(one.info["cmdline"] or [])]
-        self.most_jobs_at_once = max(self.most_jobs_at_once, len(working))
+        self.most_jobs_at_once = max(self.most_jobs_at_once, len(self.working()))
         for job in self.queue.jobs():
             run = RunDirectory(Path(job.run_dir))
             if run.receipt_file(LAST).exists():
@@ -111,6 +110,12 @@ class Series:
                 # The parent adds to a receipt what the system saw of the process; the video stays.
                 before = self.ends.setdefault(job.number, end)
                 assert before[1] == end[1], f"{job} ran to its end twice"
+
+    def working(self) -> list[int]:
+        """Pids of jobs; what one of them has just forked, and has its arguments until it is something else, is none."""
+        found = psutil.process_iter(["pid", "ppid", "cmdline"])
+        jobs = {one.info["pid"]: one.info["ppid"] for one in found if self.is_job(one.info["cmdline"] or [])}
+        return [pid for pid, parent in jobs.items() if parent not in jobs]
 
     def is_job(self, arguments: list[str]) -> bool:
         return "run-pipeline" in arguments and any(str(self.queue.path) in one for one in arguments)
@@ -131,7 +136,7 @@ def test_forty_kills_of_runners_jobs_and_stages(
     tmp_path: Path, picture: Path, tiny_models: dict[str, Any], tiny: Any
 ) -> None:
     began_s = time.monotonic()
-    series = Series(tmp_path, tiny(picture, tiny_models["diffusers"]))
+    series = Series(tmp_path, {**tiny(picture, tiny_models["diffusers"]), "preview": {"enabled": False}})
     runner = None
     while len(series.kills) < KILLS:
         while sum(job.state in ("waiting", "running") for job in series.queue.jobs()) < 2:
@@ -154,7 +159,7 @@ def test_forty_kills_of_runners_jobs_and_stages(
     films = {b"".join(frame.tobytes() for frame in read_frames(run.video_file)) for run in runs}
     assert len(films) == 1  # killed here or there, the same frames
     assert series.most_jobs_at_once == 1
-    assert not [one for one in psutil.process_iter(["cmdline"]) if series.is_job(one.info["cmdline"] or [])]
+    assert series.working() == []
     report = {
         "what": "kills (SIGKILL) at random times of a queue of tiny runs (CPU): its runner, its job, a stage, or all",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
