@@ -13,7 +13,7 @@ import typer
 
 from sana_wm.cli.app import queue_app
 from sana_wm.cli.manifest import AsJson, tell_remarks
-from sana_wm.cli.run_pipeline import AcceptNumerics, AcceptOverCap
+from sana_wm.cli.run_pipeline import AcceptNumerics, AcceptOverCap, StopAfter, stage_asked
 from sana_wm.cli.runs import RUNS_FOLDER
 from sana_wm.cli.surroundings import outlive_the_output
 from sana_wm.errors import InterruptedRunError, StageFailedError, UsageError, printable
@@ -42,6 +42,7 @@ def queue_of(runs: Path) -> Queue:
 def add_manifests(
     manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST", help="JSON manifests of runs.")],
     anyway: Annotated[bool, typer.Option("--anyway", help="Add what could not start now.")] = False,
+    stop_after: StopAfter = None,
     accept_numerics: AcceptNumerics = None,
     accept_over_cap: AcceptOverCap = False,
     runs: Runs = RUNS_FOLDER,
@@ -50,7 +51,11 @@ def add_manifests(
     """Add manifests. Each is checked, then copied: editing it afterwards changes no job."""
     from sana_wm.preflight.prospect import Choices
 
-    choices = Choices(accept_over_cap=accept_over_cap, accept_numerics=tuple(accept_numerics or ()))
+    choices = Choices(
+        stop_after=stage_asked("--to", stop_after),
+        accept_over_cap=accept_over_cap,
+        accept_numerics=tuple(accept_numerics or ()),
+    )
     add_to_queue(manifests, choices, runs, anyway=anyway, as_json=as_json)
 
 
