@@ -12,6 +12,7 @@ from typing import NoReturn
 from sana_wm.cli import (
     bench,
     camera,
+    compare,
     demo,
     doctor,
     extend,
@@ -23,11 +24,13 @@ from sana_wm.cli import (
     queue,
     refine,
     report,
+    run,
     run_pipeline,
     runs,
     status,
     verify,
     weights,
+    weights_use,
 )
 from sana_wm.cli.app import app
 from sana_wm.cli.surroundings import settle_surroundings
@@ -39,7 +42,7 @@ def main() -> None:
     settle_surroundings()
     try:
         with _asked_to_end():
-            app()
+            app(prog_name="sana-wm")
     except SanaWMError as error:
         _leave(error)
     except ModuleEndedError as error:
@@ -80,6 +83,7 @@ __all__ = [
     "app",
     "bench",
     "camera",
+    "compare",
     "demo",
     "doctor",
     "extend",
@@ -92,9 +96,11 @@ __all__ = [
     "queue",
     "refine",
     "report",
+    "run",
     "run_pipeline",
     "runs",
     "status",
     "verify",
     "weights",
+    "weights_use",
 ]
