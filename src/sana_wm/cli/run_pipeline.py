@@ -134,7 +134,7 @@ def stage_asked(option: str, name: str | None) -> Stage | None:
 
 
 def carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool, as_json: bool) -> RunDirectory | None:
-    """Start what was looked at, or say what would happen; returns the directory of what ran."""
+    """Start what was looked at, or say what would happen; returns the directory of what ran to its end."""
     from sana_wm.cli.progress_view import make_view
     from sana_wm.launcher.start import Audience, start
     from sana_wm.runs.decisions import stages_to_come
@@ -158,8 +158,8 @@ def carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool, 
     start(prospect, os.environ, audience)
     if (last := prospect.choices.stop_after) is not None and stages_to_come(prospect.decisions):
         _tell_stop(run, last, lines, as_json=as_json)
-    else:
-        _tell_result(run, lines, as_json=as_json)
+        return None
+    _tell_result(run, lines, as_json=as_json)
     return run
 
 
