@@ -67,7 +67,7 @@ class RecordedRun:
         """What had been seen at that moment of the wall clock."""
         seen: dict[Stage, StageProgress] = {}
         begun_s = self.started_at_s
-        for stage in (one for one in STAGES if one in self.events):
+        for stage in self.events:
             begun_s = self.begun_s.get(stage, begun_s)
             if begun_s > now_s:
                 break
