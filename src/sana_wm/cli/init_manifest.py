@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from sana_wm.cli import completion
 from sana_wm.cli.app import app
 from sana_wm.cli.output import refuse_to_overwrite
 from sana_wm.cli.video_options import takes_wishes
@@ -22,7 +23,13 @@ Source = Annotated[
     typer.Option("--like", metavar="VIDEO|RUN_DIR", help="The manifest that made this; the rest changes it."),
 ]
 Template = Annotated[
-    str | None, typer.Option("--template", metavar="NAME", help="Write this ready-made manifest as it is.")
+    str | None,
+    typer.Option(
+        "--template",
+        metavar="NAME",
+        autocompletion=completion.templates,
+        help="Write this ready-made manifest as it is.",
+    ),
 ]
 ListTemplates = Annotated[bool, typer.Option("--list-templates", help="Say which ready-made manifests there are.")]
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sana_wm.cli import completion
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson, ManifestPath, tell_remarks
 from sana_wm.cli.surroundings import outlive_the_output
-from sana_wm.errors import UsageError, printable
+from sana_wm.errors import UsageError, did_you_mean, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which stages would run and why, then stop.")]
 StartFrom = Annotated[
-    str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it, whatever is there.")
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="STAGE",
+        autocompletion=completion.stages,
+        help="Run this stage and all after it, whatever is there.",
+    ),
 ]
 AcceptNumerics = Annotated[
     list[str] | None,
@@ -101,7 +108,12 @@ def resume(
     lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     stage = stage_named(start_from) if start_from is not None else None
     if start_from is not None and stage is None:
-        raise UsageError("--from names no stage", got=repr(start_from), expected=", ".join(STAGES))
+        raise UsageError(
+            "--from names no stage",
+            got=repr(start_from),
+            expected=", ".join(STAGES),
+            next_step=did_you_mean(start_from, STAGES),
+        )
     asked = {"memory.cap_gib": cap_gib, "memory.budget_gib": budget_gib}
     choices = Choices(
         start_from=stage,
