@@ -12,6 +12,7 @@ from typing import NoReturn
 from sana_wm.cli import (
     bench,
     camera,
+    compare,
     demo,
     doctor,
     extend,
@@ -22,11 +23,13 @@ from sana_wm.cli import (
     plan,
     queue,
     report,
+    run,
     run_pipeline,
     runs,
     status,
     verify,
     weights,
+    weights_use,
 )
 from sana_wm.cli.app import app
 from sana_wm.cli.surroundings import settle_surroundings
@@ -79,6 +82,7 @@ __all__ = [
     "app",
     "bench",
     "camera",
+    "compare",
     "demo",
     "doctor",
     "extend",
@@ -90,9 +94,11 @@ __all__ = [
     "plan",
     "queue",
     "report",
+    "run",
     "run_pipeline",
     "runs",
     "status",
     "verify",
     "weights",
+    "weights_use",
 ]

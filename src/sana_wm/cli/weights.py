@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from sana_wm.weights.download import DownloadPlan
     from sana_wm.weights.places import WeightPlaces
 
-DEFAULT_FOLDER = Path("weights")
 ALL_STAGES = ",".join(STAGES)
 STAGES_HELP = "Only what these read: stage1,refiner,vae_decode."
 FOLDER_HELP = "Folder that holds one folder for each repository. [default: weights]"
@@ -62,7 +61,7 @@ def list_command(
     from sana_wm.cli.weights_text import print_rows
     from sana_wm.weights.inventory import list_weights
 
-    places, chosen = _choose_places(manifest, folder, layout, variant), _parse_stages(stages)
+    places, chosen = _choose_places(manifest, folder, layout, variant), parse_stages(stages)
     rows = list_weights(places, chosen)
     if as_json:
         content = [{**asdict(row), "folder": str(row.folder)} for row in rows]
@@ -95,9 +94,13 @@ def download(
     as_json: AsJson = False,
 ) -> None:
     """Download what the stages read, or the rest of it, and check it. Interrupted, it goes on where it stopped."""
-    places, chosen = _choose_places(manifest, to, layout, variant), _parse_stages(stages)
+    places, chosen = _choose_places(manifest, to, layout, variant), parse_stages(stages)
     with _problems_as_json(as_json):
         plan = _download(places, chosen, replace=replace, dry_run=dry_run, reuse=reuse or [])
+    if manifest is None and not dry_run:
+        from sana_wm.weights.finding import USUAL_FOLDER, remember_download
+
+        remember_download(to or USUAL_FOLDER, os.environ, places.variant)
     if as_json:
         from sana_wm.cli.weights_text import describe_plan
 
@@ -124,7 +127,7 @@ def verify(
     from sana_wm.weights.student import describe_student
     from sana_wm.weights.verification import verify_weights
 
-    places, chosen = _choose_places(manifest, folder, layout, variant), _parse_stages(stages)
+    places, chosen = _choose_places(manifest, folder, layout, variant), parse_stages(stages)
     with _stopped_by_hand("the verification was stopped", "Nothing was changed."), make_transfer_view() as view:
         reports, problems = verify_weights(places, chosen, view, hashes=not quick)
     if as_json:
@@ -192,16 +195,18 @@ def _choose_places(
     manifest: Path | None, folder: Path | None, layout: LayoutName | None, variant: Variant | None
 ) -> WeightPlaces:
     from sana_wm.manifest.loading import load_manifest
+    from sana_wm.weights.finding import USUAL_FOLDER
     from sana_wm.weights.places import places_in, places_of
 
     if manifest is None:
-        return places_in(folder or DEFAULT_FOLDER, layout or "original", variant or "bidirectional")
+        return places_in(folder or USUAL_FOLDER, layout or "original", variant or "bidirectional")
     if folder is not None or layout is not None or variant is not None:
         raise UsageError("--manifest says variant, layout and folders", next_step="Leave out the other options.")
     return places_of(load_manifest(manifest, os.environ))
 
 
-def _parse_stages(text: str) -> tuple[Stage, ...]:
+def parse_stages(text: str) -> tuple[Stage, ...]:
+    """The stages that `--stages` names, in their order."""
     asked = [name.strip() for name in text.split(",")]
     if unknown := sorted(set(asked) - set(STAGES)):
         raise UsageError("--stages names an unknown stage", got=", ".join(unknown), expected=ALL_STAGES)
