@@ -12,6 +12,7 @@ import typer
 from sana_wm.cli import completion
 from sana_wm.cli.app import camera_app
 from sana_wm.cli.camera_choice import action_of_moves, known_dialect, loaded, motion_said, require_one, view_said
+from sana_wm.cli.colours import say_aside
 from sana_wm.cli.manifest import AsJson
 from sana_wm.cli.output import refuse_to_overwrite
 from sana_wm.errors import UsageError, printable
@@ -109,7 +110,7 @@ def explain(
     ]:
         typer.echo(printable(line))
     for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        say_aside("warning", printable(warning))
 
 
 @camera_app.command("export")

@@ -12,6 +12,7 @@ import typer
 
 from sana_wm.cli import completion
 from sana_wm.cli.app import app
+from sana_wm.cli.colours import say_aside
 from sana_wm.cli.output import refuse_to_overwrite
 from sana_wm.cli.video_options import takes_wishes
 from sana_wm.drafting.wishes import Wishes
@@ -78,7 +79,7 @@ def init_manifest(
 
 def _tell_written(out: Path, notes: list[str]) -> None:
     for note in notes:
-        typer.echo(printable(f"note: {note}"), err=True)
+        say_aside("note", printable(note))
     typer.echo(printable(f"{out} is written; next: sana-wm validate-manifest {shlex.quote(str(out))}"))
 
 
