@@ -305,6 +305,9 @@ def test_status_and_in_use_name_each_other_s_commands(
 
 
 def test_status_of_a_finished_run_names_its_report(
-    finished_run: Path, sana_wm: Callable[..., tuple[int, str, str]]
+    run: RunDirectory, sana_wm: Callable[..., tuple[int, str, str]]
 ) -> None:
-    assert sana_wm("status", finished_run)[1].endswith(f"next          sana-wm report {finished_run}\n")
+    begin(run)
+    for stage in ("refiner", "vae_decode"):
+        finish(run, stage)
+    assert sana_wm("status", run.path)[1].endswith(f"next          sana-wm report {run.path}\n")
