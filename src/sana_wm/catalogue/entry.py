@@ -10,10 +10,10 @@ from typing import Any, Literal
 from sana_wm.errors import HandoffError, ManifestError
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
-from sana_wm.pipeline import active_stages
 from sana_wm.plain_files import open_plain
 from sana_wm.progress.run_record import RunEnd
 from sana_wm.progress.status import StatusReader
+from sana_wm.runs.chain import stages_due
 from sana_wm.runs.inventory import RunFile, disk_bytes, list_files
 from sana_wm.runs.lock import read_owner
 from sana_wm.runs.receipts import Receipt, read_receipt
@@ -140,7 +140,7 @@ def _look(run: RunDirectory, manifest: RunManifest) -> tuple[State, Stage | None
     may_run = RunEnd.read(run) is None and owner is not None and (owner.lives() or owner.is_elsewhere())
     missing: Stage | None = None
     findings: list[str] = []
-    for stage in active_stages(manifest):
+    for stage in stages_due(run, manifest):
         try:
             receipt = read_receipt(run, stage)
         except HandoffError as error:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sana_wm.weights.places import WeightPlaces
 
 ALL_STAGES = ",".join(STAGES)
-STAGES_HELP = "Only what these read: stage1,refiner,vae_decode."
+STAGES_HELP = "Only what these read: stage1,preview,refiner,vae_decode."
 FOLDER_HELP = "Folder that holds one folder for each repository. [default: weights]"
 
 OfVariant = Annotated[
