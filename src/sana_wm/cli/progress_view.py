@@ -22,6 +22,8 @@ from sana_wm.sizes import GIB
 
 PLAIN_LINE_EVERY_S = 10.0
 BAR_CELLS = 24
+#: A guess whose ends lie closer together than this share of its upper one is as good as a number.
+EXACT = 0.1
 #: One cell wide in every terminal, and in ASCII: a log may be read anywhere.
 MARKS = {"done": "+", "skipped": "=", "running": ">", "stopped": "!", "to come": ".", "off": "-"}
 
@@ -165,7 +167,7 @@ def describe_stage(one: StageSnapshot, snapshot: RunSnapshot) -> str:
         case "off":
             return "off"
         case "skipped":
-            return "done before"
+            return f"done before{f', in {format_seconds(one.seconds)}' if one.seconds is not None else ''}"
         case "done":
             return f"done in {format_seconds(one.seconds or 0.0)}"
         case "to come":
@@ -195,10 +197,14 @@ def _times(snapshot: RunSnapshot) -> tuple[str, str]:
         return elapsed, ""
     if snapshot.remaining_s is None:
         return elapsed, "time left not known yet"
-    left = format_seconds(snapshot.remaining_s)
-    if not snapshot.not_counted:
-        return elapsed, f"about {left} left{', in part guessed' if snapshot.guessed else ''}"
-    return elapsed, f"at least {left} left, without {' and '.join(snapshot.not_counted)}"
+    low_s, high_s = snapshot.remaining_low_s, snapshot.remaining_high_s
+    if snapshot.not_counted:
+        least = format_seconds(snapshot.remaining_s if low_s is None else low_s)
+        return elapsed, f"at least {least} left, without {' and '.join(snapshot.not_counted)}"
+    if snapshot.guessed and low_s is not None and high_s is not None and high_s - low_s > EXACT * high_s:
+        return elapsed, f"{format_seconds(low_s)} to {format_seconds(high_s)} left, a guess"
+    guessed = ", in part guessed" if snapshot.guessed else ""
+    return elapsed, f"about {format_seconds(snapshot.remaining_s)} left{guessed}"
 
 
 def _memory(snapshot: RunSnapshot) -> str:

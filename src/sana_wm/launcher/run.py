@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +16,8 @@ from sana_wm.errors import (
 from sana_wm.launcher.governor import MemoryLimits
 from sana_wm.launcher.power import PowerWatch, keep_awake_command
 from sana_wm.launcher.process import StageProcess, stage_command, stage_environment
-from sana_wm.launcher.supervisor import StopRequests, View, supervise
+from sana_wm.launcher.supervisor import StopRequests, supervise
+from sana_wm.launcher.view import View
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
 from sana_wm.pipeline import stages_from
@@ -78,13 +78,12 @@ def execute(
     stages = stages_to_run(decisions)
     if not stages:
         if metrics_findings(run):  # they were damaged, or the run ended between its last receipt and them
-            write_metrics(run, manifest, stages, 0.0)
+            write_metrics(run, manifest, stages, view.stop_clock())
         return
     for check in start_checks(run, manifest, stages):
         check()
     run.remove_parts()
     remove_file(run.metrics_file)
-    started_s = time.monotonic()
     start = _Start(
         run,
         manifest,
@@ -99,7 +98,7 @@ def execute(
         for stage in stages:
             start.begin(stage, over=start_from is not None and stage in stages_from(start_from))
             start.run_to_its_end(stage)
-    write_metrics(run, manifest, stages, time.monotonic() - started_s)
+    write_metrics(run, manifest, stages, view.stop_clock())
 
 
 @dataclass(frozen=True)
@@ -143,8 +142,12 @@ class _Start:
                 check_space(self.run, self.manifest, stage, after=error)  # a full disk shows in many ways
                 raise
             except InterruptedRunError:
-                if self.stops.count or power.reason is None or not power.wait_until_fine(lambda: self.stops.count > 0):
+                if self.stops.count or power.reason is None:
                     raise
+                self.view.paused(f"paused: {power.reason}")
+                if not power.wait_until_fine(lambda: self.stops.count > 0):
+                    raise
+                self.view.went_on()
                 self.say(f"{stage} goes on")
             else:
                 return
@@ -165,7 +168,9 @@ class _Start:
                 next_step=f"Read {run.log_file(stage)}; then go on with: {run.resume_command}",
             )
         _check_receipt(run, receipt)
-        receipt = receipt.model_copy(update={"process": record})
+        times_s = self.view.times_s(stage)
+        seconds = round(sum(times_s.values()), 3)
+        receipt = receipt.model_copy(update={"process": record, "times_s": times_s, "seconds": seconds})
         write_receipt(run, receipt)
         return receipt, device
 

@@ -24,7 +24,7 @@ from sana_wm.names import Stage
 from sana_wm.pipeline import PIPELINE, source_of
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.runs import unfinished
-from sana_wm.runs.events import StageDone, StepDone, now_s
+from sana_wm.runs.events import StageDone, StepDone, StepsBegin, now_s
 from sana_wm.runs.receipts import (
     Receipt,
     current_versions,
@@ -214,9 +214,22 @@ class StageContext:
             **self._engine_code(),
         }
 
-    def report_step(self, step: int, total: int, preview: str | None = None) -> None:
-        """Tell the parent that `step` of `total` is done, and where a picture of it lies."""
-        self.events.emit(StepDone(time_s=now_s(), step=step, total=total, preview=preview))
+    def begin_steps(self, done: int, total: int, *, by_earlier_start: bool, share: float | None = None) -> None:
+        """Tell the parent that the running phase is about to take its steps; see `StepsBegin`."""
+        self.events.emit(
+            StepsBegin(time_s=now_s(), step=done, total=total, share=share, by_earlier_start=by_earlier_start)
+        )
+
+    def report_step(self, step: int, total: int, preview: str | None = None, share: float | None = None) -> None:
+        """Tell the parent that `step` of `total` is done, and where a picture of it lies.
+
+        Args:
+            step: Steps done.
+            total: Of so many.
+            preview: A picture's file.
+            share: Of the phase's work that is done, where not every step is as much.
+        """
+        self.events.emit(StepDone(time_s=now_s(), step=step, total=total, preview=preview, share=share))
 
     def take_less(self) -> bool:
         """Whether the parent asked for less memory since the last call; if so, the device's caches are emptied.
