@@ -23,11 +23,13 @@ from sana_wm.cli import (
     plan,
     queue,
     report,
+    run,
     run_pipeline,
     runs,
     status,
     verify,
     weights,
+    weights_use,
 )
 from sana_wm.cli.app import app
 from sana_wm.cli.surroundings import settle_surroundings
@@ -39,7 +41,7 @@ def main() -> None:
     settle_surroundings()
     try:
         with _asked_to_end():
-            app()
+            app(prog_name="sana-wm")
     except SanaWMError as error:
         _leave(error)
     except ModuleEndedError as error:
@@ -92,9 +94,11 @@ __all__ = [
     "plan",
     "queue",
     "report",
+    "run",
     "run_pipeline",
     "runs",
     "status",
     "verify",
     "weights",
+    "weights_use",
 ]

@@ -47,7 +47,7 @@ def run_pipeline(
     manifest_path: ManifestPath,
     dry_run: DryRun = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Take over a run directory of another manifest; says what it deletes.")
+        bool, typer.Option("--force", help="Replace what another manifest left in the run directory; says what.")
     ] = False,
     frames_dir: Annotated[
         Path | None, typer.Option("--frames-dir", help="Write the frames as PNG, too; goes into video.frames_dir.")
@@ -62,7 +62,7 @@ def run_pipeline(
     from sana_wm.preflight.prospect import Choices, inspect
 
     outlive_the_output()
-    lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
+    lines = open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     changes = {} if frames_dir is None else {"video.frames_dir": str(frames_dir.absolute())}
     choices = Choices(
         force=force,
@@ -71,7 +71,7 @@ def run_pipeline(
         changes=changes,
     )
     prospect = inspect(manifest_path, os.environ, choices)
-    _carry_out(prospect, lines, dry_run=dry_run, as_json=as_json)
+    carry_out(prospect, lines, dry_run=dry_run, as_json=as_json)
 
 
 @app.command("resume")
@@ -98,7 +98,7 @@ def resume(
     from sana_wm.runs.run_directory import RunDirectory
 
     outlive_the_output()
-    lines = _open_json_progress(json_progress, json_progress_fd, as_json=as_json)
+    lines = open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     stage = stage_named(start_from) if start_from is not None else None
     if start_from is not None and stage is None:
         raise UsageError("--from names no stage", got=repr(start_from), expected=", ".join(STAGES))
@@ -110,11 +110,11 @@ def resume(
         changes={name: value for name, value in asked.items() if value is not None},
     )
     prospect = inspect_run(RunDirectory(real_path(run_dir)), os.environ, choices)
-    _carry_out(prospect, lines, dry_run=dry_run, as_json=as_json)
+    carry_out(prospect, lines, dry_run=dry_run, as_json=as_json)
 
 
-def _carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool, as_json: bool) -> None:
-    """Start what was looked at, or say what would happen."""
+def carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool, as_json: bool) -> RunDirectory | None:
+    """Start what was looked at, or say what would happen; returns the directory of what ran."""
     from sana_wm.cli.progress_view import make_view
     from sana_wm.launcher.start import Audience, start
 
@@ -126,7 +126,7 @@ def _carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool,
             _print_decisions(prospect.decisions, as_json=as_json)
     run, _, _ = prospect.require()
     if dry_run:
-        return
+        return None
     view = make_view(sys.stderr)
     audience = Audience(
         listeners=[view, lines] if lines else [view],
@@ -136,9 +136,15 @@ def _carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool,
     )
     start(prospect, os.environ, audience)
     _tell_result(run, lines, as_json=as_json)
+    return run
 
 
-def _open_json_progress(wanted: bool, descriptor: int | None, *, as_json: bool) -> JsonProgress | None:
+def open_json_progress(wanted: bool, descriptor: int | None, *, as_json: bool) -> JsonProgress | None:
+    """What tells programs of the progress, if they asked for it.
+
+    Raises:
+        UsageError: Two things would write to standard output.
+    """
     from sana_wm.cli.progress_json import STANDARD_OUTPUT, JsonProgress
 
     if descriptor is None and not wanted:
