@@ -12,10 +12,10 @@ from sana_wm.errors import HandoffError, ManifestError
 from sana_wm.manifest.field_table import manifest_fields
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
-from sana_wm.pipeline import active_stages
 from sana_wm.plain_files import open_plain
 from sana_wm.progress.run_record import RunEnd
 from sana_wm.progress.status import StatusReader
+from sana_wm.runs.chain import stages_due
 from sana_wm.runs.inventory import RunFile, disk_bytes, list_files
 from sana_wm.runs.lock import read_owner
 from sana_wm.runs.receipts import Receipt, flatten, read_receipt
@@ -72,9 +72,10 @@ class Entry:
 
     @property
     def thumbnail(self) -> Path | None:
-        """A picture of it: the contact sheet, else the newest preview."""
-        pictures = [self.run.contact_sheet_file, *sorted((self.path / "previews").glob("*.png"), reverse=True)]
-        return next((path for path in (*pictures, self.path / "preview.mp4") if path.is_file()), None)
+        """What to look at: the contact sheet, else the preview, else the newest picture of a step."""
+        pictures = [self.run.contact_sheet_file, self.run.preview_file]
+        pictures += sorted((self.path / "previews").glob("*.png"), reverse=True)
+        return next((path for path in pictures if path.is_file()), None)
 
     @property
     def state_words(self) -> str:
@@ -156,7 +157,7 @@ def _look(run: RunDirectory, manifest: RunManifest) -> tuple[State, Stage | None
     may_run = RunEnd.read(run) is None and owner is not None and (owner.lives() or owner.is_elsewhere())
     missing: Stage | None = None
     findings: list[str] = []
-    for stage in active_stages(manifest):
+    for stage in stages_due(run, manifest):
         try:
             receipt = read_receipt(run, stage)
         except HandoffError as error:

@@ -13,7 +13,8 @@ from sana_wm.cli.words import unknown_command, with_new_names
 #: As a user meets them.
 ORDER = (
     *("demo", "weights", "run", "init-manifest", "camera", "doctor", "validate-manifest", "plan"),
-    *("run-pipeline", "resume", "extend", "queue", "status", "report", "runs", "compare", "verify", "bench", "patches"),
+    *("run-pipeline", "resume", "refine", "extend", "queue"),
+    *("status", "report", "runs", "compare", "verify", "bench", "patches"),
 )
 
 

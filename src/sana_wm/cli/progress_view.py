@@ -25,7 +25,7 @@ BAR_CELLS = 24
 #: A guess whose ends lie closer together than this share of its upper one is as good as a number.
 EXACT = 0.2
 #: One cell wide in every terminal, and in ASCII: a log may be read anywhere.
-MARKS = {"done": "+", "skipped": "=", "running": ">", "stopped": "!", "to come": ".", "off": "-"}
+MARKS = {"done": "+", "skipped": "=", "running": ">", "stopped": "!", "to come": ".", "not asked": ".", "off": "-"}
 
 
 class ProgressView(Protocol):
@@ -127,7 +127,7 @@ def _drain(stream: IO[str] | BackgroundStream) -> None:
 
 
 def describe_run(snapshot: RunSnapshot) -> list[str]:
-    """The whole run in lines: time, each stage, memory, the last preview."""
+    """The whole run in lines: time, each stage, memory, the last picture."""
     lines = [f"{snapshot.name}: {', '.join(part for part in (snapshot.state, *_times(snapshot)) if part)}"]
     lines += [f"{MARKS[one.state]} {one.stage:<10}  {describe_stage(one, snapshot)}" for one in snapshot.stages]
     memory = snapshot.memory
@@ -138,7 +138,7 @@ def describe_run(snapshot: RunSnapshot) -> list[str]:
     if snapshot.note is not None:
         lines.append(f"note          {snapshot.note}")
     if snapshot.preview is not None:
-        lines.append(f"preview       {snapshot.preview}")
+        lines.append(f"picture       {snapshot.preview}")
     return [printable(line) for line in lines]
 
 
@@ -157,15 +157,15 @@ def describe_line(snapshot: RunSnapshot) -> str:
     if snapshot.memory.used_bytes is not None:
         parts.append(_memory(snapshot))
     if snapshot.preview is not None:
-        parts.append(f"preview {snapshot.preview}")
+        parts.append(f"picture {snapshot.preview}")
     return printable(f"{snapshot.stage or 'between stages'}: {', '.join(parts)}")
 
 
 def describe_stage(one: StageSnapshot, snapshot: RunSnapshot) -> str:
     """One stage in words."""
     match one.state:
-        case "off":
-            return "off"
+        case "off" | "not asked":
+            return "off" if one.state == "off" else "to come, not asked for"
         case "skipped":
             return f"done before{f', in {format_seconds(one.seconds)}' if one.seconds is not None else ''}"
         case "done":

@@ -58,7 +58,7 @@ def start(prospect: Prospect, environment: Mapping[str, str], audience: Audience
     gate.check(manifest.device, choices.accept_numerics)
     with owning(run) as lock:
         _take_over(prospect, run, manifest, lambda path: audience.say(f"deleting {path}"))
-        decisions = decide(run, manifest, current_weights(manifest), choices.start_from)
+        decisions = decide(run, manifest, current_weights(manifest), choices.start_from, choices.stop_after)
         audience.decided(decisions)
         earlier = look_back(run, decisions, over=stages_from(choices.start_from) if choices.start_from else ())
         begun = RunStart.of(decisions, plan.expected_s, time.time(), plan.guessed, earlier)

@@ -16,11 +16,11 @@ from sana_wm.durable import write_durably
 from sana_wm.errors import HandoffError, SanaWMError
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
-from sana_wm.pipeline import active_stages
 from sana_wm.report.charts import draw_times
 from sana_wm.report.comparison_charts import describe_distance, draw_likeness, draw_paths
 from sana_wm.report.differences import describe_in_common, find_differences
 from sana_wm.report.page import charts, embed, page_environment
+from sana_wm.runs.chain import stages_due
 from sana_wm.runs.receipts import Receipt, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.variants import MODELS
@@ -73,7 +73,7 @@ def read_side(letter: str, run: RunDirectory) -> Side:
     manifest = run.read_manifest()
     finished: dict[Stage, Receipt] = {}
     missing: list[str] = []
-    for stage in active_stages(manifest):
+    for stage in stages_due(run, manifest):
         if (receipt := read_receipt(run, stage)) is not None:
             finished[stage] = receipt
         else:

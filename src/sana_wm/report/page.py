@@ -57,6 +57,7 @@ def render_report(facts: RunFacts, timeline: Timeline, runs: Sequence[RunTimes])
             video=_embed_file(facts.run.video_file, "video/mp4"),
             video_bytes=facts.run.video_file.stat().st_size if facts.run.video_file.is_file() else 0,
             contact_sheet=_embed_file(facts.run.contact_sheet_file, "image/png"),
+            preview=_embed_file(facts.run.preview_file, "video/mp4"),
             camera=_camera(facts),
             timeline=timeline,
             memory=charts("memory", "Memory over time", lambda shape: draw_memory(timeline, shape)),
