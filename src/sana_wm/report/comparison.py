@@ -53,7 +53,9 @@ class Side:
     def seconds(self) -> dict[tuple[Stage, str], float]:
         """By stage and phase, as the receipts have them."""
         return {
-            (stage, phase.name): phase.seconds for stage, receipt in self.receipts.items() for phase in receipt.phases
+            (stage, phase): seconds
+            for stage, receipt in self.receipts.items()
+            for phase, seconds in receipt.seconds_by_phase.items()
         }
 
     @property
@@ -197,6 +199,6 @@ def _time_rows(a: Side, b: Side) -> list[tuple[str, str, float | None, float | N
         if of_a is None and of_b is None:
             continue
         rows.append((stage, "", of_a and of_a.seconds, of_b and of_b.seconds))
-        phases = dict.fromkeys(phase.name for receipt in (of_a, of_b) if receipt for phase in receipt.phases)
+        phases = dict.fromkeys(phase for receipt in (of_a, of_b) if receipt for phase in receipt.seconds_by_phase)
         rows += [(stage, phase, a.seconds.get((stage, phase)), b.seconds.get((stage, phase))) for phase in phases]
     return rows

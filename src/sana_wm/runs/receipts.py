@@ -90,6 +90,11 @@ class Receipt(Record):
     times_s: dict[str, float] = Field(default_factory=dict[str, float])
     process: ProcessRecord | None = None
 
+    @property
+    def seconds_by_phase(self) -> dict[str, float]:
+        """What each phase took, as far as that is known."""
+        return self.times_s or {phase.name: phase.seconds for phase in self.phases}
+
 
 def stage_settings(manifest: RunManifest, target: str) -> dict[str, Any]:
     """The manifest fields that steer a stage, or a part of one, flat: `{"stage1.seed": 42, …}`.
