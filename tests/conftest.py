@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +62,32 @@ def shared_inputs() -> Path:
     return require_shared("inputs")
 
 
+@contextlib.contextmanager
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str) -> Generator[tuple[Path, bool]]:
+    """A folder that all test processes share, and whether it is still to be filled; the others wait."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = folder / "done"
+        yield folder, not done.exists()
+        done.touch()
+
+
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """The manifest's `model` section of a tiny checkpoint in either layout, by layout."""
-    sections: dict[str, dict[str, Any]] = {}
-    for layout in ("original", "diffusers"):
-        out = tmp_path_factory.mktemp("tiny") / layout
-        command = [sys.executable, "-m", "sana_wm.weights", "tiny", "--layout", layout, "--out", str(out)]
-        sections[layout] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return sections
+    """The `model` section of a tiny checkpoint in either layout, by layout. Copy the files to change them."""
+    with made_once(tmp_path_factory, "tiny") as (folder, is_empty):
+        if is_empty:
+            sections: dict[str, dict[str, Any]] = {}
+            for layout in ("original", "diffusers"):
+                out = str(folder / layout)
+                command = [sys.executable, "-m", "sana_wm.weights", "tiny", "--layout", layout, "--out", out]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                sections[layout] = json.loads(done.stdout)
+            (folder / "sections.json").write_text(json.dumps(sections))
+        return json.loads((folder / "sections.json").read_text())
 
 
 def draw_picture(path: Path) -> Path:
@@ -104,27 +122,27 @@ def tiny() -> Callable[..., dict[str, Any]]:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, dict[str, Any]]) -> Path:
     """A finished run: 8 latent frames, 8 steps, seven refiner blocks, two video segments. Copy it to change it."""
-    # One for all test processes: it costs half a minute.
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "finished"
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if (folder / "done").exists():
-            return folder / "run"
-        manifest = tiny_manifest(draw_picture(folder / "picture.png"), tiny_models["diffusers"])
-        manifest["camera"]["action"] = "w-40,wl-16"
-        manifest["video"]["num_frames"] = 57
-        manifest["video"]["overlay"] = True
-        manifest["stage1"] = {"num_inference_steps": 8, "checkpoint_every": 2, "preview_every": 4}
-        manifest["refiner"] = {"block_size": 1}
-        (folder / "manifest.json").write_text(json.dumps(manifest))
-        command = [sys.executable, "-m", "sana_wm", "run-pipeline", str(folder / "manifest.json"), "--json-progress"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        (folder / "progress.jsonl").write_text(done.stdout)
-        (folder / "done").touch()
-    return folder / "run"
+    with made_once(tmp_path_factory, "finished") as (folder, is_empty):
+        if is_empty:
+            manifest = tiny_manifest(draw_picture(folder / "picture.png"), tiny_models["diffusers"])
+            manifest["camera"]["action"] = "w-40,wl-16"
+            manifest["video"]["num_frames"] = 57
+            manifest["video"]["overlay"] = True
+            manifest["stage1"] = {"num_inference_steps": 8, "checkpoint_every": 2, "preview_every": 4}
+            manifest["refiner"] = {"block_size": 1}
+            (folder / "manifest.json").write_text(json.dumps(manifest))
+            command = [
+                sys.executable,
+                "-m",
+                "sana_wm",
+                "run-pipeline",
+                str(folder / "manifest.json"),
+                "--json-progress",
+            ]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            (folder / "progress.jsonl").write_text(done.stdout)
+        return folder / "run"
 
 
 @pytest.fixture(scope="session")

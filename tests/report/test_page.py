@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from sana_wm.durable import is_part
 from sana_wm.report.facts import gather_run_facts
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.sealed import read_sealed, write_sealed
@@ -196,3 +199,13 @@ def test_a_folder_that_is_no_run_is_refused(sana_wm: Callable[..., tuple[int, st
     code, _, err = sana_wm("report", tmp_path)
     assert code == 4
     assert "is not a run directory" in err
+
+
+def test_reports_that_are_written_at_once_all_succeed(finished_run: Path, tmp_path: Path) -> None:
+    run = RunDirectory(Path(shutil.copytree(finished_run, tmp_path / "run")))
+    command = [sys.executable, "-m", "sana_wm", "report", str(run.path)]
+    writers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [writer.communicate()[1] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * 4, said
+    Elements(run.report_file.read_text())
+    assert [path.name for path in run.path.iterdir() if is_part(path)] == []

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sana_wm.durable import make_part
 from sana_wm.video.contact_sheet import ContactSheet
 from sana_wm.video.frame_folder import FrameFolder
 from sana_wm.video.overlay import Overlay
@@ -37,6 +38,14 @@ def test_frames_become_numbered_pictures(tmp_path, frames):
     assert sorted([path.name for path in (tmp_path / "frames").iterdir()]) == ["00007.png", "00008.png", "00009.png"]
     with Image.open(tmp_path / "frames" / "00009.png") as picture:
         assert np.array_equal(np.asarray(picture), frames[2])
+
+
+def test_what_a_kill_left_of_a_frame_goes_and_what_is_not_ours_stays(tmp_path):
+    left = make_part(tmp_path / "00003.png")
+    (tmp_path / ".mine.part.png").touch()
+    with FrameFolder(tmp_path):
+        assert not left.exists()
+    assert [path.name for path in tmp_path.iterdir()] == [".mine.part.png"]
 
 
 HELD = {"W": (True, False, False, False), "A": (False, True, False, False), "none": (False,) * 4}

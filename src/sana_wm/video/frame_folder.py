@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sana_wm.durable import durable_file, make_folder
+from sana_wm.durable import durable_file, make_folder, remove_parts_in
 from sana_wm.held import holding
 
 
@@ -31,6 +31,7 @@ class FrameFolder:
     def __enter__(self) -> Self:
         make_folder(self.folder)
         self._held.enter_context(holding(self.folder))
+        remove_parts_in(self.folder)  # it is one run's alone: a kill left them
         return self
 
     def put(self, frames: NDArray[np.uint8]) -> None:
