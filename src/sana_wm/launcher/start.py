@@ -16,6 +16,7 @@ from sana_wm.preflight.prospect import Prospect
 from sana_wm.progress.run_progress import Listener, RunProgress
 from sana_wm.progress.run_record import RunStart
 from sana_wm.runs.decisions import StageDecision, decide
+from sana_wm.runs.inheritance import take_over
 from sana_wm.runs.lock import owning
 from sana_wm.runs.prepare import check_unchanged, prepare
 from sana_wm.runs.run_directory import RunDirectory
@@ -56,7 +57,9 @@ def start(prospect: Prospect, environment: Mapping[str, str], audience: Audience
     gate.check(manifest.device, choices.accept_numerics)
     with owning(run) as lock:
         _take_over(prospect, run, manifest, lambda path: audience.say(f"deleting {path}"))
-        decisions = decide(run, manifest, current_weights(manifest), choices.start_from)
+        weights = current_weights(manifest)
+        take_over(run, manifest, weights, choices.start_from)
+        decisions = decide(run, manifest, weights, choices.start_from)
         audience.decided(decisions)
         begun = RunStart.of(decisions, plan.expected_s, time.time(), plan.guessed)
         progress = RunProgress(run, manifest, begun, audience.listeners)

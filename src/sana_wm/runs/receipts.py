@@ -58,11 +58,19 @@ class ProcessRecord(Record):
     cards_used_bytes: tuple[int | None, int | None] = (None, None)
 
 
+class TakenFrom(Record):
+    """The run whose stage it was: times, memory and versions are those of its process there."""
+
+    run: str
+    manifest_sha256: str
+
+
 class Receipt(Record):
     """One finished stage.
 
     Attributes:
         warnings: What in its result is worth a look, in words.
+        taken_from: Where it was made, if not here.
     """
 
     version: Literal[1] = 1
@@ -83,6 +91,7 @@ class Receipt(Record):
     finished_at: str
     seconds: float
     process: ProcessRecord | None = None
+    taken_from: TakenFrom | None = None
 
 
 def stage_settings(manifest: RunManifest, target: str) -> dict[str, Any]:
