@@ -46,6 +46,7 @@ class Backend:
         find_problems: Looks for what must be installed besides: from a manifest to problems.
         list_warnings: What runs and deserves a word: from a manifest to sentences.
         describe_code: Versions of code that is no installed package: from a manifest to names and versions.
+        can_end_guidance: Whether its Stage 1 can be prepared anew with the prompt alone before any step.
         can_shrink: Whether its refiner can go on with less memory.
     """
 
@@ -65,6 +66,7 @@ class Backend:
     find_problems: str | None = None
     list_warnings: str | None = None
     describe_code: str | None = None
+    can_end_guidance: bool = True
     can_shrink: bool = True
 
     def refuse(self, manifest: Manifest) -> list[Problem]:
@@ -81,6 +83,15 @@ class Backend:
             )
             if problem is not None
         ]
+        if manifest.stage1.guidance_until != 1 and not self.can_end_guidance:
+            problems.append(
+                Problem(
+                    "stage1.guidance_until",
+                    f"guidance_until must be 1 with backend {self.name}: it cannot end guidance before the last step",
+                    got=str(manifest.stage1.guidance_until),
+                    next_step="Leave it out, or choose another model.backend.",
+                )
+            )
         if self.required_field is not None and getattr(model, self.required_field[0]) is None:
             field, what = self.required_field
             problems.append(

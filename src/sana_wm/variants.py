@@ -48,6 +48,11 @@ class ReleasedModel:
         around = {self.least_frames + self.frames_step * count for count in (steps, steps + 1)}
         return tuple(sorted(around, key=lambda length: (abs(length - num_frames), -length)))
 
+    @property
+    def is_unguided(self) -> bool:
+        """Whether it was taught to do without classifier-free guidance."""
+        return self.taught.get("stage1.guidance_scale") == 1
+
     def refuse(self, manifest: Manifest) -> list[Problem]:
         """What a manifest asks of this model that it was not taught."""
         return [*self._refuse_length(manifest.video.num_frames), *self._refuse_fields(manifest)]
@@ -103,7 +108,10 @@ STREAMING = ReleasedModel(
     frames_step=FRAMES_PER_LATENT * CHUNK_FRAMES,
     least_frames=2 * FRAMES_PER_LATENT * CHUNK_FRAMES + 1,
     taught={"stage1.num_inference_steps": 4, "stage1.guidance_scale": 1.0},
-    unread=("input.negative_prompt", "stage1.flow_shift", "stage1.camera_rescale", "stage1.checkpoint_every"),
+    unread=(
+        *("input.negative_prompt", "stage1.guidance_until", "stage1.flow_shift", "stage1.camera_rescale"),
+        "stage1.checkpoint_every",
+    ),
     can_grow=True,
 )
 MODELS: dict[Variant, ReleasedModel] = {one.variant: one for one in (BIDIRECTIONAL, STREAMING)}

@@ -44,40 +44,54 @@ def init(
 
 
 @pytest.mark.parametrize(
-    ("preset", "num_frames", "steps"), [("draft", 25, 4), ("standard", 161, 30), ("author-defaults", 321, 60)]
+    ("preset", "steps", "guidance_until", "refines"),
+    [
+        ("draft", 4, 1.0, False),
+        ("fast", 40, 0.5, True),
+        ("standard", 40, 1.0, True),
+        ("author-defaults", 60, 1.0, True),
+    ],
 )
 def test_a_picture_and_a_prompt_are_enough(
-    init: Callable[..., dict[str, Any]], preset: str, num_frames: int, steps: int
+    init: Callable[..., dict[str, Any]], preset: str, steps: int, guidance_until: float, refines: bool
 ) -> None:
     data = init("--prompt", "A road.", "--fov-deg", "90", "--preset", preset)
     assert data["$schema"].endswith("manifest.schema.json")
-    assert data["video"]["num_frames"] == num_frames
-    assert data["stage1"]["num_inference_steps"] == steps
-    assert data["camera"]["action"] == f"w-{num_frames - 1}"
+    assert data["video"]["num_frames"] == 81
+    assert (data["stage1"]["num_inference_steps"], data["stage1"]["guidance_until"]) == (steps, guidance_until)
+    assert data["refiner"]["enabled"] == refines
+    assert data["camera"]["action"] == "w-80"
     assert data["camera"]["intrinsics"] == pytest.approx([100, 100, 100, 60]), "of a picture of 200x120"
     assert data["input"]["image"] == "picture.png", "relative to the manifest"
 
 
-@pytest.mark.parametrize(("preset", "num_frames"), [("streaming-draft", 49), ("streaming", 313)])
-def test_the_streaming_presets_are_what_that_model_takes(
-    sana_wm: Cli, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str, num_frames: int
+@pytest.mark.parametrize(
+    ("preset", "refines", "noise"),
+    [("draft", False, "chunk"), ("standard", True, "chunk"), ("author-defaults", True, "clip")],
+)
+def test_a_preset_of_the_streaming_model_is_what_that_model_takes(
+    sana_wm: Cli, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str, refines: bool, noise: str
 ) -> None:
     for name in ("SANA_WM_STREAMING_ROOT", "SANA_GEMMA_2_2B_IT_ROOT"):
         monkeypatch.setenv(name, str(tmp_path))
     out = tmp_path / "manifest.json"
-    described = ("--prompt", "A road.", "--fov-deg", "90", "--preset", preset)
+    described = ("--prompt", "A road.", "--fov-deg", "90", "--preset", preset, "--variant", "streaming")
     code, _, err = sana_wm("init-manifest", picture, *described, "-o", out)
     assert code == 0, err
     manifest = load_manifest(out, os.environ)
-    assert (manifest.model.variant, manifest.video.num_frames) == ("streaming", num_frames)
+    assert (manifest.model.variant, manifest.video.num_frames) == ("streaming", 97)
     assert (manifest.stage1.num_inference_steps, manifest.stage1.guidance_scale) == (4, 1.0)
+    assert (manifest.refiner.enabled, manifest.stage1.chunk_noise) == (refines, noise)
     code, _, err = sana_wm("init-manifest", picture, *described, "--action", "w-40", "-o", out, "--force")
     assert (code, "Lengthen the path" in err, "48 or more" in err) == (2, True, True), err
 
 
-@pytest.mark.parametrize(("action", "num_frames"), [("w-8", 9), ("w-20", 17), ("w-24", 25), ("w-80", 25)])
-def test_the_length_is_what_the_path_gives(init: Callable[..., dict[str, Any]], action: str, num_frames: int) -> None:
-    data = init("--prompt", "A road.", "--fov-deg", "90", "--action", action)
+@pytest.mark.parametrize(("action", "num_frames"), [("w-8", 9), ("w-20", 17), ("w-24", 25), ("w-80,jw-240", 321)])
+@pytest.mark.parametrize("preset", ["draft", "standard"])
+def test_the_length_is_what_the_path_gives(
+    init: Callable[..., dict[str, Any]], action: str, num_frames: int, preset: str
+) -> None:
+    data = init("--prompt", "A road.", "--fov-deg", "90", "--action", action, "--preset", preset)
     assert data["video"]["num_frames"] == num_frames
 
 
@@ -122,8 +136,15 @@ def test_roots_are_named_by_variable_and_unset_ones_are_said(
         (("--prompt", "p", "--fov-deg", "70", "--action", "w-7"), "the camera path is too short"),
         (("--prompt", "p", "--fov-deg", "70", "--action", "w-8", "--poses", "p.npy"), "exclude each other"),
         (("--prompt", "p", "--fov-deg", "70", "--preset", "quick"), "--preset names none; got 'quick'"),
+        (
+            ("--prompt", "p", "--fov-deg", "70", "--preset", "fast", "--variant", "streaming"),
+            "there is no preset fast of the streaming model: its steps and guidance are what it was taught; "
+            "expected draft, standard, author-defaults",
+        ),
         (("--prompt", "p", "--intrinsics", "1,2,3"), "expected fx,fy,cx,cy or a .npy file"),
-        (("--prompt", "p", "--from", "video.mp4"), "--prompt and --from exclude each other"),
+        (("--prompt", "p", "--template", "preview_25f"), "--template and what is said of a video exclude each other"),
+        (("--prompt", "p", "--fov-deg", "70", "--seconds", "1.3"), "expected 1 s (17 frames) or 1.5 s (25 frames)"),
+        (("--prompt", "p", "--fov-deg", "70", "--seconds", "2", "--action", "w-24"), "way is shorter than --seconds"),
     ],
 )
 def test_bad_usage_is_refused_and_nothing_is_written(
@@ -178,7 +199,7 @@ def test_inputs_that_changed_since_are_named(
     arguments = ("--from", earlier_run.video_file, "-o", tmp_path / "again.json", "--force")
     assert f"input.image: {picture} is not the file that the run used" in sana_wm("init-manifest", *arguments)[2]
     assert sana_wm("init-manifest", moved, *arguments)[2] == ""
-    assert json.loads((tmp_path / "again.json").read_text())["input"]["image"] == str(moved)
+    assert json.loads((tmp_path / "again.json").read_text())["input"]["image"] == "moved.png"
     picture.unlink()
     assert f"input.image: {picture} is not there" in sana_wm("init-manifest", *arguments)[2]
 
@@ -212,6 +233,24 @@ def test_another_picture_in_a_folder_that_looks_like_a_variable(
     assert code == 0
     assert "Depth Pro will estimate the focal length" in err
     assert load_manifest(out, dict(os.environ)).model.depth_pro_root == "/weights/depth-pro"
+
+
+def test_what_is_said_wins_over_what_made_the_video(sana_wm: Cli, earlier_run: RunDirectory, tmp_path: Path) -> None:
+    out = tmp_path / "again.json"
+    said = ("--prompt", "A river.", "--seed", "7", "--refiner-seed", "8", "--no-refine", "--action", "jw-30")
+    command = ("init-manifest", "--from", earlier_run.path, "-o", out, "--force", "--output-dir", tmp_path / "new")
+    code, _, err = sana_wm(*command, *said)
+    assert (code, "first 25 of the camera path's 31 poses" in err) == (0, True), err
+    new, old = inspect(out, {}).require()[1], earlier_run.read_manifest()
+    assert (new.input.prompt, new.stage1.seed, new.refiner.seed, new.refiner.enabled) == ("A river.", 7, 8, False)
+    assert (new.camera.action, new.video.num_frames) == ("jw-30", 25)
+    assert (new.camera.intrinsics, new.stage1.guidance_scale) == (old.camera.intrinsics, old.stage1.guidance_scale)
+    assert sana_wm(*command, "--preset", "standard")[0] == 0
+    standard = inspect(out, {}).require()[1]
+    assert (standard.stage1.num_inference_steps, standard.stage1.seed) == (40, old.stage1.seed)
+    assert (standard.camera, standard.video) == (old.camera, old.video)
+    assert "way is shorter than --seconds" in sana_wm(*command, "--seconds", "8")[2]
+    assert "expected --seconds 3 or --seconds 4.5" in sana_wm(*command, "--variant", "streaming")[2]
 
 
 def test_a_video_of_another_program_is_refused(sana_wm: Cli, tmp_path: Path) -> None:

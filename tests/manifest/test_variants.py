@@ -45,6 +45,7 @@ def test_what_it_was_taught_needs_no_word(tiny: Any) -> None:
     [
         ("streaming", "stage1.num_inference_steps", 60),
         ("streaming", "stage1.guidance_scale", 5.0),
+        ("streaming", "stage1.guidance_until", 0.5),
         ("streaming", "stage1.flow_shift", 8.0),
         ("streaming", "stage1.camera_rescale", "none"),
         ("streaming", "stage1.checkpoint_every", 1),

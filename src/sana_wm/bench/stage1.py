@@ -198,7 +198,7 @@ def _row(
 ) -> dict[str, object]:
     parameters = list(transformer.parameters())
     grid = (int(inputs.latents.shape[2]), int(inputs.latents.shape[3]), int(inputs.latents.shape[4]))
-    tflop = step_tflop(transformer.config, grid, prompts=2)
+    tflop = step_tflop(transformer.config, grid, passes=2)
     tflops = tflop / measurement.seconds
     return {
         "engine": engine,

@@ -164,6 +164,12 @@ class Stage1Section(Section, frozen=True):
     guidance_scale: Annotated[float, facts("stage1", work=True)] = Field(
         default=5.0, ge=1.0, description="Classifier-free guidance; 1 turns it off, as the streaming model has it."
     )
+    guidance_until: Annotated[float, facts("stage1", work=True)] = Field(
+        default=1.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of the steps that run with guidance: step i, from 0, while i < guidance_until x steps.",
+    )
     flow_shift: Annotated[Positive, facts("stage1")] = Field(
         default=9.8, description="Inference shift of the sigmas (9.95 is for training)."
     )

@@ -14,6 +14,7 @@ def find_contradictions(manifest: Manifest) -> list[Problem]:
     return [
         *_choose_one(manifest),
         *_check_layout(manifest),
+        *_check_guidance(manifest),
         *_check_refiner(manifest),
         *MODELS[manifest.model.variant].refuse(manifest),
         *_check_backend(manifest),
@@ -57,6 +58,21 @@ def _check_layout(manifest: Manifest) -> list[Problem]:
             got="none",
             expected="the folder of gemma-2-2b-it",
             next_step="Add it; docs/weights.md says where it comes from.",
+        )
+    ]
+
+
+def _check_guidance(manifest: Manifest) -> list[Problem]:
+    stage1 = manifest.stage1
+    without = MODELS[manifest.model.variant].is_unguided  # has no such field, and says so itself
+    if stage1.guidance_until == 1 or stage1.guidance_scale > 1 or without:
+        return []
+    return [
+        Problem(
+            "stage1.guidance_until",
+            "guidance_until has no guidance to end: guidance_scale 1 turns it off in every step",
+            got=str(stage1.guidance_until),
+            next_step="Leave it out, or raise guidance_scale.",
         )
     ]
 

@@ -66,6 +66,7 @@ class TorchStage1:
 
     def prepare(self, inputs: Stage1Inputs) -> Mapping[str, Any]:
         """As `sana_wm.models.engine.Stage1`."""
+        self._prepared = None  # not beside its successor
         prepared: Prepared = self._engine.prepare(
             torch.from_numpy(inputs.prompt_embeds).to(self._dtype),  # float32 holds what bfloat16 was
             torch.from_numpy(inputs.prompt_attention_mask),
@@ -81,7 +82,4 @@ class TorchStage1:
 
     def shrink(self) -> bool:
         """As `sana_wm.models.engine.Stage1`."""
-        can_shrink = self._engine.shrink()
-        if can_shrink:
-            self._prepared = None  # not beside its successor
-        return can_shrink
+        return self._engine.shrink()

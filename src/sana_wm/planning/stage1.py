@@ -108,8 +108,8 @@ def predict_conditioning_bytes(
     return text_keys + plucker + positions
 
 
-def step_tflop(sizes: Mapping[str, float], grid: tuple[int, int, int], prompts: int) -> float:
-    """Arithmetic of one step, as the formulae need it (no padding, each state matrix once)."""
+def step_tflop(sizes: Mapping[str, float], grid: tuple[int, int, int], passes: int) -> float:
+    """Arithmetic of passes over the whole clip, as the formulae need it (no padding, each state matrix once)."""
     channels, head_dim, layers = (int(sizes[name]) for name in ("hidden_size", "linear_head_dim", "num_layers"))
     every = int(sizes["softmax_every_n"])
     tokens = grid[0] * grid[1] * grid[2]
@@ -120,7 +120,7 @@ def step_tflop(sizes: Mapping[str, float], grid: tuple[int, int, int], prompts: 
     softmax = 2 * 4 * tokens**2 * channels * softmax_layers
     # Products with a head's state: two Gram matrices (state, mass), updates, reading; in the camera branch one of each.
     delta = 2 * 7 * head_dim * channels * tokens * (layers - softmax_layers)
-    return prompts * (linear + softmax + delta) / 1e12
+    return passes * (linear + softmax + delta) / 1e12
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sana_wm.errors import Problem, UsageError, WeightsError
+from sana_wm.manifest.guidance import guided_steps
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.sizes import REFINER_PROMPT_TOKENS, STAGE1_PROMPT_TOKENS
@@ -144,7 +145,7 @@ def doubts_about_length(manifest: RunManifest, layout: WeightLayout) -> list[str
     )
     stage1 = ("Stage 1", STAGE1_PROMPT_TOKENS, layout.stage1_tokenizer)
     readers = [_Reader(*prompt, *stage1, count_stage1_prompt)]
-    if manifest.stage1.guidance_scale > 1:  # else it is not used
+    if guided_steps(manifest.stage1):  # else it is not used
         readers.append(_Reader(*negative, *stage1, count_negative_prompt))
     if manifest.refiner.enabled:
         refiner = ("the refiner", REFINER_PROMPT_TOKENS, layout.refiner_tokenizer)

@@ -42,7 +42,9 @@ class StageProgress:
     partly_done: set[str] = field(default_factory=set)
     reported_at_s: float | None = None
     ended: bool = False
-    _first_step: tuple[int, float] | None = None
+    _first_step: tuple[int, float, float] | None = None
+    _work: float = 0.0
+    _seconds_per_work: float | None = None
 
     def __post_init__(self) -> None:
         self.phase_started_at_s = self.started_at_s
@@ -55,7 +57,7 @@ class StageProgress:
             case PhaseEnd():
                 self._enter(SAVING, event.time_s)
             case StepDone():
-                self._count_step(event.step, event.total, event.time_s)
+                self._count_step(event)
                 self.preview = event.preview or self.preview
             case _:
                 pass
@@ -71,23 +73,29 @@ class StageProgress:
         self.spent_s[self.phase] = self.spent_s.get(self.phase, 0.0) + elapsed_s
         self.phase, self.phase_started_at_s = phase, now_s
         self.step, self.total, self._first_step = 0, 0, None
-        self.seconds_per_step, self.reported_at_s = None, None
+        self.seconds_per_step, self._seconds_per_work, self.reported_at_s = None, None, None
 
-    def _count_step(self, step: int, total: int, now_s: float) -> None:
-        self.step, self.total, self.reported_at_s = step, total, now_s
+    def _count_step(self, event: StepDone) -> None:
+        step, now_s = event.step, event.time_s
+        self.step, self.total, self.reported_at_s = step, event.total, now_s
+        self._work = step if event.share is None else event.share * event.total
         if self._first_step is None:
-            self._first_step = (step, now_s)
+            self._first_step = (step, self._work, now_s)
             return
-        first, first_s = self._first_step
-        if step > first:
+        first, first_work, first_s = self._first_step
+        if step > first and self._work > first_work:
             self.seconds_per_step = (now_s - first_s) / (step - first)
+            self._seconds_per_work = (now_s - first_s) / (self._work - first_work)
             if first > step - first:  # it began further on than one report goes
                 self.partly_done.add(self.phase)
 
     @property
     def remaining_s(self) -> float | None:
-        """Seconds from the last step to the running phase's last one, from its own pace; `None` while unknown."""
-        return None if self.seconds_per_step is None else self.seconds_per_step * (self.total - self.step)
+        """Seconds from the last step to the running phase's last one, from its own pace; `None` while unknown.
+
+        Steps count by their work: those without guidance take half the passes.
+        """
+        return None if self._seconds_per_work is None else self._seconds_per_work * (self.total - self._work)
 
 
 def replay(

@@ -64,12 +64,18 @@ class PhaseEnd(_Stamped):
 
 
 class StepDone(_Stamped):
-    """Step `step` of `total` of the running phase is done; `preview` is the picture of it, if one was made."""
+    """Step `step` of `total` of the running phase is done.
+
+    Attributes:
+        preview: The picture of it, if one was made.
+        share: Of the phase's work that is done; `None` where every step is as much.
+    """
 
     event: Literal["step"] = "step"
     step: Count
     total: Count
     preview: str | None = None
+    share: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class DeviceUse(_Stamped):

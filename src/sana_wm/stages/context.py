@@ -227,9 +227,16 @@ class StageContext:
             **self._engine_code(),
         }
 
-    def report_step(self, step: int, total: int, preview: str | None = None) -> None:
-        """Tell the parent that `step` of `total` is done, and where a picture of it lies."""
-        self.events.emit(StepDone(time_s=now_s(), step=step, total=total, preview=preview))
+    def report_step(self, step: int, total: int, preview: str | None = None, share: float | None = None) -> None:
+        """Tell the parent that `step` of `total` is done, and where a picture of it lies.
+
+        Args:
+            step: Steps done.
+            total: Of so many.
+            preview: A picture's file.
+            share: Of the phase's work that is done, where not every step is as much.
+        """
+        self.events.emit(StepDone(time_s=now_s(), step=step, total=total, preview=preview, share=share))
 
     def take_less(self) -> bool:
         """Whether the parent asked for less memory since the last call; if so, the device's caches are emptied.

@@ -133,4 +133,4 @@ def test_a_benchmark_measures_both_engines_and_writes_its_file(tmp_path):
 def test_the_arithmetic_of_a_full_step_is_counted():
     with torch.device("meta"):
         transformer = SanaWMTransformer3DModel()
-    assert step_tflop(transformer.config, (41, 22, 40), prompts=2) == pytest.approx(585, abs=1)
+    assert step_tflop(transformer.config, (41, 22, 40), passes=2) == pytest.approx(585, abs=1)

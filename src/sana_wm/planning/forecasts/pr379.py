@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from sana_wm.manifest.guidance import step_passes
 from sana_wm.planning.forecasts.refiner import measure_transformer
 from sana_wm.planning.phase import PhaseForecast, PlannedRun, Planner
 from sana_wm.planning.pr379 import upstream_refiner_work_bytes, upstream_stage1_work_bytes
@@ -13,11 +14,9 @@ from sana_wm.planning.stage1 import step_tflop
 
 def plan_stage1_transformer(run: PlannedRun) -> Planner:
     """All steps, one prompt at a time."""
-    settings = run.manifest.stage1
     sizes, weights = run.network(run.layout.transformer)
     work_bytes = upstream_stage1_work_bytes(math.prod(run.grid), sizes["hidden_size"], run.element_bytes)
-    prompts = 2 if settings.guidance_scale > 1 else 1
-    tflop = settings.num_inference_steps * step_tflop(sizes, run.grid, prompts)
+    tflop = step_tflop(sizes, run.grid, sum(step_passes(run.manifest.stage1)))
     return run.resident("stage1", "transformer", weights, work_bytes, tflop)
 
 

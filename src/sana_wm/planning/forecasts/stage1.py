@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from sana_wm.manifest.guidance import step_passes
 from sana_wm.planning.kernels import kernel_rules
 from sana_wm.planning.phase import PhaseForecast, PlannedRun, Planner
 from sana_wm.planning.stage1 import Stage1Plan, StepShape, choose_plan, step_shape, step_tflop
@@ -30,25 +32,42 @@ def plan_vae_encoder(run: PlannedRun) -> Planner:
 
 
 def plan_transformer(run: PlannedRun) -> Planner:
-    """All steps of our engine, cut so that they fit the budget."""
-    settings = run.manifest.stage1
+    """All steps of our engine, cut so that they fit the budget; those without guidance are cut by themselves."""
+    passes = step_passes(run.manifest.stage1)
     sizes, weights = run.network(run.layout.transformer)
-    prompts = 2 if settings.guidance_scale > 1 else 1
-    shape = step_shape(
-        sizes,
-        run.grid,
-        prompts=prompts,
-        element_bytes=run.element_bytes,
-        attention_element_bytes=run.element_bytes,
-        rules=kernel_rules(run.device.kind, run.device.torch_version),
-    )
-    tflop = settings.num_inference_steps * step_tflop(sizes, run.grid, prompts)
+    tflop = step_tflop(sizes, run.grid, sum(passes))
 
-    def say(chosen: Stage1Plan) -> tuple[str, Mapping[str, Any]]:
-        passes = "both prompts at once" if chosen.guidance_passes < prompts else "one prompt at a time"
-        return passes, chosen.as_json()
+    def plan_steps(prompts: int) -> Planner:
+        shape = step_shape(
+            sizes,
+            run.grid,
+            prompts=prompts,
+            element_bytes=run.element_bytes,
+            attention_element_bytes=run.element_bytes,
+            rules=kernel_rules(run.device.kind, run.device.torch_version),
+        )
 
-    return cut_to_fit(run, shape, weights, tflop, say)
+        def say(chosen: Stage1Plan) -> tuple[str, Mapping[str, Any]]:
+            how = "both prompts at once" if chosen.guidance_passes < prompts else "one prompt at a time"
+            return how, chosen.as_json()
+
+        return cut_to_fit(run, shape, weights, tflop, say)
+
+    planners = [plan_steps(prompts) for prompts in dict.fromkeys(passes)]
+
+    def plan(budget: int) -> PhaseForecast:
+        first, *others = (planner(budget) for planner in planners)
+        if not others:
+            return first
+        (alone,) = others
+        return replace(
+            first,
+            mode=f"{passes.count(2)} of {len(passes)} steps with guidance: {first.mode}; then {alone.mode}",
+            work_bytes=max(first.work_bytes, alone.work_bytes),
+            plan={**alone.plan, "plan_with_guidance": first.plan},
+        )
+
+    return plan
 
 
 def cut_to_fit(
