@@ -40,7 +40,7 @@ def test_every_part_that_a_field_steers_is_kept_by_its_stage():
         assert any(name in Path(kept).stem for kept in PIPELINE[stage].kept)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["stage1", "refiner", "vae_decode"])
 def test_settings_are_those_that_an_earlier_release_wrote_into_its_receipts(stage: str):
     """Fields that came later have defaults, which say nothing against what was made before."""
     run = RunDirectory(EARLIER_RUN)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sana_wm.names import STAGES, Stage
+from sana_wm.names import Stage
 from sana_wm.planning.past_runs import PastMetrics, seconds_of_run
 from sana_wm.progress.stage_progress import StageProgress, replay
 from sana_wm.runs.events import Event, parse_event, to_line
@@ -46,7 +46,7 @@ class RecordedRun:
         now_s = self.started_at_s + share * self.seconds
         seen: dict[Stage, StageProgress] = {}
         begin_s = self.started_at_s
-        for stage in STAGES:
+        for stage in self.events:
             events = [event for event in self.events[stage] if event.time_s <= now_s]
             done = len(events) == len(self.events[stage])
             end_s = events[-1].time_s if done else None
@@ -66,7 +66,7 @@ def _load(path: Path) -> RecordedRun:
     content = json.loads(path.read_text())
     return RecordedRun(
         {key: content[key] for key in ("seconds", "finished_at", "stages_run")},
-        {stage: [_event(line) for line in content[stage]] for stage in STAGES},
+        {stage: [_event(line) for line in content[stage]] for stage in content["stages_run"]},
     )
 
 

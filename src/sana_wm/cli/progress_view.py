@@ -23,7 +23,7 @@ from sana_wm.sizes import GIB
 PLAIN_LINE_EVERY_S = 10.0
 BAR_CELLS = 24
 #: One cell wide in every terminal, and in ASCII: a log may be read anywhere.
-MARKS = {"done": "+", "skipped": "=", "running": ">", "stopped": "!", "to come": ".", "off": "-"}
+MARKS = {"done": "+", "skipped": "=", "running": ">", "stopped": "!", "to come": ".", "not asked": ".", "off": "-"}
 
 
 class ProgressView(Protocol):
@@ -162,10 +162,8 @@ def describe_line(snapshot: RunSnapshot) -> str:
 def describe_stage(one: StageSnapshot, snapshot: RunSnapshot) -> str:
     """One stage in words."""
     match one.state:
-        case "off":
-            return "off"
-        case "skipped":
-            return "done before"
+        case "off" | "not asked" | "skipped":
+            return {"off": "off", "not asked": "to come, not asked for", "skipped": "done before"}[one.state]
         case "done":
             return f"done in {format_seconds(one.seconds or 0.0)}"
         case "to come":

@@ -20,7 +20,7 @@ from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.model import VideoSection
 from sana_wm.manifest.portable import rerun_manifest
 from sana_wm.manifest.run_manifest import RunManifest
-from sana_wm.pipeline import active_stages
+from sana_wm.runs.chain import stages_due
 from sana_wm.runs.links import changed_inputs, changed_settings, damaged_outputs
 from sana_wm.runs.receipts import Receipt, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
@@ -91,7 +91,7 @@ def _require_whole(run: RunDirectory, manifest: RunManifest, model: ReleasedMode
             expected="a run of the streaming model",
             next_step="Make a longer video with run-pipeline.",
         )
-    receipts = {stage: read_receipt(run, stage) for stage in active_stages(manifest)}
+    receipts = {stage: read_receipt(run, stage) for stage in stages_due(run, manifest)}
     if unfinished := [stage for stage, receipt in receipts.items() if receipt is None]:
         raise HandoffError(
             f"{run.path} is not finished",

@@ -59,7 +59,7 @@ def start(prospect: Prospect, environment: Mapping[str, str], audience: Audience
         _take_over(prospect, run, manifest, lambda path: audience.say(f"deleting {path}"))
         weights = current_weights(manifest)
         take_over(run, manifest, weights, choices.start_from)
-        decisions = decide(run, manifest, weights, choices.start_from)
+        decisions = decide(run, manifest, weights, choices.start_from, choices.stop_after)
         audience.decided(decisions)
         begun = RunStart.of(decisions, plan.expected_s, time.time(), plan.guessed)
         progress = RunProgress(run, manifest, begun, audience.listeners)

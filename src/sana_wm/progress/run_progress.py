@@ -79,7 +79,7 @@ class RunProgress:
             code = error.exit_code if isinstance(error, SanaWMError) else 130 if interrupted else 1
             self._end("interrupted" if interrupted else "failed", RunError(str(error) or type(error).__name__, code))
             raise
-        self._end("finished", None)
+        self._end("stopped" if self._start.later else "finished", None)
 
     def stage_started(self, progress: StageProgress) -> None:
         """A stage begins."""
@@ -204,5 +204,5 @@ def _stage_snapshot(
             return StageSnapshot(stage, "done", elapsed_s, expected_s)
         elapsed_s += max(0.0, now_s - progress.phase_started_at_s)
         return StageSnapshot(stage, "running" if under_way else "stopped", elapsed_s, expected_s)
-    states: dict[Action, StageState] = {"run": "to come", "skip": "skipped", "off": "off"}
+    states: dict[Action, StageState] = {"run": "to come", "skip": "skipped", "off": "off", "later": "not asked"}
     return StageSnapshot(stage, states[start.actions[stage]], None, expected_s)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sana_wm.errors import HandoffError, SanaWMError
+from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
 from sana_wm.pipeline import PIPELINE, active_stages, source_of, stages_from
@@ -113,6 +114,17 @@ def walk_stage(
     elif with_input_files:
         yield _hold_input_files(manifest, stage, after)
     yield hold(f"{stage}/outputs", damaged_outputs(run, receipt), after)
+
+
+def is_passed_by(run: RunDirectory, stage: Stage) -> bool:
+    """Whether a stage left nothing, and nobody needs it any more: what it would be looked at before is done."""
+    before = PIPELINE[stage].looked_at_before
+    return before is not None and not run.receipt_file(stage).exists() and run.receipt_file(before).exists()
+
+
+def stages_due(run: RunDirectory, manifest: Manifest) -> tuple[Stage, ...]:
+    """The stages of which a whole run has receipts: those of the manifest, without one that is passed by."""
+    return tuple(stage for stage in active_stages(manifest) if not is_passed_by(run, stage))
 
 
 def _hold_versions(receipt: Receipt, after: tuple[Stage, ...]) -> Link:
