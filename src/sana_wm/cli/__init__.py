@@ -22,6 +22,7 @@ from sana_wm.cli import (
     report,
     run_pipeline,
     status,
+    vary,
     verify,
     weights,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "report",
     "run_pipeline",
     "status",
+    "vary",
     "verify",
     "weights",
 ]

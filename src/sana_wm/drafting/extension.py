@@ -13,6 +13,7 @@ from sana_wm.camera.of_manifest import load_trajectory
 from sana_wm.camera.poses.reading import read_poses
 from sana_wm.camera.trajectory import Trajectory
 from sana_wm.drafting.camera_view import write_poses
+from sana_wm.drafting.free_names import free_name, require_free
 from sana_wm.drafting.lineage import Parent, made_from
 from sana_wm.drafting.new_manifest import write_manifest
 from sana_wm.errors import HandoffError, UsageError
@@ -64,10 +65,9 @@ def write_extension(run: RunDirectory, asked: Extension) -> Path:
     manifest = run.read_manifest()
     model = MODELS[manifest.model.variant]
     _require_whole(run, manifest, model, new_prompt=asked.prompt not in (None, manifest.input.prompt))
-    out = (asked.out or _next_name(run.path)).absolute()
+    out = (asked.out or free_name(run.path)).absolute()
+    require_free(out)
     manifest_path = out.with_name(f"{out.name}.json")
-    if taken := [path for path in (out, manifest_path) if path.exists()]:
-        raise UsageError(f"{taken[0]} is there already", expected="a new name", next_step="Choose another --out.")
     data = rerun_manifest(manifest)
     num_frames = manifest.video.num_frames
     added, camera = _go_on(manifest, asked, model, out)
@@ -77,7 +77,7 @@ def write_extension(run: RunDirectory, asked: Extension) -> Path:
     if asked.prompt is not None:
         data["input"] |= {"prompt": escape_variables(asked.prompt), "prompt_file": None}
     data["output_dir"] = escape_variables(str(out))
-    data["made_from"] = made_from(Parent.of(run), "extend", data, frame=num_frames - 1)
+    data["made_from"] = made_from(Parent.of(run), "extend", data, frame=num_frames - manifest.dropped_frames - 1)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(data, manifest_path)
     return manifest_path
@@ -125,15 +125,6 @@ def _without_state(run: RunDirectory, receipt: Receipt) -> Receipt:
     """What the last chunk left may be gone: a gigabyte, and it can be made again."""
     state = run.name_of(run.stage1_state_file)
     return receipt.model_copy(update={"outputs": {name: one for name, one in receipt.outputs.items() if name != state}})
-
-
-def _next_name(folder: Path) -> Path:
-    number = 2
-    while (path := folder.with_name(f"{folder.name}-{number}")).exists() or path.with_name(
-        f"{path.name}.json"
-    ).exists():
-        number += 1
-    return path
 
 
 def _go_on(manifest: RunManifest, asked: Extension, model: ReleasedModel, out: Path) -> tuple[int, dict[str, Any]]:

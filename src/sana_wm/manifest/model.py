@@ -271,6 +271,11 @@ class Manifest(Section, frozen=True):
         return folder.relative_to(run_folder) if folder.is_relative_to(run_folder) else None
 
     @property
+    def dropped_frames(self) -> int:
+        """Leading frames that are decoded and not shown: the first of a refined video, which is the untouched input."""
+        return int(self.refiner.enabled and self.vae_decode.drop_sink_frame)
+
+    @property
     def latent_num_frames(self) -> int:
         """Latent frames: the VAE makes one of the first frame and one of every eight that follow."""
         return (self.video.num_frames - 1) // FRAMES_PER_LATENT + 1

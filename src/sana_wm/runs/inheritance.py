@@ -47,9 +47,7 @@ class Inheritance:
         """In words, for people."""
         if self.receipt is not None:
             return f"the same as in {self.source.path}: taken from there"
-        if self.parts:
-            return f"from {self.source.path}: {', '.join(self.parts)}, not more: {self.why_not}"
-        return f"nothing from {self.source.path}: {self.why_not}"
+        return f"{self.why_not}; from {self.source.path}: {', '.join(self.parts) or 'nothing'}"
 
 
 def find_inheritance(
