@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,6 +145,17 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str
             assert done.returncode == 0, done.stderr
             (folder / "progress.jsonl").write_text(done.stdout)
         return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def odd_calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library for LD_PRELOAD that lets one system call fail; see `odd_calls.c`."""
+    if sys.platform != "linux" or shutil.which("cc") is None:
+        pytest.skip("a C compiler and LD_PRELOAD make the odd volume")
+    library = tmp_path_factory.mktemp("odd") / "odd_calls.so"
+    source = Path(__file__).parent / "odd_calls.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-Wall", "-o", library, source, "-ldl"], check=True)
+    return library
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,29 +10,6 @@ import pytest
 
 from sana_wm.durable import durable_file, is_part, make_part, remove_parts_in, remove_tree, sha256_of, write_durably
 from sana_wm.errors import HandoffError
-
-#: A volume on which one call fails: `fsync` of folders, `fchmod` of anything.
-ODD_VOLUME = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-static int odd(const char *call) {
-    if (strcmp(getenv("ODD_CALL"), call)) return 0;
-    errno = atoi(getenv("ODD_ERROR"));
-    return 1;
-}
-int fsync(int file) {
-    struct stat found;
-    if (!fstat(file, &found) && S_ISDIR(found.st_mode) && odd("fsync")) return -1;
-    return ((int (*)(int))dlsym(RTLD_NEXT, "fsync"))(file);
-}
-int fchmod(int file, mode_t mode) {
-    return odd("fchmod") ? -1 : ((int (*)(int, mode_t))dlsym(RTLD_NEXT, "fchmod"))(file, mode);
-}
-"""
 
 
 def test_a_file_appears_only_when_its_block_ended_well(tmp_path: Path) -> None:
@@ -138,13 +114,9 @@ def test_a_folder_that_is_named_like_half_a_file_is_nobodys_leftover(tmp_path: P
     assert list(tmp_path.iterdir()) == [folder]
 
 
-@pytest.mark.skipif(shutil.which("cc") is None or sys.platform != "linux", reason="a C compiler makes the odd volume")
 @pytest.mark.parametrize(("call", "number"), [("fsync", errno.EINVAL), ("fchmod", errno.EPERM)])
-def test_an_odd_volume_is_passed_over_with_a_word(tmp_path: Path, call: str, number: int) -> None:
+def test_an_odd_volume_is_passed_over_with_a_word(tmp_path: Path, odd_calls: Path, call: str, number: int) -> None:
     """exFAT, SMB and FUSE volumes; a file's own fsync is never passed over."""
-    shim = tmp_path / "shim.c"
-    shim.write_text(ODD_VOLUME)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "shim.so", shim, "-ldl"], check=True)
     script = (
         "import sys; from pathlib import Path; from sana_wm.durable import durable_file\n"
         "for name in 'ab':\n"
@@ -152,7 +124,7 @@ def test_an_odd_volume_is_passed_over_with_a_word(tmp_path: Path, call: str, num
     )
     done = subprocess.run(
         [sys.executable, "-c", script, tmp_path / "volume"],
-        env={**os.environ, "LD_PRELOAD": str(tmp_path / "shim.so"), "ODD_CALL": call, "ODD_ERROR": str(number)},
+        env={**os.environ, "LD_PRELOAD": str(odd_calls), "ODD_CALL": call, "ODD_ERROR": str(number)},
         capture_output=True,
         text=True,
         check=False,

@@ -70,7 +70,7 @@ def publish(part: Path, path: Path) -> None:
         OSError: It cannot be done.
     """
     _reach("before fsync", path)
-    with open_folder(path.parent) as folder:
+    with _naming(path), open_folder(path.parent) as folder:
         file = os.open(part.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         try:
             _allow_readers(file)
@@ -206,7 +206,7 @@ def remove_file(path: Path) -> None:
         HandoffError: The held folder that it lies in went away.
         OSError: It cannot be removed.
     """
-    with contextlib.suppress(FileNotFoundError), open_folder(path.parent) as folder:
+    with contextlib.suppress(FileNotFoundError), _naming(path), open_folder(path.parent) as folder:
         os.unlink(path.name, dir_fd=folder)
 
 
@@ -215,7 +215,7 @@ def remove_tree(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         remove_file(path)
         return
-    with open_folder(path.parent) as folder:
+    with _naming(path), open_folder(path.parent) as folder:
         if sys.version_info >= (3, 12):
             shutil.rmtree(path.name, onexc=_pass_over_the_gone, dir_fd=folder)
         else:
@@ -224,6 +224,21 @@ def remove_tree(path: Path) -> None:
                 onerror=lambda function, name, found: _pass_over_the_gone(function, name, found[1]),
                 dir_fd=folder,
             )
+
+
+def remove_empty_folder(path: Path) -> None:
+    """Remove a folder in which nothing lies; one that is not empty, no folder, or gone stays as it is.
+
+    Raises:
+        HandoffError: The held folder that it lies in went away.
+        OSError: It cannot be removed.
+    """
+    with open_folder(path.parent) as folder:
+        try:
+            os.rmdir(path.name, dir_fd=folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.ENOENT):
+                raise
 
 
 def move_folder(source: Path, target: Path) -> None:
@@ -241,6 +256,16 @@ def _pass_over_the_gone(_function: object, _path: str, error: BaseException) -> 
     """On volumes without extended attributes macOS keeps `._NAME` beside NAME, and removes it with NAME."""
     if not isinstance(error, FileNotFoundError):
         raise error
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Generator[None]:
+    """Say the whole path in an error: below a handle it holds the name alone."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _reach(point: str, path: Path) -> None:

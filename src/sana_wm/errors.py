@@ -121,9 +121,9 @@ class RefusedRunError(ProblemListError):
 
     headline = "the run cannot start"
 
-    def __init__(self, problems: list[Problem], exit_code: int) -> None:
+    def __init__(self, problems: list[Problem], exit_code: int, hint: str | None = None) -> None:
         self.exit_code = exit_code
-        super().__init__(problems)
+        super().__init__(problems, hint)
 
 
 class WeightsError(SanaWMError):

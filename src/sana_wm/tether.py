@@ -1,7 +1,8 @@
-"""`python -m sana_wm.tether FD MODULE ARGUMENTS`: runs a module that ends when the process that started it does.
+"""`python -m sana_wm.tether [--patient] FD MODULE ARGUMENTS`: runs a module that ends when who started it does.
 
 FD is the read end of a pipe whose write end only that process holds: it ends when the process does, however that
-happens, or when it wants no more of the module.
+happens, or when it wants no more of the module. With `--patient` the module gets the time that it needs: a run first
+ends its step and saves.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ import time
 
 from sana_wm.streams import outlive
 
-#: How long a module gets to clean up.
+#: How long a module gets to clean up, without `PATIENT`.
 GRACE_S = 5.0
+PATIENT = "--patient"
 INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the module that the command line names."""
-    descriptor, module, *arguments = sys.argv[1:]
+    is_patient = sys.argv[1] == PATIENT
+    descriptor, module, *arguments = sys.argv[2 if is_patient else 1 :]
     signal.signal(signal.SIGTERM, _leave)
-    threading.Thread(target=_await_end, args=(int(descriptor),), daemon=True).start()
+    threading.Thread(target=_await_end, args=(int(descriptor), is_patient), daemon=True).start()
     sys.stdout, sys.stderr = outlive(sys.stdout), outlive(sys.stderr)
     sys.argv = [module, *arguments]
     try:
@@ -37,9 +40,11 @@ def _leave(_number: int, _frame: object) -> None:
     raise SystemExit(INTERRUPTED)
 
 
-def _await_end(descriptor: int) -> None:
+def _await_end(descriptor: int, is_patient: bool) -> None:
     os.read(descriptor, 1)
     os.kill(os.getpid(), signal.SIGTERM)
+    if is_patient:
+        return
     time.sleep(GRACE_S)
     os._exit(INTERRUPTED)
 

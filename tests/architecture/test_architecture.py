@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "weights": {"errors", "durable", "records", "manifest"},
     "runs": {"errors", "held", "durable", "records", "system", "manifest", "camera", "weights"},
     "progress": {"errors", "durable", "records", "manifest", "runs"},
+    "catalogue": {"errors", "durable", "manifest", "runs", "progress"},
     "planning": {"errors", "durable", "records", "modules", "manifest", "weights", "runs", "progress"},
     "preflight": {
         *("errors", "held", "durable", "records", "modules", "system", "text", "manifest", "camera", "video"),
@@ -46,7 +47,10 @@ ALLOWED: dict[str, set[str]] = {
     },
     "launcher": {
         *("errors", "held", "durable", "records", "modules", "system", "manifest", "video", "weights", "runs"),
-        *("progress", "planning", "preflight"),
+        *("progress", "planning", "preflight", "tether"),
+    },
+    "queue": {
+        *("errors", "durable", "records", "manifest", "runs", "progress", "preflight", "launcher"),
     },
     "runtime": {"errors", "durable", "records", "manifest", "runs", "planning"},
     "replacements": {"errors", "manifest"},
@@ -55,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
         *("errors", "held", "durable", "records", "manifest", "camera", "video", "weights", "runs", "planning"),
         *("runtime", "replacements", "models"),
     },
-    "report": {"errors", "durable", "manifest", "camera", "runs"},
+    "report": {"errors", "durable", "manifest", "camera", "progress", "runs"},
     "diagnostics": {"errors", "camera", "manifest", "runtime", "weights", "models", "replacements", "planning"},
     "bench": {
         *("errors", "durable", "modules", "manifest", "weights", "runs", "planning", "drafting", "runtime", "models"),
@@ -63,14 +67,16 @@ ALLOWED: dict[str, set[str]] = {
     },
     "cli": {
         *("errors", "held", "durable", "modules", "system", "manifest", "camera", "video", "weights", "runs"),
-        *("progress", "planning", "preflight", "drafting", "launcher", "report", "replacements", "streams"),
+        *("progress", "catalogue", "planning", "preflight", "drafting", "launcher", "queue", "report"),
+        *("replacements", "streams"),
     },
 }
 #: Packages that must work where torch is not even installed.
 WITHOUT_TORCH = (
     *GROUND,
     *("errors", "held", "durable", "records", "streams", "modules", "tether", "system", "text", "manifest"),
-    *("camera", "video", "runs", "progress", "planning", "preflight", "drafting", "launcher", "report", "cli"),
+    *("camera", "video", "runs", "progress", "catalogue", "planning", "preflight", "drafting", "launcher", "queue"),
+    *("report", "cli"),
 )
 TORCH = {"torch", "diffusers", "transformers"}
 
@@ -109,6 +115,7 @@ def test_each_power_has_one_place(path: Path) -> None:
     if "subprocess" in imports:
         places = (
             "launcher/process",
+            "launcher/job_process",
             "launcher/power",
             "modules",
             "system",

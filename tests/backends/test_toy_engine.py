@@ -57,9 +57,16 @@ def test_it_runs_from_one_look_to_the_video(toy_manifest: Write):
 
 
 @pytest.mark.usefixtures("installed")
-def test_it_is_refused_by_name_where_it_cannot(toy_manifest: Write):
-    prospect = inspect(toy_manifest(refiner={"mode": "autoregressive"}), os.environ)
-    assert [problem.field for problem in prospect.problems] == ["refiner.mode"]
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("refiner.mode", {"refiner": {"mode": "autoregressive"}}),
+        ("stage1.guidance_until", {"stage1__guidance_until": 0.5}),
+    ],
+)
+def test_it_is_refused_by_name_where_it_cannot(toy_manifest: Write, field: str, change: dict[str, Any]):
+    prospect = inspect(toy_manifest(**change), os.environ)
+    assert [problem.field for problem in prospect.problems] == [field]
     assert "with backend toy" in str(prospect.errors[0])
 
 

@@ -19,6 +19,7 @@ TOY = Backend(
     layouts=("original",),
     refiner_modes=("single_shot",),
     packages=("numpy",),
+    can_end_guidance=False,
 )
 
 

@@ -121,11 +121,15 @@ def test_a_preview_of_321_frames_takes_seconds(demo: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("explain",), "got neither; expected either MANIFEST or --action"),
+        (("explain",), "got neither; expected either MANIFEST, --move or --action"),
         (("explain", "m.json", "--action", "w-8"), "got both"),
         (("explain", "m.json", "--dialect", "smoothed"), "--dialect and speeds belong to --action"),
         (("explain", "--action", "w-8", "--dialect", "main"), "--dialect names no dialect; got 'main'"),
         (("explain", "--action", "w-8", "--fov-deg", "70"), "--fov-deg is of --image"),
+        (("explain", "--action", "w-8", "--move", "hold:1s"), "--move and --action exclude each other"),
+        (("explain", "--move", "hold:1s", "--dialect", "pr379"), "--dialect and speeds belong to --action"),
+        (("explain", "--move", "hold"), "move 1 of 1, hold, has no time"),
+        (("convert", "--move", "crane-up:1s", "--to", "pr379"), "no one action does these moves exactly"),
         (("explain", "--action", "x-8"), "has an unknown key"),
         (("explain", "nowhere.json"), "nowhere.json: no file nowhere.json"),
         (("export", "--action", "w-8", "-o", "poses.txt"), "expected a name ending in .npy"),

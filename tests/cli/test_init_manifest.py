@@ -13,6 +13,8 @@ import pytest
 from tests.conftest import draw_picture
 
 from sana_wm.camera.dialects import action_trajectory
+from sana_wm.camera.move_path import resolve_move
+from sana_wm.camera.poses.reading import load_poses
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.portable import portable_json
 from sana_wm.preflight.prospect import inspect
@@ -95,6 +97,27 @@ def test_the_length_is_what_the_path_gives(
     assert data["video"]["num_frames"] == num_frames
 
 
+def test_moves_become_an_action_where_keys_do_the_same(init: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    data = init("--prompt", "A road.", "--fov-deg", "90", "--move", "push-in:1s@0.5,pan-left:8f@0.5")
+    camera = data["camera"]
+    assert (camera["action"], camera["dialect"]) == ("w-16,j-8", "pr379")
+    assert (camera["translation_speed"], camera["rotation_speed_deg"]) == (0.025, 0.6)
+    assert data["video"]["num_frames"] == 25
+    assert not list(tmp_path.glob("*.npy"))
+
+
+def test_moves_that_no_keys_do_become_poses_that_replace_nothing(
+    init: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "picture-camera.npy").write_bytes(b"of somebody else")
+    for _ in range(2):
+        data = init("--prompt", "A road.", "--fov-deg", "90", "--move", "crane-up:1s,orbit-left:8f")
+        assert data["camera"]["poses"] == "picture-camera-2.npy", "relative, and the second time the same"
+    way = load_poses(tmp_path / "picture-camera-2.npy").c2w
+    np.testing.assert_allclose(way, resolve_move("crane-up:1s,orbit-left:8f").trajectory.c2w, rtol=0, atol=1e-6)
+    assert (tmp_path / "picture-camera.npy").read_bytes() == b"of somebody else"
+
+
 def test_poses_layout_and_intrinsics_are_taken_as_they_are(init: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     (tmp_path / "inputs").mkdir()
     np.save(tmp_path / "inputs" / "poses.npy", action_trajectory("w-16").c2w)
@@ -142,6 +165,9 @@ def test_roots_are_named_by_variable_and_unset_ones_are_said(
             "expected draft, standard, author-defaults",
         ),
         (("--prompt", "p", "--intrinsics", "1,2,3"), "expected fx,fy,cx,cy or a .npy file"),
+        (("--prompt", "p", "--fov-deg", "70", "--move", "hold", "--poses", "p.npy"), "--move and --poses exclude"),
+        (("--prompt", "p", "--move", "hold", "--dialect", "pr379"), "--move and --dialect exclude each other"),
+        (("--prompt", "p", "--fov-deg", "70", "--move", "pan:1s"), "names no move"),
         (("--prompt", "p", "--template", "preview_25f"), "--template and what is said of a video exclude each other"),
         (("--prompt", "p", "--fov-deg", "70", "--seconds", "1.3"), "expected 1 s (17 frames) or 1.5 s (25 frames)"),
         (("--prompt", "p", "--fov-deg", "70", "--seconds", "2", "--action", "w-24"), "way is shorter than --seconds"),
@@ -251,6 +277,21 @@ def test_what_is_said_wins_over_what_made_the_video(sana_wm: Cli, earlier_run: R
     assert (standard.camera, standard.video) == (old.camera, old.video)
     assert "way is shorter than --seconds" in sana_wm(*command, "--seconds", "8")[2]
     assert "expected --seconds 3 or --seconds 4.5" in sana_wm(*command, "--variant", "streaming")[2]
+
+
+def test_moves_take_the_place_of_the_way_that_made_a_video(
+    sana_wm: Cli, earlier_run: RunDirectory, tmp_path: Path
+) -> None:
+    out = tmp_path / "again.json"
+    command = ("init-manifest", "--from", earlier_run.path, "-o", out, "--force", "--output-dir", tmp_path / "new")
+    for move, poses in (("crane-up", str(tmp_path / "new-camera.npy")), ("hold", None)):
+        code, _, err = sana_wm(*command, "--move", move)
+        assert code == 0, err
+        manifest = load_manifest(out, os.environ)
+        length = earlier_run.read_manifest().video.num_frames
+        assert manifest.video.num_frames == length, "a move without a time takes the length so far"
+        assert manifest.camera.action == (None if poses else f"none-{length - 1}")
+        assert manifest.camera.poses == poses
 
 
 def test_a_video_of_another_program_is_refused(sana_wm: Cli, tmp_path: Path) -> None:

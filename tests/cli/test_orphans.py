@@ -51,6 +51,25 @@ def test_what_a_command_started_ends_with_it(name: str, tmp_path: Path) -> None:
     assert alive == []
 
 
+#: Presses Ctrl-C when the command line begins to be imported.
+EARLY = """import os, signal, sys
+class Early:
+    def find_spec(self, name, path, target=None):
+        if name == "sana_wm.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Early())
+"""
+
+
+def test_ctrl_c_before_the_command_line_is_there_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(EARLY)
+    paths = os.pathsep.join([str(tmp_path), *filter(None, [os.getenv("PYTHONPATH")])])
+    done = subprocess.run(
+        [*SANA_WM, "--help"], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (-signal.SIGINT, "", "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda one: one.name)
 def test_a_command_that_is_asked_to_end_says_130(number: signal.Signals, tmp_path: Path) -> None:
     command, children = begin(COMMANDS["weights"], tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ class SilentView:
         self.phases: set[str] = set()
         self.asked_to_stop: list[str] = []
         self.asked_to_shrink: list[str] = []
+        self.pauses: list[str] = []
+        self.times: dict[Stage, dict[str, float]] = {}
 
     def stage_started(self, progress: StageProgress) -> None:
         self.started.append(progress.stage)
@@ -46,8 +49,24 @@ class SilentView:
     def stage_asked_to_shrink(self, progress: StageProgress, why: str) -> None:
         self.asked_to_shrink.append(why)
 
-    def stage_ended(self, progress: StageProgress, seconds: float) -> None:
-        assert seconds >= 0
+    def stage_ended(self, progress: StageProgress) -> None:
+        progress.end(time.time())
+        self.times[progress.stage] = progress.spent_s
+
+    def paused(self, why: str) -> None:
+        self.pauses.append(why)
+
+    def went_on(self) -> None:
+        self.pauses.append("went on")
+
+    def slept(self, seconds: float) -> None:
+        self.pauses.append(f"slept {seconds:.0f} s")
+
+    def times_s(self, stage: Stage) -> dict[str, float]:
+        return self.times[stage]
+
+    def stop_clock(self) -> float:
+        return sum(sum(times.values()) for times in self.times.values())
 
 
 def fake(**by_stage: str) -> Callable[[Stage, RunDirectory], list[str]]:

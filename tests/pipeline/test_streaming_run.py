@@ -5,20 +5,26 @@ One set of runs for all tests, of the fewest frames. Stages run in this process;
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from tests.pipeline.extending import changed, draft, extend_here, gone, latents, prompts_by_chunk, same_latents
 from tests.pipeline.streaming_runs import run_here, run_stage_here, tiny_student, write_streaming_manifest
 
+from sana_wm.camera.move_path import resolve_move
+from sana_wm.camera.of_manifest import load_trajectory
 from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError
+from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import Stage1Section
 from sana_wm.names import STAGES
 from sana_wm.runs.receipts import read_receipt
@@ -204,6 +210,10 @@ def test_a_run_that_lost_what_it_refined_takes_no_new_prompt(
         (["--seconds", "inf"], ["longer than 8185 frames", "got 49 + inf frames"]),
         (["--seconds", 510], ["longer than 8185 frames", "got 49 + 8160 frames", "at most 8136 more, 508.5 s", "Add"]),
         (["--action", "w-30"], ["whole chunks", "got 30 frames", "24 (1.5 s) or 48 (3 s)"]),
+        (["--move", "push-in", "--seconds", "inf"], ["longer than 8185 frames"]),
+        (["--move", "push-in:1s"], ["whole chunks", "got 16 frames"]),
+        (["--move", "push-in:1.5s", "--seconds", 3], ["shorter than --seconds", "got 24 frames"]),
+        (["--move", "push-in", "--action", "w-24"], ["--action and --move exclude each other"]),
         (["--action", "w-24", "--seconds", 3], ["shorter than --seconds", "got 24 frames", "expected 48 frames"]),
     ],
 )
@@ -218,6 +228,25 @@ def test_a_length_that_cannot_be_made_is_refused(
 
 def test_the_longest_video_can_be_asked_for(short: RunDirectory, tmp_path: Path) -> None:
     assert '"num_frames": 8185' in draft(short, tmp_path / "longer", seconds=508.5).read_text()
+
+
+def test_moves_go_on_as_keys_where_the_run_s_speeds_serve(short: RunDirectory, tmp_path: Path) -> None:
+    data = json.loads(draft(short, tmp_path / "longer", move="pan-left,push-in:0.5s", seconds=1.5).read_text())
+    assert data["camera"]["action"] == "w-48,j-16,w-8"
+    assert data["video"]["num_frames"] == LONG_FRAMES
+    assert not (tmp_path / "longer-camera.npy").exists()
+
+
+@pytest.mark.parametrize("move", ["crane-up:1.5s", "truck-right:1.5s@2"])
+def test_moves_that_the_run_s_keys_cannot_do_go_on_as_poses(short: RunDirectory, tmp_path: Path, move: str) -> None:
+    manifest = draft(short, tmp_path / "longer", move=move)
+    camera = json.loads(manifest.read_text())["camera"]
+    assert (camera["action"], camera["poses_convention"]) == (None, "opencv_c2w")
+    shown = load_trajectory(short.read_manifest()).c2w[:SHORT_FRAMES]
+    way = load_trajectory(load_manifest(manifest, os.environ)).c2w
+    np.testing.assert_allclose(way[:SHORT_FRAMES], shown, rtol=0, atol=1e-6)
+    following = resolve_move(move, start=shown[-1]).trajectory.c2w
+    np.testing.assert_allclose(way[SHORT_FRAMES - 1 :], following, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("missing", STAGES)

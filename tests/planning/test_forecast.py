@@ -207,3 +207,22 @@ def test_the_numbers_of_the_memory_page_are_those_of_the_plan(full_size_run: Run
     assert said["connectors"] == peaks(4, 321)
     assert said["refiner transformer"] == peaks(5, 321)
     assert said["VAE decode"] == peaks(6, 321)
+
+
+@pytest.mark.parametrize("cap_gib", [96, 16])
+def test_guidance_that_ends_saves_passes_and_not_memory(full_size_run: Run, cap_gib: int) -> None:
+    runs = [full_size_run(H100, 321, cap_gib, stage1__guidance_until=until) for until in (1.0, 0.5)]
+    whole, half = (phase(run, "stage1", "transformer", run.budget_bytes) for run in runs)
+    assert half.tflop == pytest.approx(0.75 * whole.tflop)
+    assert half.work_bytes >= whole.work_bytes
+    assert half.work_bytes + half.weights_bytes <= runs[1].budget_bytes
+    assert half.mode.startswith(f"30 of 60 steps with guidance: {whole.mode}; then one prompt at a time, ")
+    assert half.plan["plan_with_guidance"] == whole.plan
+
+
+def test_without_guidance_there_is_one_pass_a_step(full_size_run: Run) -> None:
+    never, off = (
+        full_size_run(H100, 161, 96, **{f"stage1__{name}": value})
+        for name, value in (("guidance_until", 0.0), ("guidance_scale", 1.0))
+    )
+    assert phase(never, "stage1", "transformer", 96 * GIB) == phase(off, "stage1", "transformer", 96 * GIB)

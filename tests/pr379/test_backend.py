@@ -157,7 +157,7 @@ def manifest_for(folder: Path, model: dict[str, Any], pr_root: Path, backend: st
     data["model"] |= {"backend": backend, "pr_root": str(pr_root)}
     data["camera"]["action"] = "w-20,jw-12"
     data["video"]["num_frames"] = 33
-    data["stage1"] = {"num_inference_steps": 4, "checkpoint_every": 1}
+    data["stage1"] = {"num_inference_steps": 4, "guidance_until": 0.5, "checkpoint_every": 1}
     data["refiner"] = {"mode": "single_shot"}
     path = folder / "manifest.json"
     path.write_text(json.dumps(data))
@@ -193,6 +193,8 @@ def test_a_run_through_upstream_ends_in_a_video_with_receipts(runs: dict[str, Pa
     assert (run / "video.mp4").stat().st_size > 10_000
     receipt = json.loads((run / "receipts" / "stage1.json").read_text())
     assert receipt["plan"]["backend"] == "pr379"
+    assert receipt["plan"]["passes"] == 6
+    assert (receipt["plan"]["guidance_passes"], receipt["plan"]["plan_with_guidance"]["guidance_passes"]) == (1, 2)
     commit = subprocess.run(["git", "-C", pr_root, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
     assert receipt["versions"]["nvlabs_sana"] == receipt["plan"]["commit"] == commit.stdout.strip()
     assert "nvlabs_sana" not in json.loads((runs["diffusers"] / "receipts" / "stage1.json").read_text())["versions"]

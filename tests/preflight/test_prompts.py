@@ -64,8 +64,11 @@ def test_what_is_cut_off_each_prompt_is_shown(write_manifest: Write, sana_wm: Cl
     assert 'it is cut after "…' in err
 
 
-def test_a_negative_prompt_that_is_not_used_is_not_counted(write_manifest: Write, sana_wm: Cli) -> None:
-    path = write_manifest(input__negative_prompt="fog " * 900, stage1__guidance_scale=1.0)
+@pytest.mark.parametrize("stage1", [{"guidance_scale": 1.0}, {"guidance_until": 0.0}])
+def test_a_negative_prompt_that_is_not_used_is_not_counted(
+    write_manifest: Write, sana_wm: Cli, stage1: dict[str, float]
+) -> None:
+    path = write_manifest(input__negative_prompt="fog " * 900, stage1=stage1)
     assert "input.negative_prompt" not in sana_wm("validate-manifest", path)[2]
 
 

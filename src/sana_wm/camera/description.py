@@ -42,13 +42,13 @@ class PathFacts:
 
 @dataclass(frozen=True)
 class SegmentFacts:
-    """What one action segment does.
+    """What one action segment, or one move, does.
 
     Attributes:
-        spelling: Canonical, as `wj-40`.
+        spelling: Canonical, as `wj-40`; of a move, its name.
         first_frame: Pose at which it begins.
         last_frame: Pose at which it ends.
-        held: What its keys ask for, in words.
+        held: What its keys, or its name, ask for, in words.
         length: Way of the camera during it, in scene units.
         yaw_deg: Turn during it, over 0 to the right.
         pitch_deg: Change of pitch, over 0 upwards.
@@ -98,20 +98,25 @@ def describe_segments(
         trajectory: The path, or its beginning.
         dialect: The dialect that it was made with.
     """
+    return describe_parts([(str(one), one.num_frames, key_words(one.keys, dialect)) for one in segments], trajectory)
+
+
+def describe_parts(parts: Sequence[tuple[str, int, str]], trajectory: Trajectory) -> tuple[SegmentFacts, ...]:
+    """The same for whatever a path is made of: spelling, number of frames, and what is asked for, of each part."""
     c2w = trajectory.c2w.astype(np.float64)
     yaw_deg, pitch_deg = headings_deg(c2w)
     facts: list[SegmentFacts] = []
     start = 0
-    for segment in segments:
-        end = min(start + segment.num_frames, len(c2w) - 1)
+    for spelling, num_frames, asked in parts:
+        end = min(start + num_frames, len(c2w) - 1)
         if end == start:
             break
         facts.append(
             SegmentFacts(
-                spelling=str(segment),
+                spelling=spelling,
                 first_frame=start,
                 last_frame=end,
-                held=key_words(segment.keys, dialect),
+                held=asked,
                 length=_length(c2w[start : end + 1, :3, 3]),
                 yaw_deg=float(yaw_deg[end] - yaw_deg[start]),
                 pitch_deg=float(pitch_deg[end] - pitch_deg[start]),

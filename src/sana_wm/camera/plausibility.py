@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sana_wm.camera.actions import Segment
 from sana_wm.camera.dialects import Dialect
 from sana_wm.camera.field_of_view import PLAUSIBLE_VERTICAL_DEG, doubt_about, field_of_view_deg
+from sana_wm.camera.moves import MOVE_STEP, MOVE_TURN_DEG, Move
 from sana_wm.camera.rigid import rigid_inverse
 from sana_wm.errors import UsageError
 
@@ -65,6 +66,23 @@ def doubts_about_action(segments: Sequence[Segment], dialect: Dialect) -> list[s
         for one, other in pairs
         if {one, other} <= segment.keys and not (dialect.inertia and segment.num_frames == 1)
     ]
+
+
+def doubts_about_moves(moves: Sequence[Move]) -> list[str]:
+    """About moves that are much quicker or slower than what the model was shown."""
+    doubts: list[str] = []
+    for number, move in enumerate(moves, start=1):
+        for amount, usual, words in (
+            (move.step, float(MOVE_STEP), "goes {:.3g} scene units"),
+            (move.turn_deg, float(MOVE_TURN_DEG), "turns {:.3g} degrees"),
+        ):
+            slow = amount < usual / STEP_FACTOR and not move.kind.orbits  # a wide orbit turns slowly
+            if amount and (slow or amount > usual * STEP_FACTOR):
+                doubts.append(
+                    f"move {number}, {move.name}, {words.format(amount)} a frame, {amount / usual:.2g} times the usual "
+                    f"{usual:g}: is it meant? @1 is the usual speed"
+                )
+    return doubts
 
 
 def doubts_about_length(num_poses: int, num_frames: int) -> list[str]:

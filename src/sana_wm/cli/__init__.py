@@ -17,10 +17,14 @@ from sana_wm.cli import (
     extend,
     init_manifest,
     manifest,
+    moves,
     patches,
     plan,
+    queue,
+    refine,
     report,
     run_pipeline,
+    runs,
     status,
     vary,
     verify,
@@ -32,7 +36,7 @@ from sana_wm.errors import ModuleEndedError, SanaWMError, StageFailedError, as_r
 
 
 def main() -> None:
-    """Entry point of the console script: one handler turns errors into a message and an exit code."""
+    """The whole command line: one handler turns errors into a message and an exit code."""
     settle_surroundings()
     try:
         with _asked_to_end():
@@ -51,12 +55,12 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _asked_to_end() -> Generator[None]:
-    """Take SIGTERM and SIGHUP (a closed terminal) as Ctrl-C is taken: what is open is closed, half a file removed.
+    """Take SIGTERM and SIGHUP (a closed terminal) as Ctrl-C is: what is open is closed, half a file removed.
 
     A run takes them otherwise, while its stages work (`sana_wm.launcher.supervisor`).
     """
     # What the parent of this process set to be ignored stays ignored: that is how nohup works.
-    wanted = (signal.SIGTERM, signal.SIGHUP)
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     numbers = [number for number in wanted if signal.getsignal(number) is signal.SIG_DFL]
     for number in numbers:
         signal.signal(number, signal.default_int_handler)
@@ -83,10 +87,14 @@ __all__ = [
     "init_manifest",
     "main",
     "manifest",
+    "moves",
     "patches",
     "plan",
+    "queue",
+    "refine",
     "report",
     "run_pipeline",
+    "runs",
     "status",
     "vary",
     "verify",

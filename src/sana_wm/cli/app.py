@@ -12,7 +12,8 @@ from sana_wm.cli.surroundings import require_working_folder
 #: As a user meets them.
 ORDER = (
     *("demo", "weights", "init-manifest", "camera", "doctor", "validate-manifest", "plan"),
-    *("run-pipeline", "resume", "extend", "status", "report", "verify", "bench", "patches"),
+    *("run-pipeline", "resume", "refine", "extend", "queue"),
+    *("status", "report", "runs", "compare", "verify", "bench", "patches"),
 )
 
 
@@ -38,6 +39,10 @@ patches_app = typer.Typer(help="What runs in place of library code, and why.", n
 app.add_typer(patches_app, name="patches")
 camera_app = typer.Typer(help="Look at a camera path before hours are spent on it.", no_args_is_help=True)
 app.add_typer(camera_app, name="camera")
+runs_app = typer.Typer(help="Which runs are there: list, compare, remove, prune.", no_args_is_help=True)
+app.add_typer(runs_app, name="runs")
+queue_app = typer.Typer(help="Runs that wait for their turn, one after another, overnight.", no_args_is_help=True)
+app.add_typer(queue_app, name="queue")
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,19 +10,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sana_wm.cli.app import camera_app
-from sana_wm.cli.manifest import WITHOUT_WEIGHTS, AsJson
+from sana_wm.cli.camera_choice import action_of_moves, known_dialect, loaded, motion_said, require_one, view_said
+from sana_wm.cli.manifest import AsJson
 from sana_wm.cli.output import refuse_to_overwrite
 from sana_wm.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from sana_wm.camera.description import SegmentFacts
     from sana_wm.camera.trajectory import Trajectory
-    from sana_wm.drafting.camera_view import ActionPath, CameraView
-    from sana_wm.manifest.model import Manifest
-    from sana_wm.names import DialectName
+    from sana_wm.drafting.camera_view import CameraView
 
-OptionalManifest = Annotated[Path | None, typer.Argument(metavar="[MANIFEST]", help="JSON manifest; or --action.")]
+OptionalManifest = Annotated[
+    Path | None, typer.Argument(metavar="[MANIFEST]", help="JSON manifest; or --move or --action.")
+]
 Action = Annotated[str | None, typer.Option("--action", help="Action string, such as w-80,jw-40.")]
+MoveOption = Annotated[
+    str | None, typer.Option("--move", help="Named moves, such as push-in:2s,pan-right:1.5s@0.5,hold:1s.")
+]
 DialectOption = Annotated[
     str | None, typer.Option("--dialect", help="What its keys mean: pr379 (default) or smoothed.")
 ]
@@ -33,7 +36,7 @@ TranslationSpeed = Annotated[
 RotationSpeed = Annotated[
     float | None, typer.Option("--rotation-speed-deg", min=1e-9, help="Degrees per frame; 1.2 by default.")
 ]
-Picture = Annotated[Path | None, typer.Option("--image", help="First frame, beside --action.")]
+Picture = Annotated[Path | None, typer.Option("--image", help="First frame, beside --move or --action.")]
 FieldOfView = Annotated[
     float | None, typer.Option("--fov-deg", min=1, max=179, help="What --image shows from left to right, in degrees.")
 ]
@@ -43,6 +46,7 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite.")]
 @camera_app.command("explain")
 def explain(
     manifest_path: OptionalManifest = None,
+    move: MoveOption = None,
     action: Action = None,
     dialect: DialectOption = None,
     translation_speed: TranslationSpeed = None,
@@ -55,17 +59,19 @@ def explain(
 ) -> None:
     """Say what a camera path does: length, rotation, field of view, every segment; and draw it."""
     from sana_wm.camera.actions import parse_action
-    from sana_wm.camera.description import describe_path, describe_segments
+    from sana_wm.camera.description import describe_parts, describe_path, describe_segments
     from sana_wm.camera.dialects import DIALECTS
     from sana_wm.camera.text_plot import path_as_text
     from sana_wm.cli.camera_text import segment_table, summary
 
-    motion = _motion(action, dialect, translation_speed, rotation_speed_deg)
-    view = _view(manifest_path, motion, picture, fov_deg)
+    motion = motion_said(move, action, dialect, translation_speed, rotation_speed_deg)
+    view = view_said(manifest_path, motion, picture, fov_deg)
     shown = view.shown
     facts = describe_path(shown, fps=view.video.fps)
     segments: tuple[SegmentFacts, ...] = ()
-    if view.motion is not None:
+    if view.moves is not None:
+        segments = describe_parts([(one.name, one.num_frames or 0, one.kind.does) for one in view.moves.moves], shown)
+    elif view.motion is not None:
         segments = describe_segments(parse_action(view.motion.action), shown, DIALECTS[view.motion.dialect])
     field_of_view = view.lens and view.lens.field_of_view_deg(view.video)
     warnings = _warnings(view)
@@ -76,6 +82,7 @@ def explain(
         report = {
             "path": asdict(facts),
             "motion": view.motion and asdict(view.motion),
+            "moves": view.moves and view.moves.told,
             "segments": [asdict(one) for one in segments],
             "field_of_view_deg": field_of_view,
             "intrinsics_source": view.lens and view.lens.source,
@@ -98,6 +105,7 @@ def explain(
 def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, .npy.")],
     manifest_path: OptionalManifest = None,
+    move: MoveOption = None,
     action: Action = None,
     dialect: DialectOption = None,
     translation_speed: TranslationSpeed = None,
@@ -106,11 +114,14 @@ def export(
 ) -> None:
     """Write a camera path as poses, (F, 4, 4) float32 camera-to-world, OpenCV axes: what camera.poses takes."""
     from sana_wm.camera.of_manifest import load_trajectory
-    from sana_wm.drafting.camera_view import write_poses
+    from sana_wm.drafting.camera_view import view_of_motion, write_poses
 
-    motion = _motion(action, dialect, translation_speed, rotation_speed_deg)
-    _choose_one(manifest_path, motion)
-    trajectory = motion.trajectory() if motion is not None else load_trajectory(_load(manifest_path))
+    motion = motion_said(move, action, dialect, translation_speed, rotation_speed_deg)
+    require_one(manifest_path, motion)
+    if motion is not None:
+        trajectory = view_of_motion(motion, None, None).trajectory
+    else:
+        trajectory = load_trajectory(loaded(manifest_path))
     refuse_to_overwrite(out, force=force)
     write_poses(trajectory, out)
     typer.echo(f"{out}: {len(trajectory)} poses")
@@ -120,22 +131,26 @@ def export(
 def convert(
     to: Annotated[str, typer.Option("--to", help="Dialect to write: pr379 or smoothed.")],
     manifest_path: OptionalManifest = None,
+    move: MoveOption = None,
     action: Action = None,
     dialect: DialectOption = None,
     translation_speed: TranslationSpeed = None,
     rotation_speed_deg: RotationSpeed = None,
 ) -> None:
-    """Print an action in another dialect for the very same path; an error where that dialect cannot express it."""
+    """Print an action, or moves as one, in a dialect for the very same path; an error where it cannot express it."""
     from sana_wm.camera.conversion import convert_action
+    from sana_wm.camera.move_path import MovePath
     from sana_wm.drafting.camera_view import ActionPath
 
-    motion = _motion(action, dialect, translation_speed, rotation_speed_deg)
-    _choose_one(manifest_path, motion)
+    motion = motion_said(move, action, dialect, translation_speed, rotation_speed_deg)
+    require_one(manifest_path, motion)
     if motion is None:
-        camera = _load(manifest_path).camera
+        camera = loaded(manifest_path).camera
         motion = ActionPath.of(camera)
         if motion is None:
             raise UsageError("poses have no dialect", got=camera.poses, expected="a manifest with camera.action")
+    if isinstance(motion, MovePath):
+        motion = action_of_moves(motion)
     converted = convert_action(
         motion.action,
         source=motion.dialect,
@@ -150,6 +165,7 @@ def convert(
 def preview(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, .mp4.")],
     manifest_path: OptionalManifest = None,
+    move: MoveOption = None,
     action: Action = None,
     dialect: DialectOption = None,
     translation_speed: TranslationSpeed = None,
@@ -166,60 +182,12 @@ def preview(
     from sana_wm.camera.preview import Scene, fitting_backdrop
     from sana_wm.drafting.camera_view import write_preview
 
-    motion = _motion(action, dialect, translation_speed, rotation_speed_deg)
-    view = _view(manifest_path, motion, picture, fov_deg)
+    motion = motion_said(move, action, dialect, translation_speed, rotation_speed_deg)
+    view = view_said(manifest_path, motion, picture, fov_deg)
     refuse_to_overwrite(out, force=force)
     scene = Scene(backdrop or fitting_backdrop(view.trajectory), camera_height or None)
     num_frames = write_preview(view, scene, out)
     typer.echo(f"{out}: {num_frames} frames; a guess at the motion, not at the video")
-
-
-def _motion(
-    action: str | None, dialect: str | None, translation_speed: float | None, rotation_speed_deg: float | None
-) -> ActionPath | None:
-    from sana_wm.drafting.camera_view import ROTATION_SPEED_DEG, TRANSLATION_SPEED, ActionPath
-
-    if action is not None:
-        known = known_dialect(dialect or "pr379", "--dialect")
-        return ActionPath(
-            action, known, translation_speed or TRANSLATION_SPEED, rotation_speed_deg or ROTATION_SPEED_DEG
-        )
-    if (dialect, translation_speed, rotation_speed_deg) != (None, None, None):
-        raise UsageError("--dialect and speeds belong to --action", expected="a MANIFEST alone: it holds its own")
-    return None
-
-
-def known_dialect(name: str, option: str) -> DialectName:
-    """A dialect's name, or an error that names the option which should have held one."""
-    if name not in ("pr379", "smoothed"):
-        raise UsageError(f"{option} names no dialect", got=repr(name), expected="pr379 or smoothed")
-    return name
-
-
-def _choose_one(manifest_path: Path | None, motion: ActionPath | None) -> None:
-    if (manifest_path is None) == (motion is None):
-        got = "neither" if motion is None else "both"
-        raise UsageError("a camera path comes from one place", got=got, expected="either MANIFEST or --action")
-
-
-def _load(manifest_path: Path | None) -> Manifest:
-    from sana_wm.manifest.loading import load_manifest
-
-    assert manifest_path is not None  # `_choose_one` sees to it
-    return load_manifest(manifest_path, WITHOUT_WEIGHTS | os.environ)
-
-
-def _view(
-    manifest_path: Path | None, motion: ActionPath | None, picture: Path | None, fov_deg: float | None
-) -> CameraView:
-    from sana_wm.drafting.camera_view import view_of_manifest, view_of_motion
-
-    _choose_one(manifest_path, motion)
-    if motion is not None and (picture is not None or fov_deg is None):
-        return view_of_motion(motion, picture, fov_deg)
-    if picture is not None or fov_deg is not None:
-        raise UsageError("--fov-deg is of --image, and --image is for --action", expected="them together, or none")
-    return view_of_manifest(_load(manifest_path))
 
 
 def _warnings(view: CameraView) -> list[str]:
@@ -244,7 +212,7 @@ def _write_plot(
     figure = draw_path(
         shown,
         fps=view.video.fps,
-        title=f"{view.motion.action}   ({view.motion.dialect})" if view.motion else "poses",
+        title=f"{view.motion.action}   ({view.motion.dialect})" if view.motion else "moves" if view.moves else "poses",
         labels=[(one.first_frame, one.spelling) for one in segments],
         field_of_view_deg=field_of_view and field_of_view[0],
     )

@@ -10,6 +10,8 @@ from sana_wm.drafting.camera_view import CameraView
 def summary(view: CameraView, facts: PathFacts, field_of_view: tuple[float, float] | None) -> list[str]:
     """What a camera is and does, a few lines."""
     lines: list[str] = []
+    if view.moves is not None:
+        lines.append(f"moves     {view.moves.told}")
     if view.motion is None:
         lines.append(f"poses     {view.origin}, no dialect")
     else:
@@ -19,6 +21,8 @@ def summary(view: CameraView, facts: PathFacts, field_of_view: tuple[float, floa
         lines.append(f"dialect   {view.motion.dialect}: {keys}; w/s forward, back; i/k look up, down; {inertia}")
         translation_speed, rotation_speed_deg = view.motion.translation_speed, view.motion.rotation_speed_deg
         lines.append(f"speeds    {translation_speed:g} scene units and {rotation_speed_deg:g} degrees a frame")
+        if view.moves is not None:
+            lines.append(f"action    {view.motion.action}")
     lines += [
         f"path      {facts.length:.2f} scene units in {facts.seconds:.1f} s at {view.video.fps} fps, "
         f"{facts.displacement:.2f} from start to end; "

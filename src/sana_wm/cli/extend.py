@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sana_wm.cli.app import app
+from sana_wm.cli.camera import MoveOption
 from sana_wm.cli.manifest import AsJson
 from sana_wm.cli.output import real_path
 from sana_wm.cli.run_pipeline import AcceptNumerics, AcceptOverCap, DryRun, JsonLines, JsonLinesTo, run_pipeline
@@ -17,9 +18,11 @@ from sana_wm.errors import printable
 @app.command("extend")
 def extend(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A finished run of the streaming model.")],
+    *,
     action: Annotated[
         str | None, typer.Option("--action", help="Keys from the last frame on; left out: on as before.")
     ] = None,
+    move: MoveOption = None,
     poses: Annotated[
         Path | None, typer.Option("--poses", help="Poses from the last frame on, whose pose comes first.")
     ] = None,
@@ -40,7 +43,8 @@ def extend(
     from sana_wm.runs.run_directory import RunDirectory
 
     manifest_path = write_extension(
-        RunDirectory(real_path(run_dir)), Extension(action=action, poses=poses, prompt=prompt, seconds=seconds, out=out)
+        RunDirectory(real_path(run_dir)),
+        Extension(action=action, move=move, poses=poses, prompt=prompt, seconds=seconds, out=out),
     )
     typer.echo(printable(f"{manifest_path} is written"), err=True)
     run_pipeline(

@@ -22,6 +22,8 @@ from sana_wm.sizes import GIB
 
 PLAIN_LINE_EVERY_S = 10.0
 BAR_CELLS = 24
+#: A guess whose ends lie closer together than this share of its upper one is as good as a number.
+EXACT = 0.1
 #: One cell wide in every terminal, and in ASCII: a log may be read anywhere.
 MARKS = {"done": "+", "skipped": "=", "running": ">", "stopped": "!", "to come": ".", "not asked": ".", "off": "-"}
 
@@ -125,7 +127,7 @@ def _drain(stream: IO[str] | BackgroundStream) -> None:
 
 
 def describe_run(snapshot: RunSnapshot) -> list[str]:
-    """The whole run in lines: time, each stage, memory, the last preview."""
+    """The whole run in lines: time, each stage, memory, the last picture."""
     lines = [f"{snapshot.name}: {', '.join(part for part in (snapshot.state, *_times(snapshot)) if part)}"]
     lines += [f"{MARKS[one.state]} {one.stage:<10}  {describe_stage(one, snapshot)}" for one in snapshot.stages]
     memory = snapshot.memory
@@ -136,7 +138,7 @@ def describe_run(snapshot: RunSnapshot) -> list[str]:
     if snapshot.note is not None:
         lines.append(f"note          {snapshot.note}")
     if snapshot.preview is not None:
-        lines.append(f"preview       {snapshot.preview}")
+        lines.append(f"picture       {snapshot.preview}")
     return [printable(line) for line in lines]
 
 
@@ -155,15 +157,17 @@ def describe_line(snapshot: RunSnapshot) -> str:
     if snapshot.memory.used_bytes is not None:
         parts.append(_memory(snapshot))
     if snapshot.preview is not None:
-        parts.append(f"preview {snapshot.preview}")
+        parts.append(f"picture {snapshot.preview}")
     return printable(f"{snapshot.stage or 'between stages'}: {', '.join(parts)}")
 
 
 def describe_stage(one: StageSnapshot, snapshot: RunSnapshot) -> str:
     """One stage in words."""
     match one.state:
-        case "off" | "not asked" | "skipped":
-            return {"off": "off", "not asked": "to come, not asked for", "skipped": "done before"}[one.state]
+        case "off" | "not asked":
+            return "off" if one.state == "off" else "to come, not asked for"
+        case "skipped":
+            return f"done before{f', in {format_seconds(one.seconds)}' if one.seconds is not None else ''}"
         case "done":
             return f"done in {format_seconds(one.seconds or 0.0)}"
         case "to come":
@@ -193,10 +197,14 @@ def _times(snapshot: RunSnapshot) -> tuple[str, str]:
         return elapsed, ""
     if snapshot.remaining_s is None:
         return elapsed, "time left not known yet"
-    left = format_seconds(snapshot.remaining_s)
-    if not snapshot.not_counted:
-        return elapsed, f"about {left} left{', in part guessed' if snapshot.guessed else ''}"
-    return elapsed, f"at least {left} left, without {' and '.join(snapshot.not_counted)}"
+    low_s, high_s = snapshot.remaining_low_s, snapshot.remaining_high_s
+    if snapshot.not_counted:
+        least = format_seconds(snapshot.remaining_s if low_s is None else low_s)
+        return elapsed, f"at least {least} left, without {' and '.join(snapshot.not_counted)}"
+    if snapshot.guessed and low_s is not None and high_s is not None and high_s - low_s > EXACT * high_s:
+        return elapsed, f"{format_seconds(low_s)} to {format_seconds(high_s)} left, a guess"
+    guessed = ", in part guessed" if snapshot.guessed else ""
+    return elapsed, f"about {format_seconds(snapshot.remaining_s)} left{guessed}"
 
 
 def _memory(snapshot: RunSnapshot) -> str:

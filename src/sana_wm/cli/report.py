@@ -45,13 +45,12 @@ def report(
     facts = gather_run_facts(run)
     timeline = read_timeline(run, facts.manifest.memory.cap_bytes)
     # A run whose last start found stages done or begun is no comparison: each stage's last phase must be known.
-    receipts = [stage.receipt for stage in facts.stages if stage.receipt is not None and stage.receipt.phases]
-    last_phases = {(receipt.stage, receipt.phases[-1].name) for receipt in receipts}
-    whole = [one for one in find_past_runs(run, facts.manifest) if one.seconds.keys() >= last_phases][::-1]
-    this = [(run.path.name, one.seconds) for one in whole if one.path == run.path]
-    earlier = [(one.path.name, one.seconds) for one in whole if one.path != run.path]
+    last_phases = {(one.stage, one.phases[-1].name) for stage in facts.stages if (one := stage.receipt) and one.phases}
+    past = [one for one in find_past_runs(run, facts.manifest) if one.path != run.path]
+    earlier = [(one.path.name, one.seconds) for one in past if one.seconds.keys() >= last_phases][:EARLIER_RUNS][::-1]
+    this = [(run.path.name, facts.times_s)] if facts.is_finished else []
     with holding(run.path):
-        write_report(page, facts, timeline, [*earlier[-EARLIER_RUNS:], *this] if this else [])
+        write_report(page, facts, timeline, [*earlier, *this] if this else [])
         save_memory_plot(timeline, plot)
     if as_json:
         findings = {stage.stage: stage.findings for stage in facts.stages if not stage.off}

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from sana_wm.cli.figures import format_bytes
 from sana_wm.errors import printable
 from sana_wm.printing import drawing_stream
 from sana_wm.weights.transfer import TransferView
@@ -139,11 +140,3 @@ class BarView:
         if self._is_fetching:
             self._before_bytes += self._size_bytes
         self._progress.update(self._file, visible=False)
-
-
-def format_bytes(count: int) -> str:
-    """`512 B`, `17.2 MB`, `37.75 GB`: decimal, as the hub and disks say it."""
-    for unit, size in (("GB", 1000**3), ("MB", 1000**2), ("kB", 1000)):
-        if count >= size:
-            return f"{count / size:.2f} {unit}" if unit == "GB" else f"{count / size:.1f} {unit}"
-    return f"{count} B"

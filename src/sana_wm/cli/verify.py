@@ -62,7 +62,14 @@ def verify_run(
 
 
 #: The states of a link, for people.
-WORDS = {"holds": "ok", "broken": "BROKEN", "unfinished": "to come", "unchecked": "unchecked", "noted": "differs"}
+WORDS = {
+    "holds": "ok",
+    "broken": "BROKEN",
+    "unfinished": "to come",
+    "unchecked": "unchecked",
+    "noted": "differs",
+    "pruned": "pruned",
+}
 
 
 def _describe(link: Link) -> str:

@@ -21,6 +21,9 @@ VIDEO_OPTIONS: dict[str, Any] = {
     "negative_prompt": Annotated[
         str | None, typer.Option("--negative-prompt", help="What it shall not show; not for the streaming model.")
     ],
+    "move": Annotated[
+        str | None, typer.Option("--move", help="Named moves, such as push-in:2s,pan-right:1.5s@0.5,hold:1s.")
+    ],
     "action": Annotated[str | None, typer.Option("--action", help="Action string, such as w-80,jw-40.")],
     "dialect": Annotated[str | None, typer.Option("--dialect", help="Of --action: pr379 (default) or smoothed.")],
     "poses": Annotated[

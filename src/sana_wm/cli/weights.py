@@ -38,7 +38,7 @@ OfVariant = Annotated[
     Variant | None, typer.Option("--variant", help="bidirectional (the default) or streaming, its 4-step student.")
 ]
 Layout = Annotated[LayoutName | None, typer.Option("--layout", help="original (the default) or diffusers.")]
-Stages = Annotated[str, typer.Option("--stages", help="Only what these read: stage1,refiner,vae_decode.")]
+Stages = Annotated[str, typer.Option("--stages", help="Only what these read: stage1,preview,refiner,vae_decode.")]
 From = Annotated[Path | None, typer.Option("--in", metavar="DIR", help=FOLDER_HELP)]
 To = Annotated[Path | None, typer.Option("--to", metavar="DIR", help=FOLDER_HELP)]
 OfManifest = Annotated[

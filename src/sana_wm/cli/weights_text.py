@@ -7,7 +7,8 @@ from typing import Any
 
 import typer
 
-from sana_wm.cli.transfer_view import OpenTransferView, format_bytes
+from sana_wm.cli.figures import format_bytes
+from sana_wm.cli.transfer_view import OpenTransferView
 from sana_wm.errors import printable
 from sana_wm.names import Stage
 from sana_wm.weights.download import DownloadPlan

@@ -13,9 +13,11 @@ from sana_wm.camera.dialects import DIALECTS, action_trajectory
 from sana_wm.camera.exif import read_focal_length
 from sana_wm.camera.field_of_view import field_of_view_deg, focal_length_px
 from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics, resize_and_center_crop
+from sana_wm.camera.move_path import DIALECT, MovePath
 from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics
 from sana_wm.camera.plausibility import (
     doubts_about_action,
+    doubts_about_moves,
     doubts_about_path,
     doubts_about_view,
     require_pixels,
@@ -64,6 +66,13 @@ class ActionPath:
             return None
         return cls(camera.action, camera.dialect, camera.translation_speed, camera.rotation_speed_deg)
 
+    @classmethod
+    def of_moves(cls, moves: MovePath) -> ActionPath | None:
+        """That of named moves, unless they take poses."""
+        if moves.action is None:
+            return None
+        return cls(moves.action, DIALECT, moves.translation_speed, moves.rotation_speed_deg)
+
     def trajectory(self) -> Trajectory:
         """Its camera path."""
         return action_trajectory(
@@ -107,10 +116,11 @@ class CameraView:
     Attributes:
         trajectory: The whole path.
         motion: Where an action string made it.
+        moves: Where named moves made it.
         video: Size and frame rate.
         wanted_num_frames: How much of the path the video takes, where a manifest says so.
         lens: Where there is a picture.
-        origin: Where the path comes from, unless an action made it, in words.
+        origin: Where the path comes from, for one without an action, in words.
         doubts: What deserves a word.
     """
 
@@ -121,6 +131,7 @@ class CameraView:
     lens: Lens | None
     origin: str = ""
     doubts: tuple[str, ...] = ()
+    moves: MovePath | None = None
 
     @property
     def shown(self) -> Trajectory:
@@ -157,28 +168,33 @@ def view_of_manifest(manifest: Manifest) -> CameraView:
     )
 
 
-def view_of_motion(motion: ActionPath, picture: Path | None, horizontal_deg: float | None) -> CameraView:
-    """The camera of an action string, before there is a manifest.
+def view_of_motion(motion: ActionPath | MovePath, picture: Path | None, horizontal_deg: float | None) -> CameraView:
+    """The camera of an action string or of named moves, before there is a manifest.
 
     Args:
-        motion: The action.
+        motion: The action, or the moves.
         picture: A first frame, if there is one.
         horizontal_deg: Field of view across the picture; left out, its EXIF data must say.
 
     Raises:
         UsageError: The action, the picture or its EXIF data are not usable.
     """
-    trajectory = motion.trajectory()
     lens = _lens_of_picture(picture, horizontal_deg) if picture is not None else None
     video = VideoSection()
-    doubts = [
-        *doubts_about_path(trajectory.c2w),
-        *doubts_about_action(parse_action(motion.action), DIALECTS[motion.dialect]),
-    ]
+    if isinstance(motion, MovePath):
+        moves, action, trajectory = motion, ActionPath.of_moves(motion), motion.trajectory
+        doubts = doubts_about_moves(moves.moves)
+    else:
+        moves, action, trajectory = None, motion, motion.trajectory()
+        doubts = [
+            *doubts_about_path(trajectory.c2w),
+            *doubts_about_action(parse_action(motion.action), DIALECTS[motion.dialect]),
+        ]
     if lens is not None:
         cropped = lens.cropped(height=video.height, width=video.width)
         doubts += doubts_about_view(cropped, height=video.height, width=video.width)
-    return CameraView(trajectory, motion, video, None, lens, doubts=tuple(doubts))
+    origin = "of moves that no one action does"
+    return CameraView(trajectory, action, video, None, lens, origin=origin, doubts=tuple(doubts), moves=moves)
 
 
 def _lens_of_picture(path: Path, horizontal_deg: float | None) -> Lens:
@@ -202,7 +218,7 @@ def write_preview(view: CameraView, scene: Scene, out: Path) -> int:
         UsageError: There is no picture, the name has another suffix, or the path leaves the scene.
     """
     if view.lens is None:
-        raise UsageError("a preview needs a picture", expected="a MANIFEST, or --image beside --action")
+        raise UsageError("a preview needs a picture", expected="a MANIFEST, or --image beside --move or --action")
     if out.suffix != ".mp4":
         raise UsageError("a preview is an MP4", got=out.name, expected="a name ending in .mp4")
     height, width = view.video.height // PREVIEW_SHRINK, view.video.width // PREVIEW_SHRINK

@@ -125,7 +125,8 @@ def _change_camera(data: Json, said: Wishes, folder: Path, notes: list[str]) -> 
     camera, video = data["camera"], data["video"]
     model, fps = MODELS[data["model"].get("variant", "bidirectional")], video.get("fps", _default("video.fps"))
     wanted = None if said.seconds is None else frames_of_seconds(said.seconds, fps, model)
-    way = camera_way(said, camera, folder, notes)
+    num_frames = wanted or video.get("num_frames", _default("video.num_frames"))
+    way = camera_way(said, camera, folder, notes, num_frames=num_frames, fps=fps)
     if way is None:
         if said.dialect is not None:
             if camera.get("action") is None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sana_wm.camera.actions import Segment, parse_action
+from sana_wm.camera.move_path import resolve_move
 from sana_wm.camera.of_manifest import load_trajectory
 from sana_wm.camera.poses.reading import read_poses
 from sana_wm.camera.trajectory import Trajectory
-from sana_wm.drafting.camera_view import write_poses
+from sana_wm.drafting.camera_view import ActionPath, write_poses
 from sana_wm.drafting.free_names import free_name, require_free
 from sana_wm.drafting.lineage import Parent, made_from
 from sana_wm.drafting.new_manifest import write_manifest
@@ -38,6 +40,7 @@ class Extension:
 
     Attributes:
         action: Keys from the last frame on.
+        move: Named moves from the last frame on.
         poses: File of the camera's way from the last frame on; its first pose is that frame's.
         prompt: From the first new chunk on.
         seconds: Of video to add; what the camera's way gives when left out.
@@ -45,6 +48,7 @@ class Extension:
     """
 
     action: str | None = None
+    move: str | None = None
     poses: Path | None = None
     prompt: str | None = None
     seconds: float | None = None
@@ -129,19 +133,38 @@ def _without_state(run: RunDirectory, receipt: Receipt) -> Receipt:
 
 def _go_on(manifest: RunManifest, asked: Extension, model: ReleasedModel, out: Path) -> tuple[int, dict[str, Any]]:
     """How many frames are added, and the fields of the camera for the whole path."""
-    if asked.action is not None and asked.poses is not None:
-        raise UsageError("--action and --poses exclude each other", expected="one of them")
+    ways = {"--action": asked.action, "--move": asked.move, "--poses": asked.poses}
+    if len(given := [option for option, way in ways.items() if way is not None]) > 1:
+        raise UsageError(f"{given[0]} and {given[1]} exclude each other", expected="one of them")
     wanted = None if asked.seconds is None else round(asked.seconds * manifest.video.fps, 6)
     if asked.poses is not None:
         way = read_poses(asked.poses).trajectory
         added = _length(wanted, len(way) - 1, model, manifest.video)
         return added, _joined_poses(manifest, way, added, out)
+    if asked.move is not None:
+        return _go_on_with_moves(manifest, asked.move, wanted, model, out)
     if asked.action is not None:
         segments = parse_action(asked.action)
         added = _length(wanted, sum(segment.num_frames for segment in segments), model, manifest.video)
         return added, _joined_action(manifest, cut_action(segments, added), added, out)
     added = _length(wanted or DEFAULT_STEPS * model.frames_step, None, model, manifest.video)
     return added, _same_way(manifest, added, out)
+
+
+def _go_on_with_moves(
+    manifest: RunManifest, text: str, wanted: float | None, model: ReleasedModel, out: Path
+) -> tuple[int, dict[str, Any]]:
+    """Moves behind the way that was shown: as keys where its action goes on at the same speeds, else as poses."""
+    shown = load_trajectory(manifest).c2w[: manifest.video.num_frames].astype(np.float64)
+    total = DEFAULT_STEPS * model.frames_step
+    if wanted is not None:
+        total = _length(wanted, None, model, manifest.video)
+    moves = resolve_move(text, manifest.video.fps, num_frames=total, start=shown[-1])
+    added = _length(wanted, moves.num_frames, model, manifest.video)
+    before, motion = ActionPath.of(manifest.camera), ActionPath.of_moves(moves)
+    if before is not None and motion is not None and motion == replace(before, action=motion.action):
+        return added, _joined_action(manifest, cut_action(parse_action(motion.action), added), added, out)
+    return added, _write_joined(shown, moves.trajectory.c2w[1 : added + 1].astype(np.float64), out)
 
 
 def _length(wanted: float | None, available: int | None, model: ReleasedModel, video: VideoSection) -> int:
@@ -209,7 +232,7 @@ def _same_way(manifest: RunManifest, added: int, out: Path) -> dict[str, Any]:
             "the poses file ends too soon",
             got=f"{available} poses more than the run has shown",
             expected=f"{added}",
-            next_step="Say where the camera goes: --action or --poses.",
+            next_step="Say where the camera goes: --move, --action or --poses.",
         )
     segments = parse_action(camera.action)
     missing = shown + added - sum(segment.num_frames for segment in segments)
@@ -220,7 +243,10 @@ def _same_way(manifest: RunManifest, added: int, out: Path) -> dict[str, Any]:
 def _joined_poses(manifest: RunManifest, way: Trajectory, added: int, out: Path) -> dict[str, Any]:
     """The camera's fields with poses behind the way that was shown, in a file beside the new run."""
     shown = load_trajectory(manifest).c2w[: manifest.video.num_frames].astype(np.float64)
-    following = shown[-1] @ way.c2w[1 : added + 1].astype(np.float64)
+    return _write_joined(shown, shown[-1] @ way.c2w[1 : added + 1].astype(np.float64), out)
+
+
+def _write_joined(shown: NDArray[np.float64], following: NDArray[np.float64], out: Path) -> dict[str, Any]:
     path = out.with_name(f"{out.name}-camera.npy")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_poses(Trajectory(np.concatenate([shown, following]).astype(np.float32)), path)

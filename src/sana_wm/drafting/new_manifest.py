@@ -168,11 +168,12 @@ def _camera_path(said: Wishes, model: ReleasedModel, folder: Path, notes: list[s
     """The camera path's fields, and how many frames the video has."""
     fps = VideoSection().fps
     wanted = None if said.seconds is None else frames_of_seconds(said.seconds, fps, model)
-    way = camera_way(said, {}, folder, notes)
+    num_frames = wanted or STRAIGHT_AHEAD_FRAMES[model.variant]
+    way = camera_way(said, {}, folder, notes, num_frames=num_frames, fps=fps)
     if way is None:
-        action = f"w-{(wanted or STRAIGHT_AHEAD_FRAMES[model.variant]) - 1}"
-        notes.append(f"the camera goes straight ahead, {action}: change camera.action, or give --action")
-        way = camera_way(replace(said, action=action), {}, folder, notes)
+        action = f"w-{num_frames - 1}"
+        notes.append(f"the camera goes straight ahead, {action}: change camera.action, or give --move or --action")
+        way = camera_way(replace(said, action=action), {}, folder, notes, num_frames=num_frames, fps=fps)
         assert way is not None
     camera, available = way
     return camera, choose_num_frames(wanted, available, model, fps, notes)

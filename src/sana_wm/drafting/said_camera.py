@@ -10,9 +10,12 @@ from typing import Any
 
 from sana_wm.camera.exif import read_focal_length
 from sana_wm.camera.field_of_view import focal_length_px
+from sana_wm.camera.move_path import resolve_move
+from sana_wm.camera.plausibility import doubts_about_moves
 from sana_wm.camera.poses.reading import read_poses
 from sana_wm.camera.trajectory import check_num_frames, valid_num_frames_near
 from sana_wm.drafting.camera_view import ActionPath
+from sana_wm.drafting.moves import camera_of_move
 from sana_wm.drafting.wishes import Wishes
 from sana_wm.errors import UsageError
 from sana_wm.manifest.loading import escape_variables
@@ -24,7 +27,9 @@ from sana_wm.video.picture import inspect_picture, opened
 Json = dict[str, Any]
 
 
-def camera_way(said: Wishes, before: Mapping[str, Any], folder: Path, notes: list[str]) -> tuple[Json, int] | None:
+def camera_way(
+    said: Wishes, before: Mapping[str, Any], folder: Path, notes: list[str], *, num_frames: int, fps: int
+) -> tuple[Json, int] | None:
     """The fields of the camera's way, and how many poses it has; `None` where nothing is said of it.
 
     Args:
@@ -32,10 +37,21 @@ def camera_way(said: Wishes, before: Mapping[str, Any], folder: Path, notes: lis
         before: The camera's fields so far: dialect and speeds stay where nothing else is said.
         folder: Where the manifest will lie.
         notes: Receives what a user should be told.
+        num_frames: Of the video, for moves that say no time.
+        fps: Frames a second, for moves.
 
     Raises:
         UsageError: The way cannot be used.
     """
+    if said.move is not None:
+        moves = resolve_move(said.move, fps, num_frames=num_frames - 1)
+        notes += (moves.told, *doubts_about_moves(moves.moves))
+        name = "moves" if said.image is None else said.image.stem
+        fields = camera_of_move(moves, said.out or folder / name, written=lambda file: written_path(file, folder))
+        if moves.action is None:
+            notes.append(f"no one action does these moves: they are poses, in {fields['poses']}")
+        kept = {field: value for field, value in fields.items() if value is not None or field in before}
+        return kept, len(moves.trajectory)
     if said.poses is not None:
         read = read_poses(said.poses)
         notes += (f"{said.poses}: {note}" for note in read.notes)

@@ -14,6 +14,7 @@ EXCLUSIVE = (
     ("prompt", "prompt_file"),
     ("move", "action"),
     ("move", "poses"),
+    ("move", "dialect"),
     ("action", "poses"),
     ("dialect", "poses"),
     ("intrinsics", "fov_deg"),

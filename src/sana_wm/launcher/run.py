@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +17,8 @@ from sana_wm.errors import (
 from sana_wm.launcher.governor import MemoryLimits
 from sana_wm.launcher.power import PowerWatch, keep_awake_command
 from sana_wm.launcher.process import StageProcess, stage_command, stage_environment
-from sana_wm.launcher.supervisor import StopRequests, View, supervise
+from sana_wm.launcher.supervisor import StopRequests, supervise
+from sana_wm.launcher.view import View
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
 from sana_wm.pipeline import PIPELINE, stages_from
@@ -79,13 +79,12 @@ def execute(
     stages, is_whole = stages_to_run(decisions), not stages_to_come(decisions)
     if not stages:
         if is_whole and metrics_findings(run):  # they were damaged, or the run ended between its last receipt and them
-            write_metrics(run, manifest, stages, 0.0)
+            write_metrics(run, manifest, stages, view.stop_clock())
         return
     for check in start_checks(run, manifest, stages):
         check()
     run.remove_parts()
     remove_file(run.metrics_file)
-    started_s = time.monotonic()
     start = _Start(
         run,
         manifest,
@@ -100,8 +99,9 @@ def execute(
         for stage in stages:
             start.begin(stage, over=start_from is not None and stage in stages_from(start_from))
             start.run_to_its_end(stage)
+    seconds = view.stop_clock()
     if is_whole:
-        write_metrics(run, manifest, stages, time.monotonic() - started_s)
+        write_metrics(run, manifest, stages, seconds)
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,12 @@ class _Start:
                 if is_whole and device is not None:
                     self.history.add(phase_times(self.manifest, device, receipt))
             except InterruptedRunError:
-                if self.stops.count or power.reason is None or not power.wait_until_fine(lambda: self.stops.count > 0):
+                if self.stops.count or power.reason is None:
                     raise
+                self.view.paused(f"paused: {power.reason}")
+                if not power.wait_until_fine(lambda: self.stops.count > 0):
+                    raise
+                self.view.went_on()
                 self.say(f"{stage} goes on")
             except SanaWMError as error:
                 if (before := PIPELINE[stage].looked_at_before) is not None:
@@ -172,7 +176,9 @@ class _Start:
                 next_step=f"Read {run.log_file(stage)}; then go on with: {run.resume_command}",
             )
         _check_receipt(run, receipt)
-        receipt = receipt.model_copy(update={"process": record})
+        times_s = self.view.times_s(stage)
+        seconds = round(sum(times_s.values()), 3)
+        receipt = receipt.model_copy(update={"process": record, "times_s": times_s, "seconds": seconds})
         write_receipt(run, receipt)
         return receipt, device
 

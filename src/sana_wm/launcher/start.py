@@ -10,9 +10,11 @@ from pathlib import Path
 
 from sana_wm.launcher.run import execute
 from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.pipeline import stages_from
 from sana_wm.preflight.checks import current_weights
 from sana_wm.preflight.numerics_gate import NumericsGate
 from sana_wm.preflight.prospect import Prospect
+from sana_wm.progress.earlier_starts import look_back
 from sana_wm.progress.run_progress import Listener, RunProgress
 from sana_wm.progress.run_record import RunStart
 from sana_wm.runs.decisions import StageDecision, decide
@@ -61,7 +63,8 @@ def start(prospect: Prospect, environment: Mapping[str, str], audience: Audience
         take_over(run, manifest, weights, choices.start_from)
         decisions = decide(run, manifest, weights, choices.start_from, choices.stop_after)
         audience.decided(decisions)
-        begun = RunStart.of(decisions, plan.expected_s, time.time(), plan.guessed)
+        earlier = look_back(run, decisions, over=stages_from(choices.start_from) if choices.start_from else ())
+        begun = RunStart.of(decisions, plan.expected_s, time.time(), plan.guessed, earlier)
         progress = RunProgress(run, manifest, begun, audience.listeners)
         with audience.showing, progress.reporting():
             execute(

@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Protocol
 
 from sana_wm.errors import (
     HandoffError,
@@ -23,17 +22,20 @@ from sana_wm.errors import (
 )
 from sana_wm.launcher.governor import MemoryLimits, gib
 from sana_wm.launcher.memory_watch import MemoryLog, MemoryWatch
+from sana_wm.launcher.power import ClockWatch
 from sana_wm.launcher.probes.cards import cards_used_bytes
 from sana_wm.launcher.probes.memory_kills import count_memory_kills, was_killed_for_memory
 from sana_wm.launcher.probes.process import group_bytes
 from sana_wm.launcher.probes.system import read_system_memory
 from sana_wm.launcher.process import GRACE_S, StageProcess
+from sana_wm.launcher.view import View
 from sana_wm.names import Stage
 from sana_wm.planning.device import Device
 from sana_wm.planning.suggestions import Overrun
 from sana_wm.progress.memory import MemorySample
 from sana_wm.progress.stage_progress import StageProgress
 from sana_wm.runs.events import DeviceFacts, DeviceUse, Event, StageFailed, StageStart
+from sana_wm.runs.lock import SUSPENDED
 from sana_wm.runs.receipts import ProcessRecord
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.unfinished import is_unfinished
@@ -48,30 +50,6 @@ _ERRORS: dict[int, type[SanaWMError]] = {
     kind.exit_code: kind
     for kind in (UsageError, WeightsError, HandoffError, MemoryCapError, MemoryNotReleasedError, SanityError)
 }
-
-
-class View(Protocol):
-    """Takes in how a stage goes; see `sana_wm.progress.run_progress`."""
-
-    def stage_started(self, progress: StageProgress) -> None:
-        """A stage begins."""
-        ...
-
-    def updated(self, progress: StageProgress) -> None:
-        """Something changed."""
-        ...
-
-    def stage_asked_to_stop(self, progress: StageProgress, why: str | None) -> None:
-        """A stage was asked to save and leave; `why` unless the user wants it so."""
-        ...
-
-    def stage_asked_to_shrink(self, progress: StageProgress, why: str) -> None:
-        """A stage was asked to take less memory and to save."""
-        ...
-
-    def stage_ended(self, progress: StageProgress, seconds: float) -> None:
-        """A stage is done."""
-        ...
 
 
 class StopRequests:
@@ -181,9 +159,12 @@ def supervise(
     watch = _Watch(kills_before=count_memory_kills())
     memory = MemoryWatch(process.members, MemoryLog(run.memory_file, stage))
     before = (read_system_memory(), cards_used_bytes())
+    clock = ClockWatch()
     while (code := process.wait(SAMPLE_EVERY_S)) is None:
         if stops.pause:
-            _pause(process, stops)
+            _pause(process, stops, view)
+        if (jump_s := clock.jump_s() or 0.0) > 0:
+            view.slept(jump_s)
         _take_events(process, watch, progress)
         sample, verdict = memory.look(watch.device_bytes, watch.device_limit_bytes, limits)
         watch.see(sample)
@@ -215,7 +196,7 @@ def supervise(
         )
     _raise_for(code, watch, left_behind, run, limits, stops, progress, suggest)
     seconds = time.monotonic() - progress.started_s
-    view.stage_ended(progress, seconds)
+    view.stage_ended(progress)
     after = (read_system_memory(), cards_used_bytes())
     record = ProcessRecord(
         seconds=round(seconds, 3),
@@ -229,12 +210,14 @@ def supervise(
     return record, watch.device
 
 
-def _pause(process: StageProcess, stops: StopRequests) -> None:
+def _pause(process: StageProcess, stops: StopRequests, view: View) -> None:
     """Stop together with the stage: it must not work on while nobody watches its memory."""
+    view.paused(SUSPENDED)
     process.suspend()
     os.kill(os.getpid(), signal.SIGSTOP)  # until the shell's `fg` or `bg`
     stops.pause = False
     process.go_on()
+    view.went_on()
 
 
 def _take_events(process: StageProcess, watch: _Watch, progress: StageProgress) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from sana_wm.manifest.field_table import path_fields
 from sana_wm.manifest.loading import escape_variables, map_strings, parse_manifest
+from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
 
@@ -46,7 +47,7 @@ def parse_portable(text: str) -> RunManifest:
     return parse_manifest(json.loads(text), RunManifest)
 
 
-def rerun_manifest(manifest: RunManifest) -> Json:
+def rerun_manifest(manifest: Manifest) -> Json:
     """A manifest, as its file holds it, that makes what the run made: every default written out, nothing left open."""
     data = manifest.model_dump(mode="json", exclude={"inputs", "intrinsics_estimate", "picture", "made_from"})
     written = map_strings(data, "", lambda text, _field: escape_variables(text))

@@ -16,6 +16,8 @@ from sana_wm.errors import HandoffError
 from sana_wm.manifest.field_table import manifest_fields
 from sana_wm.manifest.model import Manifest
 from sana_wm.names import Stage
+from sana_wm.progress.idle import worked_s
+from sana_wm.progress.run_record import RunStart
 from sana_wm.progress.stage_progress import replay
 from sana_wm.records import OpenRecord, Seconds, read_record
 from sana_wm.runs.events import Event, StageDone, read_events
@@ -94,10 +96,10 @@ def work_fields(manifest: Manifest) -> dict[str, Any]:
 
 
 def seconds_of_run(run: RunDirectory, metrics: PastMetrics) -> dict[tuple[Stage, str], float]:
-    """Seconds by stage and phase of the stages that a directory's last start ran.
+    """Seconds by stage and phase of the stages that a directory's last start ran, where one process did the whole.
 
-    A stage's events begin when it has imported everything. What the whole run took besides is that, and the end of
-    each process, in equal shares: all stages import much the same.
+    A stage's events begin when it has imported everything. Where the run does not say when its processes were started
+    (earlier releases did not), what it took besides is shared out: all stages import much the same.
 
     Args:
         run: A finished run.
@@ -107,15 +109,15 @@ def seconds_of_run(run: RunDirectory, metrics: PastMetrics) -> dict[tuple[Stage,
     finished_s = metrics.finished_at.timestamp()
     if not events or any(not _is_of(found, finished_s) for found in events.values()):
         return {}  # a later start, unfinished, has written over them
-    covered_s = sum(found[-1].time_s - found[0].time_s for found in events.values())
+    start = RunStart.read(run) or RunStart(started_at_s=0.0, actions={})
+    covered_s = sum(worked_s(found[0].time_s, found[-1].time_s, start.idle) for found in events.values())
     unseen_s = max(0.0, metrics.seconds - covered_s) / len(events)
     seconds: dict[tuple[Stage, str], float] = {}
     for stage, found in events.items():
-        begin_s, end_s = found[0].time_s, found[-1].time_s
-        progress = replay(stage, found, started_at_s=begin_s - unseen_s, ended_at_s=end_s)
-        seconds |= {
-            (stage, phase): spent_s for phase, spent_s in progress.spent_s.items() if phase not in progress.partly_done
-        }
+        begun_s = start.begun_s.get(stage, found[0].time_s - unseen_s)
+        ended_s = start.ended_s.get(stage, found[-1].time_s)
+        progress = replay(stage, found, started_at_s=begun_s, ended_at_s=ended_s, idle=start.idle)
+        seconds |= {(stage, phase): spent_s for phase, spent_s in progress.whole_s().items()}
     return seconds
 
 

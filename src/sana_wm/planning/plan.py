@@ -217,20 +217,26 @@ def phase_times(manifest: Manifest, device: Device, receipt: Receipt) -> list[Ph
     """The times of a finished stage, for the history: its phases, and what it took besides.
 
     Weights that are holes come from no disk, so such a run counts as a benchmark.
+
+    Args:
+        manifest: Of the run.
+        device: Where it ran.
+        receipt: Of a stage that one process did as a whole.
     """
     layout = locate_weights(manifest)
     source = "bench" if layout.has_empty_weights else "run"
     planners = RunForecaster(manifest, layout, device, (receipt.stage,)).planners()
     forecasts = {phase: planner(UNLIMITED_BYTES) for (_, phase), planner in planners.items()}
+    # Without the times in which the machine slept or the run was suspended; the stage itself does not know of those.
+    taken_s = {phase.name: phase.seconds for phase in receipt.phases} | {
+        phase: seconds for phase, seconds in receipt.times_s.items() if phase in forecasts
+    }
     times = [
-        PhaseTime(
-            device.name, receipt.dtype, receipt.stage, phase.name, work.tflop, phase.seconds, source, work.parameters
-        )
-        for phase in receipt.phases
-        if (work := forecasts.get(phase.name)) is not None
+        PhaseTime(device.name, receipt.dtype, receipt.stage, phase, work.tflop, seconds, source, work.parameters)
+        for phase, seconds in taken_s.items()
+        if (work := forecasts.get(phase)) is not None
     ]
-    whole_s = receipt.process.seconds if receipt.process is not None else receipt.seconds
-    rest_s = whole_s - sum(phase.seconds for phase in receipt.phases)
+    rest_s = max(0.0, receipt.seconds - sum(taken_s.values()))
     return [*times, PhaseTime(device.name, receipt.dtype, receipt.stage, STARTING, 0.0, round(rest_s, 3), source)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sana_wm.names import SAVING, STARTING, Stage
@@ -12,6 +12,13 @@ from sana_wm.progress.stage_progress import StageProgress
 #: How much of the whole run's expected time the expectation itself weighs against what was seen: a slow first second
 #: must not double the estimate, a slow first third must.
 PRIOR_SHARE = 0.1
+#: A guess may be wrong by this factor, either way: it knows the kind of device, not which one it is. The slowest Mac
+#: with enough memory has a sixth of the fastest one's arithmetic.
+FIRST_SPREAD = 6.0
+#: What is left of that when so much of all that was guessed has been seen: kinds of work differ, the device is known.
+LATER_SPREAD, SEEN_SHARE = 2.0, 0.1
+#: No guess is so exact that its phase could not take this long: opening files, kernels that are made.
+LEAST_S = 2.0
 
 #: Seconds by stage and phase; `STARTING` and `SAVING` may be among the phases. What is missing is unknown.
 Expected = Mapping[tuple[Stage, str], float]
@@ -23,17 +30,35 @@ class Estimate:
 
     Attributes:
         remaining_s: Seconds until the end of all that is known, `None` when nothing is.
+        range_s: The least and the most that it may be; both `remaining_s` where nothing is guessed.
         not_counted: Phases to come that nothing is known of, such as `refiner transformer`.
         by_expectation: Phases to come, or running without a pace of their own, that go by their expectation.
     """
 
     remaining_s: float | None
+    range_s: tuple[float, float] | None = None
     not_counted: tuple[str, ...] = ()
     by_expectation: tuple[tuple[Stage, str], ...] = ()
 
 
+@dataclass(frozen=True)
+class _Rest:
+    """What is left of one phase, in seconds: likely, and the least and the most that it may be."""
+
+    seconds: float
+    least_s: float
+    most_s: float
+
+    def after(self, spent_s: float) -> _Rest:
+        return _Rest(*(max(0.0, whole_s - spent_s) for whole_s in (self.seconds, self.least_s, self.most_s)))
+
+
 def estimate(
-    stages: Sequence[Stage], seen: Mapping[Stage, StageProgress], expected: Expected | None, now_s: float
+    stages: Sequence[Stage],
+    seen: Mapping[Stage, StageProgress],
+    expected: Expected | None,
+    now_s: float,
+    guessed: Collection[tuple[Stage, str]] = (),
 ) -> Estimate:
     """Estimate the rest of a run.
 
@@ -45,32 +70,31 @@ def estimate(
         seen: Progress of those that have begun.
         expected: From earlier runs, or from a plan.
         now_s: Wall clock.
+        guessed: Those of `expected` that are guesses.
     """
-    known = expected or {}
-    pace = measure_pace(stages, seen, known, now_s)
-    remaining_s, counted, not_counted = 0.0, False, list[str]()
+    outlook = _Outlook(stages, seen, expected or {}, now_s, frozenset(guessed))
+    rests: list[_Rest] = []
+    counted, not_counted = False, list[str]()
     by_expectation: list[tuple[Stage, str]] = []
     for stage in stages:
         progress = seen.get(stage)
         if progress is not None and progress.ended:
             continue
         for phase in _phases_left(stage, progress):
-            running = progress if progress is not None and phase == progress.phase else None
-            if (stage, phase) in known and (running is None or _rest_by_steps(running, now_s) is None):
+            rest = outlook.rest_of(stage, phase)
+            if outlook.goes_by_expectation(stage, phase):
                 by_expectation.append((stage, phase))
-            if running is not None:
-                rest_s = _rest_of_running(running, known.get((stage, phase)), pace, now_s)
-            elif (seconds := known.get((stage, phase))) is not None:
-                rest_s = seconds * pace
-            else:
-                rest_s = _mean_start(seen) if phase == STARTING else None
-            if rest_s is not None:
-                remaining_s += rest_s
+            if rest is not None:
+                rests.append(rest)
                 counted = counted or phase != STARTING
             elif phase != STARTING:
                 not_counted.append(name_phase(stage, phase))
-        remaining_s += _rest_of_saving(progress, known.get((stage, SAVING), 0.0) * pace, now_s)
-    return Estimate(remaining_s if counted or not not_counted else None, tuple(not_counted), tuple(by_expectation))
+        rests.append(outlook.rest_of_saving(stage))
+    if not counted and not_counted:
+        return Estimate(None, None, tuple(not_counted), tuple(by_expectation))
+    least_s, most_s = sum(one.least_s for one in rests), sum(one.most_s for one in rests)
+    remaining_s = sum(one.seconds for one in rests)
+    return Estimate(remaining_s, (least_s, most_s), tuple(not_counted), tuple(by_expectation))
 
 
 def name_phase(stage: Stage, phase: str) -> str:
@@ -78,28 +102,105 @@ def name_phase(stage: Stage, phase: str) -> str:
     return f"{stage} {phase.replace('_', ' ')}"
 
 
+class _Outlook:
+    """What is seen and expected of a run at one moment; arguments as of `estimate`."""
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        seen: Mapping[Stage, StageProgress],
+        expected: Expected,
+        now_s: float,
+        guessed: frozenset[tuple[Stage, str]],
+    ) -> None:
+        self._seen, self._expected, self._now_s, self._guessed = seen, expected, now_s, guessed
+        self._pace = measure_pace(stages, seen, expected, now_s, guessed)
+        guessed_s = sum(expected.get(key, 0.0) for key in guessed)
+        seen_s = sum(
+            share * expected.get(key, 0.0) for key, share in _shares_seen(seen, now_s).items() if key in guessed
+        )
+        self._is_device_known = seen_s >= SEEN_SHARE * guessed_s
+
+    def goes_by_expectation(self, stage: Stage, phase: str) -> bool:
+        """Whether what is left of a phase goes by its expectation."""
+        running = self._running(stage, phase)
+        return (stage, phase) in self._expected and (running is None or running.rest_by_steps_s(self._now_s) is None)
+
+    def rest_of(self, stage: Stage, phase: str) -> _Rest | None:
+        """What is left of a phase to come, or of the running one; `None` when nothing is known of it."""
+        running = self._running(stage, phase)
+        if running is not None and (rest_s := running.rest_by_steps_s(self._now_s)) is not None:
+            return _Rest(rest_s, rest_s, rest_s)
+        whole = self._whole(stage, phase)
+        if whole is not None:
+            return whole if running is None else whole.after(running.phase_s(self._now_s))
+        if running is not None or phase != STARTING or (start_s := _mean_start(self._seen)) is None:
+            return None
+        return _Rest(start_s, start_s, start_s)
+
+    def rest_of_saving(self, stage: Stage) -> _Rest:
+        """What is left of the time between and after the phases; nothing where nothing is known of it."""
+        whole = self._whole(stage, SAVING) or _Rest(0.0, 0.0, 0.0)
+        progress = self._seen.get(stage)
+        return whole if progress is None else whole.after(progress.times_s(self._now_s).get(SAVING, 0.0))
+
+    def _running(self, stage: Stage, phase: str) -> StageProgress | None:
+        progress = self._seen.get(stage)
+        return progress if progress is not None and progress.phase == phase and not progress.ended else None
+
+    def _whole(self, stage: Stage, phase: str) -> _Rest | None:
+        """A phase from its begin, at the pace seen."""
+        seconds = self._expected.get((stage, phase))
+        if seconds is None:
+            return None
+        likely_s = seconds * self._pace
+        if (stage, phase) not in self._guessed:
+            return _Rest(likely_s, likely_s, likely_s)
+        least_s, most_s = seconds / FIRST_SPREAD, max(seconds, LEAST_S) * FIRST_SPREAD
+        if self._is_device_known:
+            least_s = max(least_s, likely_s / LATER_SPREAD)
+            most_s = min(most_s, max(likely_s, LEAST_S) * LATER_SPREAD)
+        return _Rest(likely_s, min(likely_s, least_s), max(likely_s, most_s))
+
+
 def measure_pace(
-    stages: Sequence[Stage], seen: Mapping[Stage, StageProgress], expected: Expected, now_s: float
+    stages: Sequence[Stage],
+    seen: Mapping[Stage, StageProgress],
+    expected: Expected,
+    now_s: float,
+    guessed: Collection[tuple[Stage, str]] = (),
 ) -> float:
     """Seconds that passed for each second that had been expected, over all that is done; 1 when nothing is."""
     all_expected_s = sum(seconds for (stage, _), seconds in expected.items() if stage in stages)
     actual_s = expected_s = PRIOR_SHARE * all_expected_s
+    for (stage, phase), share in _shares_seen(seen, now_s).items():
+        if seconds := expected.get((stage, phase)):
+            actual_s += seen[stage].times_s(now_s)[phase]
+            expected_s += share * seconds
     for stage, progress in seen.items():
-        for phase, spent_s in progress.spent_s.items():
-            seconds = expected.get((stage, phase))
-            whole = progress.ended or phase != SAVING  # gaps add up until the stage is gone
-            if seconds is not None and whole and phase not in progress.partly_done:
-                actual_s, expected_s = actual_s + spent_s, expected_s + seconds
-        seconds = expected.get((stage, progress.phase))
-        if seconds is not None and not progress.ended and progress.phase not in (SAVING, *progress.partly_done):
-            elapsed_s = max(0.0, now_s - progress.phase_started_at_s)  # a clock may be set back
-            rest_s = _rest_by_steps(progress, now_s)
-            if rest_s is not None:  # the part of it that is done
-                actual_s += elapsed_s
-                expected_s += seconds * elapsed_s / max(elapsed_s + rest_s, 1e-9)
-            elif elapsed_s > seconds:
-                actual_s, expected_s = actual_s + elapsed_s, expected_s + seconds
+        if progress.ended or progress.phase in (SAVING, *progress.partly_done):
+            continue
+        elapsed_s, seconds = progress.phase_s(now_s), expected.get((stage, progress.phase))
+        # What takes longer than it was guessed to says nothing of the rest before it is over.
+        overdue = seconds is not None and elapsed_s > seconds and (stage, progress.phase) not in guessed
+        if overdue and progress.rest_by_steps_s(now_s) is None:
+            actual_s, expected_s = actual_s + elapsed_s, expected_s + (seconds or 0.0)
     return actual_s / expected_s if expected_s > 0 else 1.0
+
+
+def _shares_seen(seen: Mapping[Stage, StageProgress], now_s: float) -> dict[tuple[Stage, str], float]:
+    """How much of each phase is done, of those whose time says something: whole ones, and those with a pace."""
+    shares: dict[tuple[Stage, str], float] = {}
+    for stage, progress in seen.items():
+        for phase in progress.spent_s:
+            if phase not in progress.partly_done and (progress.ended or phase != SAVING):  # gaps add up to the end
+                shares[stage, phase] = 1.0
+        if progress.ended or progress.phase in (SAVING, *progress.partly_done):
+            continue
+        if (rest_s := progress.rest_by_steps_s(now_s)) is not None:
+            elapsed_s = progress.phase_s(now_s)
+            shares[stage, progress.phase] = elapsed_s / max(elapsed_s + rest_s, 1e-9)
+    return shares
 
 
 def _phases_left(stage: Stage, progress: StageProgress | None) -> tuple[str, ...]:
@@ -111,30 +212,6 @@ def _phases_left(stage: Stage, progress: StageProgress | None) -> tuple[str, ...
         return phases[phases.index(progress.phase) :]
     last = max((phases.index(phase) for phase in progress.spent_s if phase in phases), default=-1)
     return phases[last + 1 :]
-
-
-def _rest_of_running(progress: StageProgress, expected_s: float | None, pace: float, now_s: float) -> float | None:
-    by_steps = _rest_by_steps(progress, now_s)
-    if by_steps is not None:
-        return by_steps
-    if expected_s is None:
-        return None
-    return max(0.0, expected_s * pace - max(0.0, now_s - progress.phase_started_at_s))
-
-
-def _rest_by_steps(progress: StageProgress, now_s: float) -> float | None:
-    if progress.remaining_s is None or progress.reported_at_s is None:
-        return None
-    return max(0.0, progress.remaining_s - max(0.0, now_s - progress.reported_at_s))
-
-
-def _rest_of_saving(progress: StageProgress | None, expected_s: float, now_s: float) -> float:
-    if progress is None:
-        return expected_s
-    spent_s = progress.spent_s.get(SAVING, 0.0)
-    if progress.phase == SAVING:
-        spent_s += max(0.0, now_s - progress.phase_started_at_s)
-    return max(0.0, expected_s - spent_s)
 
 
 def _mean_start(seen: Mapping[Stage, StageProgress]) -> float | None:

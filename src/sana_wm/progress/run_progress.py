@@ -6,13 +6,14 @@ import contextlib
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from sana_wm.durable import remove_file
 from sana_wm.errors import InterruptedRunError, SanaWMError
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
 from sana_wm.progress.eta import estimate, name_phase
+from sana_wm.progress.idle import Idle
 from sana_wm.progress.run_record import EndState, RunAsked, RunEnd, RunStart
 from sana_wm.progress.snapshot import MemoryUse, RunError, RunSnapshot, RunState, StageSnapshot, StageState
 from sana_wm.progress.stage_progress import StageProgress
@@ -58,6 +59,7 @@ class RunProgress:
         self._error: RunError | None = None
         self._note: str | None = None
         self._adds_nothing = False
+        self._ended_at_s: float | None = None
 
     @contextlib.contextmanager
     def reporting(self) -> Generator[None]:
@@ -69,7 +71,9 @@ class RunProgress:
         before = RunEnd.read(self._run)
         # A start that finds everything done leaves what the one says that did it.
         self._adds_nothing = not self._start.stages and before is not None and before.state == "finished"
-        if not self._adds_nothing:
+        if self._adds_nothing:
+            self._ended_at_s = self._start.started_at_s
+        else:
             self._start.write(self._run)
         self._tell("run_started")
         try:
@@ -83,7 +87,13 @@ class RunProgress:
 
     def stage_started(self, progress: StageProgress) -> None:
         """A stage begins."""
-        self._seen[progress.stage], self._note = progress, None
+        stage = progress.stage
+        paused, self._note = self._seen.get(stage), None
+        stages_s = dict(self._start.stages_s)
+        if paused is not None:  # its process left for a pause; another goes on
+            stages_s[stage] = self.times_s(stage)
+        self._seen[stage] = progress
+        self._update(stages_s=stages_s, begun_s=self._start.begun_s | {stage: progress.started_at_s})
         remove_file(self._run.asked_file)
         self._tell("stage_started")
 
@@ -105,10 +115,49 @@ class RunProgress:
         self._asked(f"{why}: asked to take less memory and to save")
         self._tell("shrinking")
 
-    def stage_ended(self, progress: StageProgress, seconds: float) -> None:
-        """A stage is done, after `seconds`."""
-        progress.end(progress.started_at_s + seconds)
+    def stage_ended(self, progress: StageProgress) -> None:
+        """A stage is done, and its process gone."""
+        now_s = round(self._clock(), 3)
+        progress.end(now_s)
+        self._update(ended_s=self._start.ended_s | {progress.stage: now_s})
         self._tell("stage_ended")
+
+    def paused(self, why: str) -> None:
+        """Nothing runs from here on, until `went_on`."""
+        self._update(idle=(*self._start.idle, Idle(round(self._clock(), 3))))
+        self._asked(why)
+        self._tell("progress")
+
+    def went_on(self) -> None:
+        """The pause is over."""
+        *before, last = self._start.idle
+        self._update(idle=(*before, last._replace(end_s=round(self._clock(), 3))))
+        if self._state != "stopping":
+            self._note = None
+            remove_file(self._run.asked_file)
+
+    def slept(self, seconds: float) -> None:
+        """The machine has slept for so long, until now."""
+        now_s = self._clock()
+        self._update(idle=(*self._start.idle, Idle(round(now_s - seconds, 3), round(now_s, 3))))
+
+    def times_s(self, stage: Stage) -> dict[str, float]:
+        """Seconds of a stage by phase, over all processes that worked on it."""
+        times_s = self._start.times_of(stage, self._seen.get(stage), self._clock())
+        return {phase: round(seconds, 3) for phase, seconds in times_s.items()}
+
+    def stop_clock(self) -> float:
+        """All is done: seconds of all starts of the run together, and nothing counts from here on."""
+        self._ended_at_s = self._now_s()
+        return self._start.elapsed_s(self._ended_at_s)
+
+    def _update(self, **changes: Any) -> None:
+        """Change what this start leaves of itself; a run does not fail because it cannot be kept."""
+        self._start = self._start.model_copy(update=changes)
+        for progress in self._seen.values():
+            progress.idle = self._start.idle
+        with contextlib.suppress(SanaWMError):
+            self._start.update(self._run)
 
     def _asked(self, note: str) -> None:
         self._note = note
@@ -117,16 +166,20 @@ class RunProgress:
 
     def _end(self, state: EndState, error: RunError | None) -> None:
         self._state, self._error, self._note = state, error, None
+        self._ended_at_s = self._now_s()
         if state != "finished" or not self._adds_nothing:
             with contextlib.suppress(SanaWMError):  # the volume may be gone; that is not what ended the run
                 if self._adds_nothing:
                     self._start.write(self._run)
-                RunEnd.of(self._run, self._clock(), state, error).write(self._run)
+                RunEnd.of(self._run, self._now_s(), state, error).write(self._run)
         self._tell("run_ended")
+
+    def _now_s(self) -> float:
+        return self._clock() if self._ended_at_s is None else self._ended_at_s
 
     def snapshot(self) -> RunSnapshot:
         """Where the run is now."""
-        now_s = self._clock()
+        now_s = self._now_s()
         look = take_snapshot(
             self._run, self._manifest, self._start, self._seen, self._state, now_s=now_s, error=self._error
         )
@@ -161,7 +214,8 @@ def take_snapshot(
         error: Why it ended early.
     """
     under_way = state in ("running", "stopping")
-    left = estimate(start.stages, seen, start.expected, now_s) if under_way else None
+    left = estimate(start.stages, seen, start.expected, now_s, start.guessed) if under_way else None
+    range_s = left.range_s if left is not None and left.range_s is not None else (None, None)
     current = next((progress for progress in seen.values() if not progress.ended), None)
     sample = current.sample if current is not None and under_way else None
     return RunSnapshot(
@@ -169,8 +223,10 @@ def take_snapshot(
         name=manifest.name,
         state=state,
         time_s=now_s,
-        elapsed_s=max(0.0, now_s - start.started_at_s),  # a clock may be set back
+        elapsed_s=start.elapsed_s(now_s),
         remaining_s=left and left.remaining_s,
+        remaining_low_s=range_s[0],
+        remaining_high_s=range_s[1],
         not_counted=left.not_counted if left else (),
         guessed=tuple(name_phase(*key) for key in left.by_expectation if key in start.guessed) if left else (),
         stages=tuple(
@@ -198,11 +254,11 @@ def _stage_snapshot(
     stage: Stage, start: RunStart, progress: StageProgress | None, now_s: float, *, under_way: bool
 ) -> StageSnapshot:
     expected_s = start.expected_of(stage)
+    seconds = sum(start.times_of(stage, progress, now_s).values())
+    if expected_s is not None:  # of all processes, as `seconds` are
+        expected_s += sum(start.stages_s.get(stage, {}).values())
     if progress is not None:
-        elapsed_s = sum(progress.spent_s.values())
-        if progress.ended:
-            return StageSnapshot(stage, "done", elapsed_s, expected_s)
-        elapsed_s += max(0.0, now_s - progress.phase_started_at_s)
-        return StageSnapshot(stage, "running" if under_way else "stopped", elapsed_s, expected_s)
+        state: StageState = "done" if progress.ended else "running" if under_way else "stopped"
+        return StageSnapshot(stage, state, seconds, expected_s)
     states: dict[Action, StageState] = {"run": "to come", "skip": "skipped", "off": "off", "later": "not asked"}
-    return StageSnapshot(stage, states[start.actions[stage]], None, expected_s)
+    return StageSnapshot(stage, states[start.actions[stage]], seconds or None, expected_s)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field
 
 from sana_wm.durable import remove_file, write_durably
 from sana_wm.names import Stage
+from sana_wm.pipeline import PIPELINE
 from sana_wm.progress.eta import Expected
+from sana_wm.progress.idle import Idle, worked_s
 from sana_wm.progress.snapshot import RunError
+from sana_wm.progress.stage_progress import StageProgress
 from sana_wm.records import OpenRecord, Seconds, WallClock, as_unicode, read_record
 from sana_wm.runs.decisions import Action, StageDecision
 from sana_wm.runs.run_directory import RunDirectory
@@ -27,18 +32,66 @@ class ExpectedPhase(NamedTuple):
     is_guess: bool
 
 
+class Reached(NamedTuple):
+    """How far an unfinished stage is: the phase that an earlier start was in, and how much of that it had done."""
+
+    phase: str
+    share: Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class EarlierStarts:
+    """What the earlier starts of a run took; see `sana_wm.progress.earlier_starts`.
+
+    Attributes:
+        seconds: All of them together, without the times in which nothing ran.
+        stages_s: By stage and phase, of those that are done or begun.
+        reached: How far those are that are begun.
+    """
+
+    seconds: float = 0.0
+    stages_s: Mapping[Stage, Mapping[str, float]] = field(default_factory=dict[Stage, Mapping[str, float]])
+    reached: Mapping[Stage, Reached] = field(default_factory=dict[Stage, Reached])
+
+    def still_expected(self, expected_s: Expected) -> Expected:
+        """What is still to come of what was expected of whole stages: phases that are done take no time."""
+        left = dict(expected_s)
+        for (stage, phase), seconds in expected_s.items():
+            if (there := self.reached.get(stage)) is None or phase not in PIPELINE[stage].phases:
+                continue
+            order = list(PIPELINE[stage].phases)
+            if phase == there.phase:
+                left[stage, phase] = seconds * (1 - there.share)
+            elif there.phase in order and order.index(phase) < order.index(there.phase):
+                left[stage, phase] = 0.0
+        return left
+
+
 class RunStart(OpenRecord):
-    """What one start of a run means to do.
+    """What one start of a run means to do, and what it knows of those before it.
 
     Attributes:
         started_at_s: Wall clock.
         actions: By stage.
-        expected_s: Phases of which anything is known.
+        expected_s: What is to come, where anything is known of it.
+        earlier_s: What all earlier starts took together.
+        stages_s: By stage and phase, what processes before the one that runs or ran last took of it: those of
+            earlier starts, and those of this one that a pause ended.
+        reached: How far earlier starts got with stages that they did not finish.
+        begun_s: Wall clock at which the last process of each stage was started.
+        ended_s: Wall clock at which it was gone, of those that are done.
+        idle: When nothing ran in this start.
     """
 
     started_at_s: WallClock
     actions: dict[Stage, Action]
     expected_s: tuple[ExpectedPhase, ...] = ()
+    earlier_s: Seconds = 0.0
+    stages_s: dict[Stage, dict[str, Seconds]] = Field(default_factory=dict[Stage, dict[str, float]])
+    reached: dict[Stage, Reached] = Field(default_factory=dict[Stage, Reached])
+    begun_s: dict[Stage, WallClock] = Field(default_factory=dict[Stage, float])
+    ended_s: dict[Stage, WallClock] = Field(default_factory=dict[Stage, float])
+    idle: tuple[Idle, ...] = ()
 
     @classmethod
     def of(
@@ -47,14 +100,31 @@ class RunStart(OpenRecord):
         expected_s: Expected,
         now_s: float,
         guessed: frozenset[tuple[Stage, str]] = frozenset(),
+        earlier: EarlierStarts | None = None,
     ) -> RunStart:
-        """The start that carries out decisions."""
+        """The start that carries out decisions.
+
+        Args:
+            decisions: What happens to each stage.
+            expected_s: Of whole stages.
+            now_s: Wall clock.
+            guessed: Those of `expected_s` that are guesses.
+            earlier: What was before, if anything was.
+        """
+        earlier = earlier or EarlierStarts()
         return cls(
             started_at_s=now_s,
             actions={decision.stage: decision.action for decision in decisions},
             expected_s=tuple(
-                ExpectedPhase(*key, round(seconds, 3), key in guessed) for key, seconds in expected_s.items()
+                ExpectedPhase(*key, round(seconds, 3), key in guessed)
+                for key, seconds in earlier.still_expected(expected_s).items()
             ),
+            earlier_s=round(earlier.seconds, 3),
+            stages_s={
+                stage: {phase: round(seconds, 3) for phase, seconds in phases.items()}
+                for stage, phases in earlier.stages_s.items()
+            },
+            reached=dict(earlier.reached),
         )
 
     @property
@@ -82,10 +152,29 @@ class RunStart(OpenRecord):
         known = [one.seconds for one in self.expected_s if one.stage == stage]
         return sum(known) if known else None
 
+    def elapsed_s(self, now_s: float) -> float:
+        """Seconds that the run took until then, all its starts together, without those in which nothing ran."""
+        return self.earlier_s + worked_s(self.started_at_s, now_s, self.idle)
+
+    def times_of(self, stage: Stage, progress: StageProgress | None, now_s: float) -> dict[str, float]:
+        """Seconds of a stage by phase, over all processes that worked on it.
+
+        Args:
+            stage: The stage.
+            progress: Its last process, if this start had one.
+            now_s: Wall clock.
+        """
+        before, last = self.stages_s.get(stage, {}), progress.times_s(now_s) if progress is not None else {}
+        return {phase: before.get(phase, 0.0) + last.get(phase, 0.0) for phase in (before | last)}
+
     def write(self, run: RunDirectory) -> None:
-        """Leave it in the run directory."""
+        """Leave it in the run directory, in place of what an earlier start left of its end."""
         remove_file(run.end_file)
         remove_file(run.asked_file)
+        self.update(run)
+
+    def update(self, run: RunDirectory) -> None:
+        """Leave what has changed of this start in the run directory."""
         write_durably(run.start_file, self.model_dump_json(indent=2) + "\n")
 
     @classmethod

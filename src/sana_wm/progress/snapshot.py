@@ -22,7 +22,7 @@ class StageSnapshot:
         stage: Its name.
         state: `off`: the manifest has none. `skipped`: done by an earlier start. `stopped`: begun, and ended early.
             `not asked`: to come, but not in this start (`--to`).
-        seconds: What it took, or has taken so far; `None` before it starts.
+        seconds: What it took, or has taken so far, over all starts of the run that worked on it; `None` before that.
         expected_seconds: What it was expected to take as a whole, `None` where nothing is known.
     """
 
@@ -66,7 +66,7 @@ class RunSnapshot:
         name: The manifest's name.
         state: `stopping`: asked to, saving. `stopped`: nobody runs it, and it is not finished.
         time_s: Wall clock of this look.
-        elapsed_s: Since this start of the run.
+        elapsed_s: All starts of the run together, without the times in which nothing ran.
         remaining_s: Until the end of the run, all stages counted; `None` while nothing is known.
         not_counted: Phases to come that are not in `remaining_s`, because nothing is known of them yet.
         guessed: Phases in `remaining_s` by a guess of the plan: nothing like them ran on this machine.
@@ -82,6 +82,8 @@ class RunSnapshot:
         note: What the running stage was last asked for, and why.
         error: Why the run ended early.
         video: Path of the result, once finished.
+        remaining_low_s: The least that `remaining_s` may be; the same where nothing is guessed.
+        remaining_high_s: The most that it may be.
     """
 
     run_dir: str
@@ -104,6 +106,8 @@ class RunSnapshot:
     note: str | None = None
     error: RunError | None = None
     video: str | None = None
+    remaining_low_s: float | None = None
+    remaining_high_s: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Its parts by name, seconds to the millisecond."""

@@ -8,18 +8,18 @@ from dataclasses import replace
 
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
+from sana_wm.progress.earlier_starts import replay_start
 from sana_wm.progress.memory import MemorySample
 from sana_wm.progress.run_progress import take_snapshot
 from sana_wm.progress.run_record import RunAsked, RunEnd, RunStart
 from sana_wm.progress.snapshot import RunError, RunSnapshot, RunState
-from sana_wm.progress.stage_progress import StageProgress, replay
+from sana_wm.progress.stage_progress import StageProgress
 from sana_wm.runs.chain import stages_due
 from sana_wm.runs.decisions import Action
 from sana_wm.runs.events import (
     DeviceUse,
     Event,
     MemoryReading,
-    StageDone,
     StageFailed,
     parse_event,
     parse_reading,
@@ -65,11 +65,12 @@ class StatusReader:
         start = RunStart.read(self._run) or self._guess_start()
         seen = self._replay(start, under_way=under_way)
         state, error = self._judge(start, seen, end, under_way=under_way)
-        last_s = max((progress.phase_started_at_s for progress in seen.values()), default=start.started_at_s)
-        now_s = self._clock() if under_way else end.ended_at_s if end is not None else last_s
+        now_s = self._clock() if under_way else end.ended_at_s if end is not None else self._last_word_s(start)
         look = take_snapshot(self._run, self._manifest, start, seen, state, now_s=now_s, error=error)
         if elsewhere is not None and look.state in ("running", "stopped"):
             return replace(look, note=_describe_elsewhere(elsewhere, silence_s))
+        if end is not None and end.state == "stopped":
+            return replace(look, note=f"stopped there as asked; go on with: {self._run.resume_command}")
         if not under_way or owner is None:
             return look
         asked = RunAsked.read(self._run)
@@ -84,11 +85,17 @@ class StatusReader:
         if readings := self._memory_reader.read():
             self._memory = readings[-1]
 
+    def _words_s(self) -> list[float]:
+        """When the run said something last: a stage, or the launcher of its memory."""
+        words = [events[-1].time_s for events in self._events.values() if events]
+        return words if self._memory is None else [*words, self._memory.time_s]
+
+    def _last_word_s(self, start: RunStart) -> float:
+        return max([start.started_at_s, *self._words_s()])
+
     def _silence_s(self) -> float | None:
         """Seconds since the run's last word, by this machine's clock; `None` where it left none."""
-        words = [events[-1].time_s for events in self._events.values() if events]
-        if self._memory is not None:
-            words.append(self._memory.time_s)
+        words = self._words_s()
         return max(0.0, self._clock() - max(words)) if words else None
 
     def _guess_start(self) -> RunStart:
@@ -106,21 +113,11 @@ class StatusReader:
         return RunStart(started_at_s=min(times, default=self._clock()), actions=actions)
 
     def _replay(self, start: RunStart, *, under_way: bool) -> dict[Stage, StageProgress]:
-        """Progress of the stages that this start has begun."""
-        seen: dict[Stage, StageProgress] = {}
-        begun_s = start.started_at_s
-        for stage in start.stages:
-            events = [event for event in self._events[stage] if event.time_s >= start.started_at_s]
-            done = bool(events) and isinstance(events[-1], StageDone) and self._run.receipt_file(stage).is_file()
-            if not events and not under_way:
-                break
-            ended_s = events[-1].time_s if done else None
-            seen[stage] = replay(stage, events, started_at_s=begun_s, ended_at_s=ended_s)
-            if ended_s is None:
-                if under_way and self._memory is not None and self._memory.stage == stage:
-                    seen[stage].sample = MemorySample(self._memory.process_bytes, self._memory.device_bytes)
-                break
-            begun_s = ended_s
+        """Progress of the stages that this start has begun, with what is seen of the running one's memory."""
+        seen = replay_start(self._run, start, self._events, under_way=under_way)
+        for stage, progress in seen.items():
+            if under_way and not progress.ended and self._memory is not None and self._memory.stage == stage:
+                progress.sample = MemorySample(self._memory.process_bytes, self._memory.device_bytes)
         return seen
 
     def _judge(

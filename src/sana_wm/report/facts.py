@@ -12,6 +12,7 @@ from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 from sana_wm.pipeline import PIPELINE
 from sana_wm.plain_files import open_plain
+from sana_wm.progress.status import StatusReader
 from sana_wm.report.latents import LatentStatistics, measure_latents
 from sana_wm.runs.chain import is_passed_by, walk_stage
 from sana_wm.runs.receipts import Receipt, read_receipt
@@ -38,6 +39,13 @@ class StageFacts:
     findings: tuple[str, ...]
 
     @property
+    def times_s(self) -> dict[str, float]:
+        """Seconds by phase, as far as the receipt has them."""
+        if self.receipt is None:
+            return {}
+        return self.receipt.times_s or {phase.name: phase.seconds for phase in self.receipt.phases}
+
+    @property
     def left_device_bytes(self) -> int | None:
         """The most that a phase left on the device; `None` where the device cannot say."""
         phases = self.receipt.phases if self.receipt is not None else ()
@@ -54,6 +62,7 @@ class RunFacts:
         manifest: What really ran.
         metrics: `metrics.json`, empty where there is none.
         stages: In order.
+        elapsed_s: What it took, all its starts together, as `sana-wm status` says it.
         latents: Statistics by path within the run directory.
         unreadable: Why a file of latents has none, by path.
     """
@@ -62,6 +71,7 @@ class RunFacts:
     manifest: RunManifest
     metrics: Mapping[str, Any]
     stages: tuple[StageFacts, ...]
+    elapsed_s: float | None
     latents: Mapping[str, LatentStatistics]
     unreadable: Mapping[str, str]
 
@@ -74,6 +84,11 @@ class RunFacts:
                 for name, version in stage.receipt.versions.items():
                     found.setdefault(name, []).append(version)
         return {name: ", ".join(dict.fromkeys(versions)) for name, versions in found.items()}
+
+    @property
+    def times_s(self) -> dict[tuple[Stage, str], float]:
+        """Seconds by stage and phase, over all starts; of a stage that an earlier release made, its last process's."""
+        return {(stage.stage, phase): seconds for stage in self.stages for phase, seconds in stage.times_s.items()}
 
     @property
     def is_finished(self) -> bool:
@@ -94,6 +109,7 @@ def gather_run_facts(run: RunDirectory) -> RunFacts:
         manifest=manifest,
         metrics=_read_metrics(run),
         stages=tuple(_check_stage(run, manifest, stage) for stage in STAGES),
+        elapsed_s=StatusReader(run).look().elapsed_s,
         latents=latents,
         unreadable=unreadable,
     )

@@ -24,13 +24,14 @@ from sana_wm.runs.links import (
     changed_weights,
     damaged_outputs,
     foreign_inputs,
+    pruned_outputs,
     unseen_weights,
 )
 from sana_wm.runs.receipts import Receipt, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.weights.manifest_layout import WeightFile, identify_weights, locate_weights
 
-State = Literal["holds", "broken", "unfinished", "unchecked", "noted"]
+State = Literal["holds", "broken", "unfinished", "unchecked", "noted", "pruned"]
 
 #: What a finding of a link is about, where the finding alone does not say it.
 _SUBJECTS = {"settings": "manifest field changed: ", "versions": "version changed: ", "weights": "weights changed: "}
@@ -44,7 +45,7 @@ class Link:
         name: `manifest`, `metrics`, or `STAGE/receipt`, `/settings`, `/versions`, `/weights`, `/inputs`, `/outputs`.
         state: `unfinished` where a stage has left no receipt; `unchecked` where what it points to is not there, such
             as weights on a volume that is not mounted; `noted` where it differs and the rule (docs/runs.md) keeps what
-            was made.
+            was made; `pruned` where outputs were removed on purpose, and what was made from them stays.
         findings: What was found, in words; empty where it holds.
         invalidates: The stages that cannot be trusted any more.
     """
@@ -113,7 +114,15 @@ def walk_stage(
         yield hold(f"{stage}/inputs", foreign_inputs(run, receipt, source_of(manifest, stage)), after)
     elif with_input_files:
         yield _hold_input_files(manifest, stage, after)
-    yield hold(f"{stage}/outputs", damaged_outputs(run, receipt), after)
+    yield hold_outputs(run, receipt, after)
+
+
+def hold_outputs(run: RunDirectory, receipt: Receipt, after: tuple[Stage, ...]) -> Link:
+    """The outputs of a stage: those that are there; those that `runs prune` removed are said."""
+    name, pruned = f"{receipt.stage}/outputs", pruned_outputs(run, receipt)
+    if findings := damaged_outputs(run, receipt, apart_from=pruned):
+        return Link(name, "broken", tuple(findings), after)
+    return Link(name, "pruned", (f"removed on purpose: {', '.join(pruned)}",)) if pruned else Link(name, "holds")
 
 
 def is_passed_by(run: RunDirectory, stage: Stage) -> bool:

@@ -12,6 +12,7 @@ from sana_wm.names import STAGES, Stage
 from sana_wm.pipeline import PIPELINE, source_of, stages_after, stages_from
 from sana_wm.runs.chain import walk_stage
 from sana_wm.runs.inheritance import find_inheritance
+from sana_wm.runs.links import has_pruned_latents
 from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.unfinished import is_unfinished, reasons_to_refuse, versions_that_count
@@ -56,14 +57,10 @@ def decide(
         start_from: Run this stage and all that are made from its result, whatever is there.
         stop_after: Run none that comes later than this stage; one that is off stops nothing.
     """
-    decided: dict[Stage, StageDecision] = {}
-    # What is only looked at goes by what becomes of the stage that it is looked at before.
-    for stage in sorted(STAGES, key=lambda stage: PIPELINE[stage].looked_at_before is not None):
-        why_off = PIPELINE[stage].off(manifest) or _why_not_looked_at(run, stage, decided, start_from)
-        if why_off is not None:
-            decided[stage] = StageDecision(stage, "off", why_off)
-        else:
-            decided[stage] = _decide_stage(run, manifest, stage, weights, decided, start_from)
+    forced = None if start_from is None else _Forced(start_from, f"asked for with --from {start_from}")
+    decided = _decide_all(run, manifest, weights, forced)
+    while (forced := _pruned_source(run, manifest, stages_to_run(list(decided.values())))) is not None:
+        decided = _decide_all(run, manifest, weights, forced)
     if stop_after is not None and decided[stop_after].action != "off":
         for stage in stages_after(stop_after):
             if decided[stage].action == "run":
@@ -71,16 +68,54 @@ def decide(
     return [decided[stage] for stage in STAGES]
 
 
+@dataclass(frozen=True)
+class _Forced:
+    """A stage that runs, and all that are made from its result, whatever is there."""
+
+    stage: Stage
+    reason: str
+
+
+def _decide_all(
+    run: RunDirectory, manifest: RunManifest, weights: Sequence[WeightFile], forced: _Forced | None
+) -> dict[Stage, StageDecision]:
+    decided: dict[Stage, StageDecision] = {}
+    # What is only looked at goes by what becomes of the stage that it is looked at before.
+    for stage in sorted(STAGES, key=lambda stage: PIPELINE[stage].looked_at_before is not None):
+        if (why_off := PIPELINE[stage].off(manifest)) is not None:
+            decided[stage] = StageDecision(stage, "off", why_off)
+            continue
+        decided[stage] = _decide_stage(run, manifest, stage, weights, decided, forced)
+        if (why_not := _why_not_looked_at(run, manifest, stage, decided, forced)) is not None:
+            decided[stage] = StageDecision(stage, "off", why_not)
+    return decided
+
+
 def _why_not_looked_at(
-    run: RunDirectory, stage: Stage, decided: Mapping[Stage, StageDecision], start_from: Stage | None
+    run: RunDirectory,
+    manifest: RunManifest,
+    stage: Stage,
+    decided: Mapping[Stage, StageDecision],
+    forced: _Forced | None,
 ) -> str | None:
-    """Why a stage that only serves a look, and has left nothing, is not run any more; `None` for all others."""
-    before = PIPELINE[stage].looked_at_before
-    if before is None or run.receipt_file(stage).exists():
+    """Why a stage that only serves a look need not run although it could; `None` for all others."""
+    before, source = PIPELINE[stage].looked_at_before, source_of(manifest, stage)
+    if before is None or source is None or decided[stage].action != "run":
         return None
-    if start_from == before:
-        return f"--from {before} begins after it"
-    return f"{before} is done" if decided[before].action == "skip" else None
+    if forced is not None and forced.stage in (stage, before):
+        return None if forced.stage == stage else f"the run begins with {before}: {forced.reason}"
+    is_done = decided[before].action == "skip"
+    is_there = run.receipt_file(stage).exists() and not has_pruned_latents(run, source)
+    return f"{before} is done" if is_done and not is_there else None
+
+
+def _pruned_source(run: RunDirectory, manifest: RunManifest, running: Sequence[Stage]) -> _Forced | None:
+    """The stage whose latents one that runs will read, and that nobody makes again although they were pruned."""
+    for stage in running:
+        source = source_of(manifest, stage)
+        if source is not None and source not in running and has_pruned_latents(run, source):
+            return _Forced(source, f"its latents were pruned, and {stage} reads them")
+    return None
 
 
 def _decide_stage(
@@ -89,16 +124,17 @@ def _decide_stage(
     stage: Stage,
     weights: Sequence[WeightFile],
     decided: Mapping[Stage, StageDecision],
-    start_from: Stage | None,
+    forced: _Forced | None,
 ) -> StageDecision:
-    if start_from is not None and stage in stages_from(start_from):
-        return StageDecision(stage, "run", f"asked for with --from {start_from}")
+    if forced is not None and stage in stages_from(forced.stage):
+        return StageDecision(stage, "run", forced.reason)
     source = source_of(manifest, stage)
     if source is not None and decided[source].action == "run":
         found = None if is_unfinished(run, stage) else find_inheritance(run, manifest, stage, weights)
         parts = f"; {found.described}" if found is not None and found.parts else ""
         return StageDecision(stage, "run", f"{source} runs before it{parts}")
     kept: list[str] = []
+    pruned: list[str] = []
     for link in walk_stage(run, manifest, stage, weights, with_input_files=False):
         if link.state == "unfinished":
             return _decide_unfinished(run, manifest, stage, weights)
@@ -106,8 +142,11 @@ def _decide_stage(
             return StageDecision(stage, "run", link.reason)
         if link.state == "noted":
             kept += link.findings
+        if link.state == "pruned":
+            pruned += link.findings
     although = f"; kept although versions changed: {', '.join(kept)}" if kept else ""
-    return StageDecision(stage, "skip", f"{_describe_done(run, stage)}, and its receipt matches{although}")
+    done = f"{_describe_done(run, stage)}, and its receipt matches{although}"
+    return StageDecision(stage, "skip", "; ".join([done, *pruned]))
 
 
 def _describe_done(run: RunDirectory, stage: Stage) -> str:

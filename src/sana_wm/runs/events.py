@@ -63,6 +63,22 @@ class PhaseEnd(_Stamped):
     after_release_bytes: Count | None = None
 
 
+class StepsBegin(_Stamped):
+    """The running phase begins to count: `step` of `total` steps are done already.
+
+    Attributes:
+        by_earlier_start: Whether an earlier start of this run did them: what this phase takes is not what it takes as
+            a whole. Steps that belong to another run, such as the one that is gone on from, are no part of it.
+        share: As of `StepDone`.
+    """
+
+    event: Literal["steps_begin"] = "steps_begin"
+    step: Count
+    total: Count
+    by_earlier_start: bool = False
+    share: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
 class StepDone(_Stamped):
     """Step `step` of `total` of the running phase is done.
 
@@ -114,7 +130,7 @@ class StageDone(_Stamped):
     event: Literal["done"] = "done"
 
 
-Event = StageStart | PhaseStart | PhaseEnd | StepDone | DeviceUse | PlanShrunk | StageFailed | StageDone
+Event = StageStart | PhaseStart | PhaseEnd | StepsBegin | StepDone | DeviceUse | PlanShrunk | StageFailed | StageDone
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 

@@ -5,7 +5,8 @@ Every finding is a text, none an exception. A receipt records all of it, and is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -152,21 +153,43 @@ def changed_versions(receipt: Receipt) -> list[str]:
     return [f"{name} {then} -> {now[name]}" for name, then in receipt.versions.items() if now.get(name, then) != then]
 
 
-def damaged_outputs(run: RunDirectory, receipt: Receipt) -> list[str]:
-    """What is wrong with a stage's outputs: not named, missing, a link, another size, another content."""
+def damaged_outputs(run: RunDirectory, receipt: Receipt, *, apart_from: Collection[str] = ()) -> list[str]:
+    """What is wrong with a stage's outputs: not named, missing, a link, another size, another content.
+
+    Args:
+        run: The run directory.
+        receipt: Of the stage.
+        apart_from: Outputs that the caller can do without.
+    """
     needed = [run.name_of(path) for path in run.outputs(receipt.stage)]
     findings = [f"its receipt does not name {name}" for name in needed if name not in receipt.outputs]
     for name, expected in receipt.outputs.items():
+        if name in apart_from:
+            continue
         path = run.path / name
         if not _is_inside(run, name):
             findings.append(f"{name} is no file inside the run directory")
         elif not path.is_file():
-            findings.append(f"{name} is missing")
+            findings.append(f"{name} was pruned" if name in receipt.pruned else f"{name} is missing")
         elif (size_bytes := path.stat().st_size) != expected.size_bytes:
             findings.append(f"{name} has {size_bytes} bytes, its receipt says {expected.size_bytes}")
         elif sha256_of(path) != expected.sha256:
             findings.append(f"{name} is not the file its receipt names (SHA-256 differs)")
     return findings
+
+
+def pruned_outputs(run: RunDirectory, receipt: Receipt) -> list[str]:
+    """A stage's outputs that somebody removed on purpose, and that are not there: what was made from them stays."""
+    return [name for name in receipt.pruned if not os.path.lexists(run.path / name)]
+
+
+def has_pruned_latents(run: RunDirectory, stage: Stage) -> bool:
+    """Whether what a stage left for the next was removed on purpose: whoever reads it has to have it made again."""
+    try:
+        receipt = read_receipt(run, stage)
+    except HandoffError:
+        return False  # such a stage runs again anyway
+    return receipt is not None and run.name_of(run.latents_file(stage)) in pruned_outputs(run, receipt)
 
 
 def _is_inside(run: RunDirectory, name: str) -> bool:

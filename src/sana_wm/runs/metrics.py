@@ -25,7 +25,7 @@ def write_metrics(run: RunDirectory, manifest: RunManifest, stages: list[Stage],
         run: The run directory, every receipt in place.
         manifest: What ran.
         stages: The stages that ran now.
-        seconds: What they took together.
+        seconds: What the run took, all its starts together.
     """
     metrics = {
         "name": manifest.name,

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from sana_wm import __version__
 from sana_wm.durable import sha256_of
@@ -34,7 +34,7 @@ class OutputFile(Record):
 
 
 class PhaseRecord(Record):
-    """Time and memory of one phase. Device figures are `None` where the device cannot say (cpu)."""
+    """Time and memory of one phase in the stage's last process. Device figures are `None` where it cannot say (cpu)."""
 
     name: str
     seconds: float
@@ -45,8 +45,8 @@ class PhaseRecord(Record):
 class ProcessRecord(Record):
     """What the parent saw of the stage's process, children included; `None` where nothing could be read.
 
-    `seconds` is the life of the process, the start of Python included. Pairs are what the machine had left, and what
-    was in use on its NVIDIA cards, right before and right after.
+    `seconds` is the life of the last process, the start of Python included. Pairs are what the machine had left, and
+    what was in use on its NVIDIA cards, right before and right after.
     """
 
     seconds: float = 0.0
@@ -70,6 +70,10 @@ class Receipt(Record):
 
     Attributes:
         warnings: What in its result is worth a look, in words.
+        pruned: Outputs that were removed on purpose since: still what later stages were made from.
+        phases: Of its last process: what an earlier start had done is not among them, or in part only.
+        seconds: What the stage took, over all its processes.
+        times_s: The same by phase, `starting` and `saving` included; empty until the launcher has added it.
         taken_from: Where it was made, if not here.
     """
 
@@ -86,10 +90,12 @@ class Receipt(Record):
     outputs: dict[str, OutputFile]
     plan: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    pruned: tuple[str, ...] = ()
     phases: tuple[PhaseRecord, ...]
     started_at: str
     finished_at: str
     seconds: float
+    times_s: dict[str, float] = Field(default_factory=dict[str, float])
     process: ProcessRecord | None = None
     taken_from: TakenFrom | None = None
 

@@ -11,8 +11,7 @@ from dataclasses import replace
 from sana_wm.errors import HandoffError
 from sana_wm.names import STAGES, Stage
 from sana_wm.pipeline import source_of, stages_from
-from sana_wm.runs.chain import Link, hold, stages_due, walk_stage
-from sana_wm.runs.links import damaged_outputs
+from sana_wm.runs.chain import Link, hold, hold_outputs, stages_due, walk_stage
 from sana_wm.runs.links_refused import refuse_links
 from sana_wm.runs.metrics import metrics_findings
 from sana_wm.runs.receipts import read_receipt
@@ -65,5 +64,5 @@ def _verify_outputs_alone(run: RunDirectory) -> list[Link]:
             links.append(Link(f"{stage}/receipt", "broken", (str(error),), stages_from(stage)))
             continue
         if receipt is not None:
-            links.append(hold(f"{stage}/outputs", damaged_outputs(run, receipt), stages_from(stage)))
+            links.append(hold_outputs(run, receipt, stages_from(stage)))
     return links

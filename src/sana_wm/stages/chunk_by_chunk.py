@@ -30,9 +30,11 @@ def sample(context: StageContext, phase: Phase, conditioning: Mapping[str, torch
     total = len(ranges)
     checkpoints = context.checkpoints()
     latents = torch.zeros(context.latents_shape)
-    done = _go_on(context, engine, checkpoints.load_newest(), conditioning.get("earlier_latents"), latents)
+    newest = checkpoints.load_newest()
+    done = _go_on(context, engine, newest, conditioning.get("earlier_latents"), latents)
     shrunk_after: list[int] = []
     previews = Previews(context, conditioning["first_latent"])
+    context.begin_steps(done, total, by_earlier_start=newest is not None)
     for chunk in range(done, total):
         frames = ranges[chunk]
         noise = draw_chunk(settings.chunk_noise, settings.seed, context.latents_shape, chunk, frames)

@@ -22,7 +22,7 @@ from sana_wm.names import Stage
 from sana_wm.pipeline import PIPELINE, source_of
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.runs import unfinished
-from sana_wm.runs.events import StageDone, StepDone, now_s
+from sana_wm.runs.events import StageDone, StepDone, StepsBegin, now_s
 from sana_wm.runs.kept_parts import digest_of, part_metadata, weights_digest
 from sana_wm.runs.receipts import (
     Receipt,
@@ -226,6 +226,12 @@ class StageContext:
             **unfinished.versions_that_count(self.backend, self.stage),
             **self._engine_code(),
         }
+
+    def begin_steps(self, done: int, total: int, *, by_earlier_start: bool, share: float | None = None) -> None:
+        """Tell the parent that the running phase is about to take its steps; see `StepsBegin`."""
+        self.events.emit(
+            StepsBegin(time_s=now_s(), step=done, total=total, share=share, by_earlier_start=by_earlier_start)
+        )
 
     def report_step(self, step: int, total: int, preview: str | None = None, share: float | None = None) -> None:
         """Tell the parent that `step` of `total` is done, and where a picture of it lies.

@@ -128,6 +128,7 @@ def _decode(
     )
     earlier = [frame for segment in finished for frame in read_statistics(companion_path(segment))]
     sentinel.go_on(earlier, FRAMES_PER_LATENT * start)
+    context.begin_steps(done, shown.count, by_earlier_start=done > 0)
     if done == shown.count:
         return plan.as_json(), sentinel.finish()
     growing = None

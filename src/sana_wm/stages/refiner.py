@@ -129,11 +129,16 @@ class _Progress:
         asked = ask_refinement(context.forecaster)
         self.total = len(SIGMAS) - 1 if asked.mode == "single_shot" else asked.blocks
         self.can_shrink = False
+        self.reported = 0
 
     def resume_state(self) -> RefinerState | None:
         """Where an earlier start of this run got to, or the run that it goes on from."""
         newest = self.checkpoints.load_newest()
-        return self.earlier if newest is None else RefinerState.from_tensors(newest[1])
+        state = self.earlier if newest is None else RefinerState.from_tensors(newest[1])
+        done = 0 if state is None else state.next_block
+        # With fewer weights on the device it goes on from what it has done itself.
+        self.context.begin_steps(done, self.total, by_earlier_start=newest is not None and done > self.reported)
+        return state
 
     def save(self, state: RefinerState) -> None:
         """Check, save, report; then leave if asked to."""
@@ -144,6 +149,7 @@ class _Progress:
         evidence, go_on = context.run.evidence_file("refiner"), context.run.resume_command
         check_latents(state.latents, context.manifest.sanity, where=where, evidence=evidence, go_on=go_on)
         self.checkpoints.save(state.next_block, state.to_tensors())
+        self.reported = state.next_block
         context.report_step(state.next_block, self.total)
         if context.stop.reason is not None:
             self.checkpoints.wait()

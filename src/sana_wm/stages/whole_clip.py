@@ -31,6 +31,7 @@ def sample(context: StageContext, phase: Phase, conditioning: Mapping[str, torch
     notes: dict[str, Any] = {"guided_steps": guided, "passes": sum(passes)}
     shrunk_after: list[int] = []
     previews = Previews(context, conditioning["first_latent"])
+    context.begin_steps(done, total, by_earlier_start=done > 0, share=sum(passes[:done]) / sum(passes))
     for step in range(done, total):
         verify = partial(check_progress, context, latents, f"step {step} of {total}")
         with checkpoints.kept_when_out_of_memory(step, {"latents": latents}, verify):

@@ -1,0 +1,95 @@
+"""Puts manifests into a queue: looked at first, kept as copies that later edits do not reach."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sana_wm.errors import Problem, RefusedRunError, UsageError
+from sana_wm.manifest.loading import load_manifest
+from sana_wm.manifest.portable import rerun_manifest
+from sana_wm.preflight.prospect import NOTHING_ELSE, Choices, Prospect, change_fields, inspect
+from sana_wm.queue.folder import Queue
+from sana_wm.queue.job import Job, JobOptions
+
+
+@dataclass(frozen=True)
+class Added:
+    """A job that was added.
+
+    Attributes:
+        job: The job.
+        prospect: What was seen of its manifest.
+    """
+
+    job: Job
+    prospect: Prospect
+
+
+def add(
+    queue: Queue,
+    manifest_paths: Sequence[Path],
+    environment: Mapping[str, str],
+    choices: Choices = NOTHING_ELSE,
+    *,
+    anyway: bool = False,
+) -> list[Added]:
+    """Add manifests to a queue, all or none.
+
+    Args:
+        queue: The queue.
+        manifest_paths: JSON manifests.
+        environment: As of `inspect`.
+        choices: What the command says besides.
+        anyway: Add what could not start now: it may be able to when its turn comes. A manifest that cannot be read is
+            refused all the same.
+
+    Raises:
+        RefusedRunError: A manifest has problems.
+        ManifestError: `anyway`, and a manifest cannot be read.
+        UsageError: Two jobs would work in one run directory.
+    """
+    prospects = [inspect(path, environment, choices) for path in manifest_paths]
+    refused = [(path, prospect) for path, prospect in zip(manifest_paths, prospects, strict=True) if prospect.errors]
+    if refused and not anyway:
+        problems = [_named(path, problem) for path, prospect in refused for problem in prospect.problems]
+        hint = (
+            "Nothing was added. Mend it, or add --anyway: what is missing now may be there when the job's turn comes."
+        )
+        raise RefusedRunError(problems, refused[0][1].errors[0].exit_code, hint)
+    # As it was resolved: the prompt's text, settled intrinsics, every default. What was looked at is what will run.
+    manifests = [
+        prospect.resolved or change_fields(load_manifest(path, environment), choices.changes)
+        for path, prospect in zip(manifest_paths, prospects, strict=True)
+    ]
+    with queue.changing():
+        queue.sweep()
+        taken = {job.run_dir: str(job) for job in queue.jobs() if job.state != "done"}
+        for path, manifest in zip(manifest_paths, manifests, strict=True):
+            if manifest.output_dir in taken:
+                raise UsageError(
+                    f"{path} would work where {taken[manifest.output_dir]} does",
+                    got=f"the output_dir {manifest.output_dir}",
+                    expected="a run directory for each job",
+                    next_step="Give it another output_dir. Nothing was added.",
+                )
+            taken[manifest.output_dir] = str(path)
+        added: list[Added] = []
+        for manifest, prospect in zip(manifests, prospects, strict=True):
+            plan = prospect.plan if prospect.plan is not None and prospect.plan.fits else None
+            job = queue.new_job(
+                manifest.name,
+                manifest.output_dir,
+                json.dumps(rerun_manifest(manifest), indent=2) + "\n",
+                None if plan is None else round(plan.seconds, 1),
+                is_guess=plan is not None and not plan.is_measured,
+                options=JobOptions.of(choices),
+            )
+            added.append(Added(job, prospect))
+    return added
+
+
+def _named(path: Path, problem: Problem) -> Problem:
+    return replace(problem, field=f"{path}: {problem.field}")

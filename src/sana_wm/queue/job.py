@@ -1,0 +1,124 @@
+"""A job of the queue: what its file says, and what becomes of it. Nothing here touches a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sana_wm.preflight.prospect import Choices
+from sana_wm.records import Count, Record, Seconds, WallClock, as_unicode
+
+JobState = Literal["waiting", "running", "done", "failed"]
+#: After so many a job is parked: only `retry` starts it again. One that takes the machine down must not do so for ever.
+FAILURES_TO_PARK = 2
+#: How much of a reason is kept; a list of problems can be long.
+MAX_REASON = 2000
+
+
+class JobOptions(Record):
+    """What was said besides the manifest when a job was added, as of `Choices`."""
+
+    accept_over_cap: bool = False
+    accept_numerics: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, choices: Choices) -> JobOptions:
+        """What of a command's choices a job keeps; changed fields stand in its manifest already."""
+        return cls(accept_over_cap=choices.accept_over_cap, accept_numerics=choices.accept_numerics)
+
+    def as_arguments(self) -> list[str]:
+        """The same as options of run-pipeline."""
+        numerics = [word for rule in self.accept_numerics for word in ("--accept-numerics", rule)]
+        return [*(["--accept-over-cap"] if self.accept_over_cap else []), *numerics]
+
+
+class Job(Record):
+    """One job.
+
+    Attributes:
+        number: Its name in the queue; never given twice.
+        name: Its manifest's.
+        run_dir: Where its run lies.
+        state: `failed` is parked.
+        turn: Waiting jobs start in the order of their turns.
+        added_at_s: Wall clock.
+        begun_at_s: Of its last start.
+        ended_at_s: Of its last end, well or not.
+        failures: Since it was added or retried.
+        reason: Why it failed or stopped last, in words.
+        expected_s: How long it will take, as far as that is known.
+        is_guess: Whether nothing like it ran on this machine yet.
+        is_cancelled: Whether it shall leave the queue as soon as it has stopped.
+        options: What was said when it was added.
+    """
+
+    number: Annotated[int, Field(ge=1, lt=2**31)]
+    name: str
+    run_dir: str
+    state: JobState = "waiting"
+    turn: Count
+    added_at_s: WallClock
+    begun_at_s: WallClock | None = None
+    ended_at_s: WallClock | None = None
+    failures: Count = 0
+    reason: str | None = None
+    expected_s: Seconds | None = None
+    is_guess: bool = False
+    is_cancelled: bool = False
+    options: JobOptions = JobOptions()
+
+    def __str__(self) -> str:
+        return f"job {self.number} ({self.name})"
+
+    def begun(self, now_s: float) -> Job:
+        """It starts."""
+        return self.model_copy(update={"state": "running", "begun_at_s": now_s})
+
+    def done(self, now_s: float) -> Job:
+        """It ended well."""
+        return self.model_copy(update={"state": "done", "ended_at_s": now_s, "reason": None})
+
+    def stopped(self, reason: str, now_s: float, remaining_s: float | None = None) -> Job:
+        """It was stopped so that it can go on: it keeps its turn, so it is the next.
+
+        Args:
+            reason: Why, in words.
+            now_s: Wall clock.
+            remaining_s: What it still has to do, if that is known.
+        """
+        left = self.expected_s if remaining_s is None else remaining_s
+        return self.model_copy(
+            update={"state": "waiting", "ended_at_s": now_s, "reason": as_unicode(reason), "expected_s": left}
+        )
+
+    def failed(self, reason: str, now_s: float, last_turn: int) -> Job:
+        """It failed: behind all others for another try, or parked.
+
+        Args:
+            reason: Why, in words.
+            now_s: Wall clock.
+            last_turn: The last one that is given.
+        """
+        failures = self.failures + 1
+        parked = failures >= FAILURES_TO_PARK
+        return self.model_copy(
+            update={
+                "state": "failed" if parked else "waiting",
+                "turn": self.turn if parked else last_turn + 1,
+                "ended_at_s": now_s,
+                "failures": failures,
+                "reason": as_unicode(reason[:MAX_REASON]),
+            }
+        )
+
+    def retried(self, last_turn: int) -> Job:
+        """Somebody wants it to be tried again, as if it had never failed."""
+        return self.model_copy(update={"state": "waiting", "turn": last_turn + 1, "failures": 0, "reason": None})
+
+
+def in_order(jobs: Iterable[Job]) -> list[Job]:
+    """Jobs as people want to see them: what runs, what comes, what failed, what is done."""
+    states: tuple[JobState, ...] = ("running", "waiting", "failed", "done")
+    return sorted(jobs, key=lambda job: (states.index(job.state), job.turn, job.number))
