@@ -41,8 +41,9 @@ def signals_as_in_a_terminal() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What runs remember of this machine must not go into the user's own cache."""
+    """What runs and commands remember must not go into the user's own folders."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("settings"))
 
 
 @pytest.fixture(scope="session")
@@ -160,7 +161,7 @@ def odd_calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def recorded() -> dict[str, Any]:
-    """Recorded runs by name: `quiet` and `loaded`; see `tests/progress/recording.py`."""
+    """Recorded runs by name: `quiet`, `loaded` and the three hours; see `tests/progress/recording.py`."""
     from tests.progress.recording import load_recorded_runs
 
     return load_recorded_runs()

@@ -60,6 +60,15 @@ def cache_folder(environment: Mapping[str, str], system: str = sys.platform) -> 
     return (Path(base) if base else home / ".cache") / "sana-wm"
 
 
+def settings_folder(environment: Mapping[str, str], system: str = sys.platform) -> Path:
+    """Where what a user has decided lies on this platform: it outlives a cache that is emptied."""
+    home = Path(environment["HOME"]) if environment.get("HOME") else Path.home()
+    if system == "darwin":
+        return home / "Library" / "Application Support" / "sana-wm"
+    base = environment.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else home / ".config") / "sana-wm"
+
+
 def _ask_macos(name: bytes) -> str | None:
     size = ctypes.c_size_t(128)
     answer = ctypes.create_string_buffer(size.value)

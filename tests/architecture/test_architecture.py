@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
         *("errors", "held", "durable", "records", "manifest", "camera", "video", "weights", "runs", "planning"),
         *("runtime", "replacements", "models"),
     },
-    "report": {"errors", "durable", "manifest", "camera", "progress", "runs"},
+    "report": {"errors", "durable", "manifest", "camera", "video", "progress", "runs"},
     "diagnostics": {"errors", "camera", "manifest", "runtime", "weights", "models", "replacements", "planning"},
     "bench": {
         *("errors", "durable", "modules", "manifest", "weights", "runs", "planning", "drafting", "runtime", "models"),

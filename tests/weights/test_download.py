@@ -239,7 +239,7 @@ def test_too_little_room_stops_it_before_the_first_byte(machine: Machine, local_
     monkeypatch.setattr(download_problems, "RESERVE_BYTES", 10**18)
     with pytest.raises(DownloadError, match="too little free space") as caught:
         machine.download(("vae_decode",))
-    assert "--to" in str(caught.value)
+    assert "--in" in str(caught.value)
     assert local_hub.sent == []
     assert not machine.places.root.exists()
 

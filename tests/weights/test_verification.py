@@ -21,7 +21,7 @@ VAE = "vae/diffusion_pytorch_model.safetensors"
 
 @pytest.fixture
 def folder(tiny_models: dict[str, dict[str, Any]], tmp_path: Path) -> Path:
-    """What `weights download --to` leaves, with its record, of a tiny checkpoint."""
+    """What `weights download --in` leaves, with its record, of a tiny checkpoint."""
     places = places_in(tmp_path, "original")
     for target, source in ((places.root, "root"), (places.gemma_root, "gemma_root")):
         assert target is not None

@@ -12,6 +12,7 @@ from typing import NoReturn
 from sana_wm.cli import (
     bench,
     camera,
+    compare,
     demo,
     doctor,
     extend,
@@ -23,12 +24,14 @@ from sana_wm.cli import (
     queue,
     refine,
     report,
+    run,
     run_pipeline,
     runs,
     status,
     vary,
     verify,
     weights,
+    weights_use,
 )
 from sana_wm.cli.app import app
 from sana_wm.cli.surroundings import settle_surroundings
@@ -40,7 +43,7 @@ def main() -> None:
     settle_surroundings()
     try:
         with _asked_to_end():
-            app()
+            app(prog_name="sana-wm")
     except SanaWMError as error:
         _leave(error)
     except ModuleEndedError as error:
@@ -81,6 +84,7 @@ __all__ = [
     "app",
     "bench",
     "camera",
+    "compare",
     "demo",
     "doctor",
     "extend",
@@ -93,10 +97,12 @@ __all__ = [
     "queue",
     "refine",
     "report",
+    "run",
     "run_pipeline",
     "runs",
     "status",
     "vary",
     "verify",
     "weights",
+    "weights_use",
 ]

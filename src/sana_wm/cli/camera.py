@@ -40,7 +40,7 @@ Picture = Annotated[Path | None, typer.Option("--image", help="First frame, besi
 FieldOfView = Annotated[
     float | None, typer.Option("--fov-deg", min=1, max=179, help="What --image shows from left to right, in degrees.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")]
 
 
 @camera_app.command("explain")
@@ -129,7 +129,7 @@ def export(
 
 @camera_app.command("convert")
 def convert(
-    to: Annotated[str, typer.Option("--to", help="Dialect to write: pr379 or smoothed.")],
+    to: Annotated[str, typer.Option("--as", metavar="DIALECT", help="Dialect to write: pr379 or smoothed.")],
     manifest_path: OptionalManifest = None,
     move: MoveOption = None,
     action: Action = None,
@@ -154,7 +154,7 @@ def convert(
     converted = convert_action(
         motion.action,
         source=motion.dialect,
-        target=known_dialect(to, "--to"),
+        target=known_dialect(to, "--as"),
         translation_speed=motion.translation_speed,
         rotation_speed_deg=motion.rotation_speed_deg,
     )

@@ -14,7 +14,7 @@ from sana_wm.names import Variant
 
 @app.command("demo")
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the demo's files.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the demo's files.")] = Path("runs/demo"),
     variant: Annotated[
         Variant, typer.Option("--variant", help="Which released model: 60 steps for all, or 4 for each chunk.")
     ] = "bidirectional",

@@ -30,7 +30,7 @@ def extend(
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0.01, help="Of video to add; whole chunks, 1.5 s at 16 fps.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The new run; RUN_DIR-2 if left out.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The new run; RUN_DIR-2 if left out.")] = None,
     dry_run: DryRun = False,
     accept_numerics: AcceptNumerics = None,
     accept_over_cap: AcceptOverCap = False,

@@ -19,7 +19,7 @@ from sana_wm.errors import UsageError, printable
 Output = Annotated[Path | None, typer.Option("--output-dir", help="Run directory; runs/NAME if left out.")]
 Source = Annotated[
     Path | None,
-    typer.Option("--from", metavar="VIDEO|RUN_DIR", help="The manifest that made this; the rest changes it."),
+    typer.Option("--like", metavar="VIDEO|RUN_DIR", help="The manifest that made this; the rest changes it."),
 ]
 Template = Annotated[
     str | None, typer.Option("--template", metavar="NAME", help="Write this ready-made manifest as it is.")
@@ -37,7 +37,7 @@ def init_manifest(
     template: Template = None,
     list_templates: ListTemplates = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("manifest.json"),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     said: Wishes,
 ) -> None:
     """Write a manifest for a picture and a prompt; a ready-made one; or the one that made a video, changed or not."""
@@ -59,7 +59,7 @@ def init_manifest(
         _write_template(template, out)
         return
     if image is None and source is None:
-        raise UsageError("no first frame is named", expected="IMAGE, --from or --template", next_step="Name a picture.")
+        raise UsageError("no first frame is named", expected="IMAGE, --like or --template", next_step="Name a picture.")
     data, notes = (
         draft_manifest(said, out.parent, os.environ)
         if source is None

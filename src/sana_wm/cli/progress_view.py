@@ -23,7 +23,7 @@ from sana_wm.sizes import GIB
 PLAIN_LINE_EVERY_S = 10.0
 BAR_CELLS = 24
 #: A guess whose ends lie closer together than this share of its upper one is as good as a number.
-EXACT = 0.1
+EXACT = 0.2
 #: One cell wide in every terminal, and in ASCII: a log may be read anywhere.
 MARKS = {"done": "+", "skipped": "=", "running": ">", "stopped": "!", "to come": ".", "not asked": ".", "off": "-"}
 

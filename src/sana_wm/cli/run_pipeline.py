@@ -54,7 +54,7 @@ def run_pipeline(
     dry_run: DryRun = False,
     stop_after: StopAfter = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Take over a run directory of another manifest; says what it deletes.")
+        bool, typer.Option("--force", help="Replace what another manifest left in the run directory; says what.")
     ] = False,
     frames_dir: Annotated[
         Path | None, typer.Option("--frames-dir", help="Write the frames as PNG, too; goes into video.frames_dir.")
@@ -133,8 +133,8 @@ def stage_asked(option: str, name: str | None) -> Stage | None:
     return stage
 
 
-def carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool, as_json: bool) -> None:
-    """Start what was looked at, or say what would happen."""
+def carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool, as_json: bool) -> RunDirectory | None:
+    """Start what was looked at, or say what would happen; returns the directory of what ran."""
     from sana_wm.cli.progress_view import make_view
     from sana_wm.launcher.start import Audience, start
     from sana_wm.runs.decisions import stages_to_come
@@ -147,7 +147,7 @@ def carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool, 
             _print_decisions(prospect.decisions, as_json=as_json)
     run, _, _ = prospect.require()
     if dry_run:
-        return
+        return None
     view = make_view(sys.stderr)
     audience = Audience(
         listeners=[view, lines] if lines else [view],
@@ -160,13 +160,14 @@ def carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool, 
         _tell_stop(run, last, lines, as_json=as_json)
     else:
         _tell_result(run, lines, as_json=as_json)
+    return run
 
 
 def open_json_progress(wanted: bool, descriptor: int | None, *, as_json: bool) -> JsonProgress | None:
-    """Where progress goes for programs, if it was asked for.
+    """What tells programs of the progress, if they asked for it.
 
     Raises:
-        UsageError: The same stream is to take the result as JSON.
+        UsageError: Two things would write to standard output.
     """
     from sana_wm.cli.progress_json import STANDARD_OUTPUT, JsonProgress
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,15 +13,28 @@ import typer
 from typer.core import TyperCommand
 
 from sana_wm.cli.app import app
+from sana_wm.cli.finish import finish
 from sana_wm.cli.output import real_path
-from sana_wm.cli.run_pipeline import AcceptNumerics, AcceptOverCap, DryRun, JsonLines, JsonLinesTo, run_pipeline
-from sana_wm.cli.video_options import VIDEO_OPTIONS, takes_wishes
-from sana_wm.drafting.presets import PRESETS
+from sana_wm.cli.queue import ToQueue, add_to_queue, refuse_beside_queue
+from sana_wm.cli.run import Open
+from sana_wm.cli.run_pipeline import (
+    AcceptNumerics,
+    AcceptOverCap,
+    DryRun,
+    JsonLines,
+    JsonLinesTo,
+    carry_out,
+    open_json_progress,
+)
+from sana_wm.cli.surroundings import outlive_the_output
+from sana_wm.cli.video_options import takes_wishes
 from sana_wm.drafting.wishes import Wishes
 from sana_wm.errors import SanaWMError, UsageError, printable
 
 if TYPE_CHECKING:
-    from sana_wm.drafting.lineage import Parent
+    from sana_wm.cli.progress_json import JsonProgress
+    from sana_wm.drafting.new_run import NewRun
+    from sana_wm.preflight.prospect import Choices
 
 Source = Annotated[Path, typer.Argument(metavar="RUN|VIDEO", help="A run directory, or a video of one.")]
 
@@ -40,43 +54,61 @@ class SeedsAtOnce(TyperCommand):
         return super().parse_args(ctx, spelled)
 
 
-@app.command("vary", cls=SeedsAtOnce)
+@dataclass(frozen=True)
+class _Wanted:
+    """What becomes of the new runs: as the options of that name."""
+
+    queue: bool
+    open_video: bool
+    dry_run: bool
+    accept_numerics: list[str] | None
+    accept_over_cap: bool
+    json_progress: bool
+    json_progress_fd: int | None
+
+
+@app.command("vary", cls=SeedsAtOnce, epilog="For example: sana-wm vary runs/room --seed 1 2 3 --prompt 'At night.'")
 @takes_wishes(without=("seed",))
 def vary(
     source: Source,
+    *,
     seed: Annotated[
         list[int] | None, typer.Option("--seed", min=0, help="Of Stage 1's noise; several make a run each: 1 2 3.")
     ] = None,
     seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, max=1000, help="So many runs, with the seeds that follow its own.")
     ] = None,
+    queue: ToQueue = False,
+    open_video: Open = False,
     dry_run: DryRun = False,
     accept_numerics: AcceptNumerics = None,
     accept_over_cap: AcceptOverCap = False,
     json_progress: JsonLines = False,
     json_progress_fd: JsonLinesTo = None,
-    *,
     said: Wishes,
 ) -> None:
     """Make a run again with something other: seeds, prompt, camera, preset. What stays the same is not made again."""
     from sana_wm.drafting.lineage import find_parent
     from sana_wm.drafting.variation import next_seeds, write_variations
 
+    wanted = _Wanted(queue, open_video, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
     if seed and seeds is not None:
         raise UsageError("--seed and --seeds exclude each other", expected="one of them")
     parent = find_parent(real_path(source))
     chosen = next_seeds(parent, seeds) if seeds is not None else list(dict.fromkeys(seed or ()))
-    written, notes = write_variations(parent, "vary", said, os.environ, chosen)
-    _run_each(parent, written, notes, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
+    _go(write_variations(parent, "vary", said, os.environ, chosen), wanted)
 
 
-@app.command("promote")
+@app.command("promote", epilog="For example: sana-wm promote runs/room --preset author-defaults")
 def promote(
     source: Source,
+    *,
     preset: Annotated[
-        str, typer.Option("--preset", help=f"What it becomes: {', '.join(PRESETS)}; standard if left out.")
+        str, typer.Option("--preset", help="What it becomes: fast, standard (if left out), author-defaults.")
     ] = "standard",
-    out: Annotated[Path | None, VIDEO_OPTIONS["out"].__metadata__[0]] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run directory; beside the draft's if left out.")] = None,
+    queue: ToQueue = False,
+    open_video: Open = False,
     dry_run: DryRun = False,
     accept_numerics: AcceptNumerics = None,
     accept_over_cap: AcceptOverCap = False,
@@ -87,12 +119,12 @@ def promote(
     from sana_wm.drafting.lineage import find_parent
     from sana_wm.drafting.variation import write_variations
 
+    wanted = _Wanted(queue, open_video, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
     parent = find_parent(real_path(source))
-    written, notes = write_variations(parent, "promote", Wishes(preset=preset, out=out), os.environ)
-    _run_each(parent, written, notes, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
+    _go(write_variations(parent, "promote", Wishes(preset=preset, out=out), os.environ), wanted)
 
 
-@app.command("branch")
+@app.command("branch", epilog="For example: sana-wm branch runs/room@40 --move pan-left:3s")
 @takes_wishes(without=("intrinsics", "fov_deg", "depth_pro_root"))
 def branch(
     place: Annotated[
@@ -101,59 +133,80 @@ def branch(
             metavar="RUN@FRAME", help="A finished run, and a frame of its video, from 0, or its time: 2.5s."
         ),
     ],
+    *,
+    queue: ToQueue = False,
+    open_video: Open = False,
     dry_run: DryRun = False,
     accept_numerics: AcceptNumerics = None,
     accept_over_cap: AcceptOverCap = False,
     json_progress: JsonLines = False,
     json_progress_fd: JsonLinesTo = None,
-    *,
     said: Wishes,
 ) -> None:
     """Go another way from a frame of a run: --move, --action or --poses say where. The lens stays what it was."""
     from sana_wm.drafting.branching import write_branch
     from sana_wm.drafting.lineage import find_parent
 
+    wanted = _Wanted(queue, open_video, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
     source, at, frame = place.rpartition("@")
     if not at or not source:
         raise UsageError(
             "no frame is named", got=repr(place), expected="RUN@FRAME", next_step="Such as: sana-wm branch runs/mine@40"
         )
-    parent = find_parent(real_path(Path(source)))
-    written, notes = write_branch(parent, frame, said, os.environ)
-    _run_each(parent, [written], notes, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
+    _go([write_branch(find_parent(real_path(Path(source))), frame, said, os.environ)], wanted)
 
 
-def _run_each(
-    parent: Parent,
-    manifests: Sequence[Path],
-    notes: Sequence[str],
-    dry_run: bool,
-    accept_numerics: list[str] | None,
-    accept_over_cap: bool,
-    json_progress: bool,
-    json_progress_fd: int | None,
-) -> None:
-    """Run one manifest after another; where one does not end well, say which were not begun."""
-    from sana_wm.drafting.free_names import forget
+def _go(new: Sequence[NewRun], wanted: _Wanted) -> None:
+    """Run one after another, or leave them to the queue; what did not begin leaves its name free."""
+    from sana_wm.preflight.prospect import Choices
 
-    for note in notes:
+    choices = Choices(accept_over_cap=wanted.accept_over_cap, accept_numerics=tuple(wanted.accept_numerics or ()))
+    for note in dict.fromkeys(note for one in new for note in one.notes):
         typer.echo(printable(f"note: {note}"), err=True)
-    for number, path in enumerate(manifests, start=1):
-        typer.echo(printable(f"{path}, made from {parent.path}"), err=True)
+    if wanted.queue:
+        _enqueue(new, choices, wanted)
+        return
+    outlive_the_output()
+    lines = open_json_progress(wanted.json_progress, wanted.json_progress_fd, as_json=False)
+    for number, one in enumerate(new):
         try:
-            run_pipeline(
-                path,
-                dry_run=dry_run,
-                accept_numerics=accept_numerics,
-                accept_over_cap=accept_over_cap,
-                json_progress=json_progress,
-                json_progress_fd=json_progress_fd,
-            )
+            _run(one, choices, lines, wanted)
         except SanaWMError:
-            for waiting in () if dry_run else manifests[number:]:
-                command = f"sana-wm run-pipeline {shlex.quote(str(waiting))}"
-                typer.echo(printable(f"{waiting} was not begun: {command}"), err=True)
+            _leave(new[number + 1 :], begun=one.path.exists())
             raise
         finally:
-            if dry_run:
-                forget(path)
+            one.discard_unstarted()
+
+
+def _run(one: NewRun, choices: Choices, lines: JsonProgress | None, wanted: _Wanted) -> None:
+    from sana_wm.preflight.prospect import inspect
+
+    prospect = inspect(one.manifest_path, os.environ, choices)
+    typer.echo(printable(f"run: {one.path}"), err=True)
+    done = carry_out(prospect, lines, dry_run=wanted.dry_run, as_json=False)
+    if done is not None:
+        finish(done, open_it=wanted.open_video)
+
+
+def _enqueue(new: Sequence[NewRun], choices: Choices, wanted: _Wanted) -> None:
+    try:
+        refuse_beside_queue(
+            open=wanted.open_video,
+            dry_run=wanted.dry_run,
+            json_progress=wanted.json_progress,
+            json_progress_fd=wanted.json_progress_fd,
+        )
+        add_to_queue([one.manifest_path for one in new], choices, as_json=False)
+    except SanaWMError:
+        _leave(new, begun=False)
+        raise
+
+
+def _leave(new: Sequence[NewRun], *, begun: bool) -> None:
+    """Say how those are begun that wait behind one that failed; behind one that was refused, forget them."""
+    for one in new:
+        if begun:
+            command = f"sana-wm run-pipeline {shlex.quote(str(one.manifest_path))}"
+            typer.echo(printable(f"{one.path} was not begun: {command}"), err=True)
+        else:
+            one.discard_unstarted()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +33,9 @@ VIDEO_OPTIONS: dict[str, Any] = {
     "seconds": Annotated[
         float | None,
         typer.Option("--seconds", min=0.01, help="Length: steps of 0.5 s at 16 fps; streaming: 1.5 s, from 3 s on."),
+    ],
+    "size": Annotated[
+        str | None, typer.Option("--size", help="1280x704 (default), what the model was trained at; less is quicker.")
     ],
     "preset": Annotated[
         str | None,
@@ -66,14 +70,14 @@ VIDEO_OPTIONS: dict[str, Any] = {
     "cap_gib": Annotated[
         float | None, typer.Option("--cap-gib", min=0.1, help="The most memory that a stage may use, in GiB.")
     ],
-    "out": Annotated[Path | None, typer.Option("--out", help="Run directory; runs/NAME if left out.")],
+    "out": Annotated[Path | None, typer.Option("--out", "-o", help="Run directory; runs/NAME if left out.")],
 }
 
 
 def takes_wishes(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of a video: they reach it as one `Wishes`, its parameter `said`.
 
-    Stands below `@app.command`. The other parameters stay what they are, and come first in `--help`.
+    Stands below `@app.command`. The other parameters stay what they are, and come last in `--help`.
 
     Args:
         without: Attributes of `Wishes` that the command does not take, or takes by an option of its own.
@@ -93,7 +97,7 @@ def takes_wishes(*, without: Collection[str] = ()) -> Callable[[Callable[..., No
             values = {one.name: given.pop(one.name) for one in added}
             command(**given, said=parse_wishes(values))
 
-        parameters = [*(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own), *added]
+        parameters = [*added, *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own)]
         called.__dict__["__signature__"] = signature.replace(parameters=parameters)
         called.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
         return called
@@ -112,6 +116,7 @@ def parse_wishes(given: dict[str, Any]) -> Wishes:
     if (dialect := given.get("dialect")) is not None:
         given["dialect"] = known_dialect(dialect, "--dialect")
     given["intrinsics"] = parse_intrinsics(given.get("intrinsics"))
+    given["size"] = parse_size(given.get("size"))
     said = Wishes(**given)
     said.refuse_contradictions()
     return said
@@ -132,3 +137,16 @@ def parse_intrinsics(text: str | None) -> tuple[float, ...] | Path | None:
     if len(numbers) != 4:
         raise UsageError("--intrinsics is not usable", got=repr(text), expected="fx,fy,cx,cy or a .npy file")
     return numbers
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """`1280x704` as numbers.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if text is None:
+        return None
+    if (found := re.fullmatch(r"(\d{1,5})x(\d{1,5})", text, re.ASCII)) is None:
+        raise UsageError("--size is not usable", got=repr(text), expected="width x height in pixels, such as 1280x704")
+    return int(found[1]), int(found[2])

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from sana_wm.weights.download import DownloadPlan
     from sana_wm.weights.places import WeightPlaces
 
-DEFAULT_FOLDER = Path("weights")
 ALL_STAGES = ",".join(STAGES)
 FOLDER_HELP = "Folder that holds one folder for each repository. [default: weights]"
 
@@ -40,7 +39,7 @@ OfVariant = Annotated[
 Layout = Annotated[LayoutName | None, typer.Option("--layout", help="original (the default) or diffusers.")]
 Stages = Annotated[str, typer.Option("--stages", help="Only what these read: stage1,preview,refiner,vae_decode.")]
 From = Annotated[Path | None, typer.Option("--in", metavar="DIR", help=FOLDER_HELP)]
-To = Annotated[Path | None, typer.Option("--to", metavar="DIR", help=FOLDER_HELP)]
+To = Annotated[Path | None, typer.Option("--in", metavar="DIR", help=FOLDER_HELP)]
 OfManifest = Annotated[
     Path | None,
     typer.Option("--manifest", metavar="MANIFEST", help="Variant, layout and folders of a manifest instead."),
@@ -60,7 +59,7 @@ def list_command(
     from sana_wm.cli.weights_text import print_rows
     from sana_wm.weights.inventory import list_weights
 
-    places, chosen = _choose_places(manifest, folder, layout, variant), _parse_stages(stages)
+    places, chosen = _choose_places(manifest, folder, layout, variant), parse_stages(stages)
     rows = list_weights(places, chosen)
     if as_json:
         content = [{**asdict(row), "folder": str(row.folder)} for row in rows]
@@ -93,9 +92,13 @@ def download(
     as_json: AsJson = False,
 ) -> None:
     """Download what the stages read, or the rest of it, and check it. Interrupted, it goes on where it stopped."""
-    places, chosen = _choose_places(manifest, to, layout, variant), _parse_stages(stages)
+    places, chosen = _choose_places(manifest, to, layout, variant), parse_stages(stages)
     with _problems_as_json(as_json):
         plan = _download(places, chosen, replace=replace, dry_run=dry_run, reuse=reuse or [])
+    if manifest is None and not dry_run:
+        from sana_wm.weights.finding import USUAL_FOLDER, remember_download
+
+        remember_download(to or USUAL_FOLDER, os.environ, places.variant)
     if as_json:
         from sana_wm.cli.weights_text import describe_plan
 
@@ -122,7 +125,7 @@ def verify(
     from sana_wm.weights.student import describe_student
     from sana_wm.weights.verification import verify_weights
 
-    places, chosen = _choose_places(manifest, folder, layout, variant), _parse_stages(stages)
+    places, chosen = _choose_places(manifest, folder, layout, variant), parse_stages(stages)
     with _stopped_by_hand("the verification was stopped", "Nothing was changed."), make_transfer_view() as view:
         reports, problems = verify_weights(places, chosen, view, hashes=not quick)
     if as_json:
@@ -147,9 +150,7 @@ def convert(
     checkpoint: Annotated[
         Path | None, typer.Argument(metavar="[CHECKPOINT]", help="Instead of the one among the weights.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where to write; beside it by default.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write; beside it by default.")] = None,
     folder: From = None,
     manifest: OfManifest = None,
 ) -> None:
@@ -176,7 +177,7 @@ def convert(
 
 @weights_app.command("tiny")
 def tiny(
-    out: Annotated[Path, typer.Option("--out", help="Folder to write; must be new or empty.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must be new or empty.")],
     layout: Annotated[LayoutName, typer.Option("--layout", help="original or diffusers.")] = "original",
     variant: Annotated[Variant, typer.Option("--variant", help="bidirectional or streaming.")] = "bidirectional",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random weights.")] = 0,
@@ -192,16 +193,18 @@ def _choose_places(
     manifest: Path | None, folder: Path | None, layout: LayoutName | None, variant: Variant | None
 ) -> WeightPlaces:
     from sana_wm.manifest.loading import load_manifest
+    from sana_wm.weights.finding import USUAL_FOLDER
     from sana_wm.weights.places import places_in, places_of
 
     if manifest is None:
-        return places_in(folder or DEFAULT_FOLDER, layout or "original", variant or "bidirectional")
+        return places_in(folder or USUAL_FOLDER, layout or "original", variant or "bidirectional")
     if folder is not None or layout is not None or variant is not None:
         raise UsageError("--manifest says variant, layout and folders", next_step="Leave out the other options.")
     return places_of(load_manifest(manifest, os.environ))
 
 
-def _parse_stages(text: str) -> tuple[Stage, ...]:
+def parse_stages(text: str) -> tuple[Stage, ...]:
+    """The stages that `--stages` names, in their order."""
     asked = [name.strip() for name in text.split(",")]
     if unknown := sorted(set(asked) - set(STAGES)):
         raise UsageError("--stages names an unknown stage", got=", ".join(unknown), expected=ALL_STAGES)

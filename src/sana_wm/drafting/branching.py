@@ -9,9 +9,9 @@ from pathlib import Path
 from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics
 from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics
 from sana_wm.drafting.changed_manifest import change_manifest
-from sana_wm.drafting.free_names import frame_beside
 from sana_wm.drafting.lineage import Parent, made_from
-from sana_wm.drafting.variation import choose_out, write_child
+from sana_wm.drafting.new_run import NewRun, frame_beside
+from sana_wm.drafting.variation import choose_place, write_child
 from sana_wm.drafting.wishes import Wishes
 from sana_wm.errors import HandoffError, UsageError
 from sana_wm.manifest.loading import escape_variables
@@ -26,7 +26,7 @@ from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.video.picture import inspect_picture
 
 
-def write_branch(parent: Parent, frame: str, said: Wishes, environ: Mapping[str, str]) -> tuple[Path, list[str]]:
+def write_branch(parent: Parent, frame: str, said: Wishes, environ: Mapping[str, str]) -> NewRun:
     """Write the manifest of a run that begins with a frame of another, and that frame beside it.
 
     Args:
@@ -34,9 +34,6 @@ def write_branch(parent: Parent, frame: str, said: Wishes, environ: Mapping[str,
         frame: Of its video: its number, counted from 0, or its time, `2.5s`.
         said: What the user says; where the camera goes from there among it.
         environ: This process's environment.
-
-    Returns:
-        The manifest's file, and what a user should be told of it.
 
     Raises:
         UsageError: The video has no such frame, nothing says where the camera goes, or a name is taken.
@@ -53,7 +50,7 @@ def write_branch(parent: Parent, frame: str, said: Wishes, environ: Mapping[str,
             expected="--move, --action or --poses",
             next_step="Add one of them, such as --action w-48.",
         )
-    out = choose_out(parent, said.out)
+    out = choose_place(parent, said.out)
     picture = frame_beside(out)
     decoded = manifest.dropped_frames + number
     data = rerun_manifest(manifest)
@@ -62,7 +59,7 @@ def write_branch(parent: Parent, frame: str, said: Wishes, environ: Mapping[str,
     data, notes = change_manifest(data, replace(said, out=out), out.parent, environ)
     arguments = [str(run.path), str(decoded), str(picture)]
     run_module("sana_wm.stages.frame", arguments, environment=without_overrides(environ))
-    return write_child(data, out, made_from(parent, "branch", data, frame=number)), notes
+    return write_child(data, out, made_from(parent, "branch", data, frame=number), notes)
 
 
 def parse_frame(text: str, manifest: RunManifest) -> int:

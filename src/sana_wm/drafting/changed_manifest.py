@@ -9,7 +9,6 @@ from typing import Any
 
 from sana_wm.camera.actions import parse_action
 from sana_wm.drafting.new_manifest import (
-    ROOT_VARIABLES,
     manifest_of_run,
     model_section,
     set_plain_fields,
@@ -31,6 +30,7 @@ from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.portable import rerun_manifest
 from sana_wm.runs.links import changed_inputs
 from sana_wm.variants import MODELS, ReleasedModel
+from sana_wm.weights.finding import ROOT_VARIABLES
 
 Json = dict[str, Any]
 

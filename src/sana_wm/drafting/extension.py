@@ -15,9 +15,9 @@ from sana_wm.camera.of_manifest import load_trajectory
 from sana_wm.camera.poses.reading import read_poses
 from sana_wm.camera.trajectory import Trajectory
 from sana_wm.drafting.camera_view import ActionPath, write_poses
-from sana_wm.drafting.free_names import free_name, require_free
 from sana_wm.drafting.lineage import Parent, made_from
 from sana_wm.drafting.new_manifest import write_manifest
+from sana_wm.drafting.new_run import manifest_beside, next_free, require_free
 from sana_wm.errors import HandoffError, UsageError
 from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.model import VideoSection
@@ -69,9 +69,9 @@ def write_extension(run: RunDirectory, asked: Extension) -> Path:
     manifest = run.read_manifest()
     model = MODELS[manifest.model.variant]
     _require_whole(run, manifest, model, new_prompt=asked.prompt not in (None, manifest.input.prompt))
-    out = (asked.out or free_name(run.path)).absolute()
+    out = (asked.out or next_free(run.path)).absolute()
+    manifest_path = manifest_beside(out)
     require_free(out)
-    manifest_path = out.with_name(f"{out.name}.json")
     data = rerun_manifest(manifest)
     num_frames = manifest.video.num_frames
     added, camera = _go_on(manifest, asked, model, out)

@@ -31,24 +31,21 @@ from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.variants import BIDIRECTIONAL, MODELS, ReleasedModel
 from sana_wm.video.picture import inspect_picture
 from sana_wm.video.reader import probe
-from sana_wm.weights.places import guess_layout
+from sana_wm.weights.finding import MODEL_ROOT_VARIABLES, ROOT_VARIABLES, find_weights
 
 Json = dict[str, Any]
 
-#: The variable that says where weights lie if nothing else does.
-ROOT_VARIABLES = {
-    "gemma_root": "SANA_GEMMA_2_2B_IT_ROOT",
-    "depth_pro_root": "SANA_DEPTH_PRO_ROOT",
-}
-#: The same for the model's own, `model.root`.
-MODEL_ROOT_VARIABLES: Mapping[Variant, str] = {
-    "bidirectional": "SANA_WM_MODEL_ROOT",
-    "streaming": "SANA_WM_STREAMING_ROOT",
-}
-
-
 #: The length straight ahead where nobody says where to: 5 s, and of the streaming model the chunks that hold them.
 STRAIGHT_AHEAD_FRAMES: Mapping[Variant, int] = {"bidirectional": 81, "streaming": 97}
+
+
+def run_name(said: Wishes) -> str:
+    """The name of a new run: its picture's and its preset's."""
+    if said.image is None:
+        raise UsageError("no first frame is named", expected="a picture", next_step="Name a picture.")
+    model, preset = MODELS[said.variant or "bidirectional"], said.preset or DEFAULT_PRESET
+    kind = preset if model is BIDIRECTIONAL else f"{model.variant}_{preset}"
+    return f"{said.image.stem}_{kind.replace('-', '_')}"
 
 
 def draft_manifest(said: Wishes, folder: Path, environ: Mapping[str, str]) -> tuple[Json, list[str]]:
@@ -69,15 +66,14 @@ def draft_manifest(said: Wishes, folder: Path, environ: Mapping[str, str]) -> tu
     said.refuse_contradictions()
     model, preset, effort = MODELS[said.variant or "bidirectional"], said.preset or DEFAULT_PRESET, Json()
     apply_preset(effort, preset, model.variant)
-    if said.image is None:
-        raise UsageError("no first frame is named", expected="a picture", next_step="Name a picture.")
+    name = escape_variables(run_name(said))
+    assert said.image is not None  # or it has no name
     picture = inspect_picture(said.image)
     notes = [f"{said.image}: {note}" for note in picture.notes]
-    kind = preset if model is BIDIRECTIONAL else f"{model.variant}_{preset}"
-    name = escape_variables(f"{said.image.stem}_{kind.replace('-', '_')}")
     camera, num_frames = _camera_path(said, model, folder, notes)
     knows_depth_pro = said.depth_pro_root is not None or ROOT_VARIABLES["depth_pro_root"] in environ
-    if cut := describe_crop(picture.size, VideoSection()):
+    width, height = said.size or (VideoSection().width, VideoSection().height)
+    if cut := describe_crop(picture.size, VideoSection().model_copy(update={"width": width, "height": height})):
         notes.append(f"{said.image}: {cut}")
     if not said.says_lens and said.poses is not None and read_poses(said.poses).intrinsics is not None:
         camera["intrinsics"] = None
@@ -119,8 +115,11 @@ def written_prompt(said: Wishes, folder: Path) -> Json:
 
 def set_plain_fields(data: Json, said: Wishes, folder: Path) -> None:
     """Write what asks for nothing else into a manifest: seeds, switches, limits and where results go."""
+    width, height = said.size or (None, None)
     fields = {
         "input.negative_prompt": said.negative_prompt and escape_variables(said.negative_prompt),
+        "video.width": width,
+        "video.height": height,
         "video.overlay": said.overlay,
         "video.frames_dir": said.frames_dir and written_path(said.frames_dir, folder),
         "stage1.seed": said.seed,
@@ -182,20 +181,19 @@ def _camera_path(said: Wishes, model: ReleasedModel, folder: Path, notes: list[s
 def model_section(
     roots: Mapping[str, Path], environ: Mapping[str, str], notes: list[str], variant: Variant, *, asks_depth_pro: bool
 ) -> Json:
-    """Weight folders as given, else by variable; the layout is what the folder shows."""
-    variables = {"root": MODEL_ROOT_VARIABLES[variant], **ROOT_VARIABLES}
-    root = roots.get("root") or environ.get(variables["root"])
-    layout = "original" if root is None else guess_layout(Path(root))
-    needed = [
-        "root",
-        *(["gemma_root"] if layout == "original" else []),
-        *(["depth_pro_root"] if asks_depth_pro else []),
-    ]
-    model: Json = {"variant": variant, "layout": layout}
-    for name in needed:
-        if name in roots:
-            continue
-        model[name] = f"${{{variables[name]}}}"
-        if variables[name] not in environ:
-            notes.append(f"{variables[name]} is not set: export it before the run, or name the folder here")
-    return model | {name: escape_variables(str(path.absolute())) for name, path in roots.items()}
+    """Weight folders as they are found; the layout is what the folder shows."""
+    found = find_weights(variant, roots, environ)
+    fields = dict(found.fields)
+    variable = ROOT_VARIABLES["depth_pro_root"]
+    if asks_depth_pro:
+        fields.setdefault("depth_pro_root", f"${{{variable}}}")
+    if found.source is not None:
+        root = environ.get(MODEL_ROOT_VARIABLES[variant]) if isinstance(fields["root"], str) else fields["root"]
+        notes.append(f"weights: {root}, from {found.source}")
+    unset = "is not set: export it before the run, name the folder here, or say sana-wm weights use DIR"
+    notes += (f"{name} {unset}" for name in found.unset)
+    written = {
+        name: value if isinstance(value, str) else escape_variables(str(value.absolute()))
+        for name, value in fields.items()
+    }
+    return {"variant": variant, "layout": found.layout, **written}

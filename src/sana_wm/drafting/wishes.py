@@ -35,6 +35,7 @@ class Wishes:
         dialect: Of the action.
         poses: Poses file.
         seconds: Length of the video.
+        size: Its width and height in pixels.
         preset: How much effort goes into it; a name in `sana_wm.drafting.presets.PRESETS`.
         variant: Which released model.
         seed: Of Stage 1's noise.
@@ -61,6 +62,7 @@ class Wishes:
     dialect: DialectName | None = None
     poses: Path | None = None
     seconds: float | None = None
+    size: tuple[int, int] | None = None
     preset: str | None = None
     variant: Variant | None = None
     seed: int | None = None

@@ -82,7 +82,7 @@ class RunSnapshot:
         note: What the running stage was last asked for, and why.
         error: Why the run ended early.
         video: Path of the result, once finished.
-        remaining_low_s: The least that `remaining_s` may be; the same where nothing is guessed.
+        remaining_low_s: The least that `remaining_s` may be: guesses may be wrong, and so may a pace of few steps.
         remaining_high_s: The most that it may be.
     """
 

@@ -94,7 +94,7 @@ def make_film(
 
 
 def _video_metadata(context: StageContext) -> dict[str, str]:
-    """What the video says of itself; the manifest makes it again: `sana-wm init-manifest --from video.mp4`."""
+    """What the video says of itself; the manifest makes it again: `sana-wm init-manifest --like video.mp4`."""
     manifest = context.manifest
     return {
         "name": manifest.name,

@@ -59,15 +59,20 @@ class WeightPlaces:
                 return self.refiner_root / path.relative_to(of.refiner)
         return self.folder_of(repository).joinpath(*path.parts)
 
+    def roots(self) -> dict[str, Path]:
+        """The folders by the manifest's field, absolute; those that are not needed are left out."""
+        roots = {"root": self.root, "gemma_root": self.gemma_root, "refiner_root": self.refiner_root}
+        return {field: path.absolute() for field, path in roots.items() if path is not None}
+
     def as_manifest_section(self) -> dict[str, str | None]:
         """The manifest's `model` section for these folders."""
-        roots = {"root": self.root, "gemma_root": self.gemma_root, "refiner_root": self.refiner_root}
-        folders = {field: path and str(path.absolute()) for field, path in roots.items()}
+        fields = dict.fromkeys(("root", "gemma_root", "refiner_root"))
+        folders = fields | {field: str(path) for field, path in self.roots().items()}
         return {"variant": self.variant, "layout": self.layout_name, **folders}
 
 
 def places_in(folder: Path, layout_name: LayoutName, variant: Variant = "bidirectional") -> WeightPlaces:
-    """The folders that `weights download --to FOLDER` fills: one for each repository, named like it."""
+    """The folders that `weights download --in FOLDER` fills: one for each repository, named like it."""
     names = {entry.manifest_field: entry.repo_id.rpartition("/")[2] for entry in _repositories(variant, layout_name)}
     return WeightPlaces(layout_name, **{field: folder / name for field, name in names.items()}, variant=variant)
 

@@ -88,3 +88,4 @@ def finish(device: str = "cpu", phases: tuple[PhaseRecord, ...] = ()) -> None:
             seconds=0.0,
         ),
     )
+    emit("done")

@@ -1,0 +1,67 @@
+"""The last words of a run: how long and how large its video is, what can be done with it, and that it is done."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from sana_wm.cli.app import app
+from sana_wm.cli.figures import format_bytes
+from sana_wm.errors import printable
+from sana_wm.printing import drawing_stream, spelled_out
+
+if TYPE_CHECKING:
+    from sana_wm.manifest.run_manifest import RunManifest
+    from sana_wm.runs.run_directory import RunDirectory
+
+
+def finish(run: RunDirectory, *, open_it: bool) -> None:
+    """Say all of it on standard error.
+
+    Args:
+        run: A run that has just ended well.
+        open_it: Whether its video shall be shown.
+    """
+    from sana_wm.video.reader import probe
+
+    video, manifest = run.video_file, run.read_manifest()
+    facts = probe(video)
+    length = f"{facts.num_frames} frames, {facts.num_frames / facts.fps:.1f} s at {facts.fps:g} fps"
+    size = f"{facts.width}x{facts.height}, {format_bytes(video.stat().st_size)}"
+    typer.echo(f"{length}, {size}", err=True)
+    typer.echo("next:", err=True)
+    for command, what in next_commands(run.path, manifest):
+        typer.echo(printable(f"  sana-wm {command:<40}  {what}"), err=True)
+    notify(f"sana-wm: {manifest.name} is done")
+    if open_it and typer.launch(str(video)) != 0:
+        typer.echo(printable(f"no program of this system opens {video}"), err=True)
+
+
+def next_commands(path: Path, manifest: RunManifest) -> list[tuple[str, str]]:
+    """What can be done with a finished run, each with its meaning; only commands that this version has."""
+    from sana_wm.variants import MODELS
+
+    run = shlex.quote(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
+    middle = manifest.video.num_frames // 2
+    offers = [
+        (f"report {run}", "the run on one page", True),
+        (f"vary {run} --seed {manifest.stage1.seed + 1}", "the same with another seed, prompt, move", True),
+        (f"promote {run}", "the same with full effort", not manifest.refiner.enabled),
+        (f"branch {run}@{middle} --move pan-left:3s", "another way from a frame on", True),
+        (f"extend {run}", "a longer video", MODELS[manifest.model.variant].can_grow),
+    ]
+    known = {command.name for command in app.registered_commands}
+    return [(command, what) for command, what, fits in offers if fits and command.split()[0] in known]
+
+
+def notify(text: str) -> None:
+    """Ring a terminal and let it show a notification (OSC 9: iTerm2, kitty, WezTerm, Ghostty and others)."""
+    stream = drawing_stream(sys.stderr)
+    if stream.isatty() and os.environ.get("TERM") != "dumb":
+        stream.write(f"\a\033]9;{spelled_out(text)}\033\\")
+        stream.flush()
