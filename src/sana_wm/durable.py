@@ -138,23 +138,6 @@ def write_durably(path: Path, content: bytes | str) -> None:
         file.write(data)
 
 
-def link_or_copy(source: Path, path: Path) -> None:
-    """Give a finished file a second name, durably; where its volume gives none, what it holds is copied.
-
-    A file that is written as all here are is never changed in place: both names keep what they have.
-
-    Raises:
-        HandoffError: The source cannot be read, or nothing can be written here.
-    """
-    with durable_file(path) as part:
-        remove_file(part)
-        try:
-            with open_folder(part.parent) as folder:
-                os.link(source, part.name, dst_dir_fd=folder, follow_symlinks=False)
-        except OSError:  # another volume, one that has no second names, or another user's file
-            shutil.copyfile(source, part)
-
-
 def open_to_append(path: Path) -> BinaryIO:
     """Open a log, never through a link; it and its folder are made where they are missing.
 

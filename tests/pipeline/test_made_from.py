@@ -79,8 +79,8 @@ def contents(folder: Path) -> dict[str, str]:
 
 def write_one(parent: RunDirectory, **said: Any) -> Path:
     """The manifest of a variation."""
-    (path,), _ = write_variations(find_parent(parent.path), "vary", Wishes(**said), {})
-    return path
+    (new,) = write_variations(find_parent(parent.path), "vary", Wishes(**said), {})
+    return new.manifest_path
 
 
 def settle(manifest: Path) -> RunDirectory:
@@ -232,7 +232,7 @@ def shown(run: RunDirectory, number: int) -> np.ndarray[Any, Any]:
 
 def test_a_branch_begins_with_its_frame_and_keeps_the_lens(parent: RunDirectory) -> None:
     """The picture was scaled by 0.8 and lost 16 columns on either side; at frame 13 it had zoomed."""
-    path, _ = write_branch(find_parent(parent.path), "13", Wishes(action="w-8"), {})
+    path = write_branch(find_parent(parent.path), "13", Wishes(action="w-8"), {}).manifest_path
     pixels = np.asarray(Image.open(path.with_name("first-2-frame.png")))
     assert np.array_equal(pixels, shown(parent, 13))
     run = settle(path)
@@ -263,8 +263,8 @@ def test_promotion_keeps_picture_path_length_and_seed(parent: RunDirectory, sana
     assert code == 0
     assert "stage1.num_inference_steps: 2 -> 60" in said
     assert list(parent.path.parent.iterdir()) == [parent.path], "a dry run leaves nothing"
-    (path,), _ = write_variations(find_parent(parent.path), "promote", Wishes(preset="standard"), {})
-    before, after = parent.read_manifest(), settle(path).read_manifest()
+    (new,) = write_variations(find_parent(parent.path), "promote", Wishes(preset="standard"), {})
+    before, after = parent.read_manifest(), settle(new.manifest_path).read_manifest()
     assert (after.input, after.video.num_frames, after.stage1.seed) == (before.input, FRAMES, before.stage1.seed)
     assert after.camera == before.camera
     assert after.stage1.num_inference_steps == 40
@@ -352,10 +352,10 @@ def test_nothing_that_is_there_is_overwritten(verb: str, parent: RunDirectory) -
         path.write_text("mine")
     found, before = find_parent(parent.path), contents(parent.path)
     if verb == "branch":
-        path, _ = write_branch(found, "3", Wishes(action="w-8"), {})
+        new = write_branch(found, "3", Wishes(action="w-8"), {})
     else:
         said = Wishes(seed=7) if verb == "vary" else Wishes(preset="standard")
-        (path,), _ = write_variations(found, verb, said, {})  # pyright: ignore[reportArgumentType]
-    assert path.name == "first-5.json"
+        (new,) = write_variations(found, verb, said, {})  # pyright: ignore[reportArgumentType]
+    assert new.path.name == "first-5"
     assert [path.read_text() for path in taken] == ["mine"] * 3
     assert contents(parent.path) == before

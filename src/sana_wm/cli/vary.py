@@ -15,7 +15,6 @@ from typer.core import TyperCommand
 from sana_wm.cli.app import app
 from sana_wm.cli.finish import finish
 from sana_wm.cli.output import real_path
-from sana_wm.cli.queue import ToQueue, add_to_queue, refuse_beside_queue
 from sana_wm.cli.run import Open
 from sana_wm.cli.run_pipeline import (
     AcceptNumerics,
@@ -58,7 +57,6 @@ class SeedsAtOnce(TyperCommand):
 class _Wanted:
     """What becomes of the new runs: as the options of that name."""
 
-    queue: bool
     open_video: bool
     dry_run: bool
     accept_numerics: list[str] | None
@@ -78,7 +76,6 @@ def vary(
     seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, max=1000, help="So many runs, with the seeds that follow its own.")
     ] = None,
-    queue: ToQueue = False,
     open_video: Open = False,
     dry_run: DryRun = False,
     accept_numerics: AcceptNumerics = None,
@@ -91,7 +88,7 @@ def vary(
     from sana_wm.drafting.lineage import find_parent
     from sana_wm.drafting.variation import next_seeds, write_variations
 
-    wanted = _Wanted(queue, open_video, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
+    wanted = _Wanted(open_video, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
     if seed and seeds is not None:
         raise UsageError("--seed and --seeds exclude each other", expected="one of them")
     parent = find_parent(real_path(source))
@@ -107,7 +104,6 @@ def promote(
         str, typer.Option("--preset", help="What it becomes: fast, standard (if left out), author-defaults.")
     ] = "standard",
     out: Annotated[Path | None, typer.Option("--out", help="Run directory; beside the draft's if left out.")] = None,
-    queue: ToQueue = False,
     open_video: Open = False,
     dry_run: DryRun = False,
     accept_numerics: AcceptNumerics = None,
@@ -119,7 +115,7 @@ def promote(
     from sana_wm.drafting.lineage import find_parent
     from sana_wm.drafting.variation import write_variations
 
-    wanted = _Wanted(queue, open_video, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
+    wanted = _Wanted(open_video, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
     parent = find_parent(real_path(source))
     _go(write_variations(parent, "promote", Wishes(preset=preset, out=out), os.environ), wanted)
 
@@ -134,7 +130,6 @@ def branch(
         ),
     ],
     *,
-    queue: ToQueue = False,
     open_video: Open = False,
     dry_run: DryRun = False,
     accept_numerics: AcceptNumerics = None,
@@ -147,7 +142,7 @@ def branch(
     from sana_wm.drafting.branching import write_branch
     from sana_wm.drafting.lineage import find_parent
 
-    wanted = _Wanted(queue, open_video, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
+    wanted = _Wanted(open_video, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
     source, at, frame = place.rpartition("@")
     if not at or not source:
         raise UsageError(
@@ -157,15 +152,12 @@ def branch(
 
 
 def _go(new: Sequence[NewRun], wanted: _Wanted) -> None:
-    """Run one after another, or leave them to the queue; what did not begin leaves its name free."""
+    """Run one after another; what did not begin leaves its name free."""
     from sana_wm.preflight.prospect import Choices
 
     choices = Choices(accept_over_cap=wanted.accept_over_cap, accept_numerics=tuple(wanted.accept_numerics or ()))
     for note in dict.fromkeys(note for one in new for note in one.notes):
         typer.echo(printable(f"note: {note}"), err=True)
-    if wanted.queue:
-        _enqueue(new, choices, wanted)
-        return
     outlive_the_output()
     lines = open_json_progress(wanted.json_progress, wanted.json_progress_fd, as_json=False)
     for number, one in enumerate(new):
@@ -186,20 +178,6 @@ def _run(one: NewRun, choices: Choices, lines: JsonProgress | None, wanted: _Wan
     done = carry_out(prospect, lines, dry_run=wanted.dry_run, as_json=False)
     if done is not None:
         finish(done, open_it=wanted.open_video)
-
-
-def _enqueue(new: Sequence[NewRun], choices: Choices, wanted: _Wanted) -> None:
-    try:
-        refuse_beside_queue(
-            open=wanted.open_video,
-            dry_run=wanted.dry_run,
-            json_progress=wanted.json_progress,
-            json_progress_fd=wanted.json_progress_fd,
-        )
-        add_to_queue([one.manifest_path for one in new], choices, as_json=False)
-    except SanaWMError:
-        _leave(new, begun=False)
-        raise
 
 
 def _leave(new: Sequence[NewRun], *, begun: bool) -> None:

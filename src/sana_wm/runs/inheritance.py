@@ -7,12 +7,15 @@ whatever becomes of the other.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sana_wm.durable import link_or_copy
+from sana_wm.durable import durable_file, remove_file
 from sana_wm.errors import HandoffError
+from sana_wm.held import open_folder
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
 from sana_wm.pipeline import PIPELINE, active_stages, source_of, stages_from
@@ -106,14 +109,14 @@ def take_over(
             continue
         if found.receipt is not None:
             for name in found.receipt.outputs:
-                link_or_copy(found.source.path / name, run.path / name)
+                _link_or_copy(found.source.path / name, run.path / name)
             if not damaged_outputs(run, found.receipt):  # else it was changed meanwhile, and the stage runs
                 origin = TakenFrom(run=str(found.source.path), manifest_sha256=manifest.made_from.manifest_sha256)
                 write_receipt(run, found.receipt.model_copy(update={"taken_from": origin}))
         elif found.parts:
             for name in PIPELINE[stage].kept:
                 if not (run.path / name).exists():
-                    link_or_copy(found.source.path / name, run.path / name)
+                    _link_or_copy(found.source.path / name, run.path / name)
 
 
 def _find_receipt(
@@ -138,3 +141,20 @@ def _begins_with_the_same(
         own = found.receipt
     name = run.name_of(run.latents_file(earlier))
     return own is not None and name in own.outputs and own.outputs[name].sha256 == receipt.inputs.get(name)
+
+
+def _link_or_copy(source: Path, path: Path) -> None:
+    """Give a finished file a second name, durably; where its volume gives none, what it holds is copied.
+
+    A file that is written as all here are is never changed in place: both names keep what they have.
+
+    Raises:
+        HandoffError: The source cannot be read, or nothing can be written here.
+    """
+    with durable_file(path) as part:
+        remove_file(part)
+        try:
+            with open_folder(part.parent) as folder:
+                os.link(source, part.name, dst_dir_fd=folder, follow_symlinks=False)
+        except OSError:  # another volume, one that has no second names, or another user's file
+            shutil.copyfile(source, part)
