@@ -11,7 +11,7 @@ from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 from sana_wm.pipeline import PIPELINE, source_of, stages_after, stages_from
 from sana_wm.runs.chain import walk_stage
-from sana_wm.runs.inheritance import find_inheritance
+from sana_wm.runs.inheritance import find_inheritance, shown_elsewhere
 from sana_wm.runs.links import has_pruned_latents
 from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
@@ -104,6 +104,8 @@ def _why_not_looked_at(
         return None
     if forced is not None and forced.stage in (stage, before):
         return None if forced.stage == stage else f"the run begins with {before}: {forced.reason}"
+    if decided[source].action == "skip" and (shown := shown_elsewhere(run, manifest, source)) is not None:
+        return f"{shown} shows the same"
     is_done = decided[before].action == "skip"
     is_there = run.receipt_file(stage).exists() and not has_pruned_latents(run, source)
     return f"{before} is done" if is_done and not is_there else None

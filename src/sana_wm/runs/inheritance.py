@@ -86,6 +86,15 @@ def find_inheritance(
     return Inheritance(source, parts=parts, why_not=why_not)
 
 
+def shown_elsewhere(run: RunDirectory, manifest: RunManifest, stage: Stage) -> Path | None:
+    """The preview of a stage that is another run's, or will be, where that run has one; `None` for the run's own."""
+    receipt = read_receipt(run, stage)
+    if manifest.made_from is None or (receipt is not None and receipt.taken_from is None):
+        return None
+    preview = RunDirectory(Path(manifest.made_from.run).expanduser()).preview_file
+    return preview if preview.is_file() else None
+
+
 def take_over(
     run: RunDirectory, manifest: RunManifest, weights: Sequence[WeightFile], start_from: Stage | None = None
 ) -> None:
