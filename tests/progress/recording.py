@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sana_wm.names import STAGES, Stage
+from sana_wm.names import Stage
 from sana_wm.planning.past_runs import PastMetrics, seconds_of_run
 from sana_wm.progress.idle import Idle
 from sana_wm.progress.run_record import RunStart
@@ -46,7 +46,7 @@ class RecordedRun:
         if self.begun_s:
             start = RunStart(
                 started_at_s=self.started_at_s,
-                actions=dict.fromkeys(STAGES, "run"),
+                actions=dict.fromkeys(self.events, "run"),
                 begun_s=self.begun_s,
                 ended_s=self.ended_s,
                 idle=self.idle,

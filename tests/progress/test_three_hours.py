@@ -11,7 +11,7 @@ import pytest
 from tests.progress.recording import RecordedRun
 from tests.progress.three_hours import FOLDER, RUNS, make
 
-from sana_wm.names import STAGES, Stage
+from sana_wm.names import Stage
 from sana_wm.progress.eta import Estimate, Expected, estimate
 from sana_wm.progress.idle import worked_s
 
@@ -28,7 +28,7 @@ def looks(
     now_s = run.started_at_s
     while (worked := worked_s(run.started_at_s, now_s, run.idle)) < run.seconds:
         if not any(one.begin_s <= now_s <= (one.end_s or 0.0) for one in run.idle):
-            found.append((worked, estimate(STAGES, run.seen_by(now_s), expected, now_s, guessed)))
+            found.append((worked, estimate(tuple(run.events), run.seen_by(now_s), expected, now_s, guessed)))
         now_s += LOOK_EVERY_S
     return found
 
@@ -102,7 +102,7 @@ def test_a_night_asleep_is_no_pace(recorded: dict[str, Any], tmp_path: Path) -> 
     asleep_s = run.idle[0].end_s - run.idle[0].begin_s
     assert sum(run.history(tmp_path).values()) == pytest.approx(run.seconds, rel=0.001)
     now_s = run.idle[0].end_s + 600
-    known = remaining_s(estimate(STAGES, run.seen_by(now_s), {}, now_s))
+    known = remaining_s(estimate(tuple(run.events), run.seen_by(now_s), {}, now_s))
     awake = run.__class__(run.metrics, run.events, run.begun_s, run.ended_s)
-    fooled = remaining_s(estimate(STAGES, awake.seen_by(now_s), {}, now_s))
+    fooled = remaining_s(estimate(tuple(run.events), awake.seen_by(now_s), {}, now_s))
     assert fooled > known + asleep_s  # had nobody noticed
