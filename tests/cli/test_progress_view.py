@@ -24,7 +24,7 @@ def test_the_whole_run_stands_in_a_few_lines(half_way: RunSnapshot) -> None:
         "> refiner     transformer 4/14, 21.30 s/step, 3 m 33 s to its last step",
         ". vae_decode  to come, about 5 m 00 s",
         "memory        [########................] 31.0 of 96.0 GiB",
-        "preview       /runs/demo/previews/0060.png",
+        "picture       /runs/demo/previews/0060.png",
     ]
 
 

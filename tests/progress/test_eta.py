@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sana_wm.names import SAVING, STAGES, Stage
+from sana_wm.names import SAVING, Stage
 from sana_wm.pipeline import phases_of
 from sana_wm.progress.eta import estimate, measure_pace
 from sana_wm.progress.stage_progress import StageProgress, replay
 from sana_wm.runs.events import Event, PhaseEnd, PhaseStart, StepDone
 
+#: Of a run without preview.
+STAGES: tuple[Stage, ...] = ("stage1", "refiner", "vae_decode")
 HOUR_RUN: dict[tuple[Stage, str], float] = {
     ("stage1", "starting"): 10.0,
     ("stage1", "text_encoder"): 20.0,

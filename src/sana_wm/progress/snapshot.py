@@ -10,7 +10,7 @@ from sana_wm.names import Stage
 #: Version of the JSON; a new key keeps it, a changed or dropped one does not.
 SNAPSHOT_VERSION = 1
 
-StageState = Literal["off", "skipped", "done", "running", "stopped", "to come"]
+StageState = Literal["off", "skipped", "done", "running", "stopped", "to come", "not asked"]
 RunState = Literal["running", "stopping", "finished", "failed", "interrupted", "stopped"]
 
 
@@ -21,6 +21,7 @@ class StageSnapshot:
     Attributes:
         stage: Its name.
         state: `off`: the manifest has none. `skipped`: done by an earlier start. `stopped`: begun, and ended early.
+            `not asked`: to come, but not in this start (`--to`).
         seconds: What it took, or has taken so far, over all starts of the run that worked on it; `None` before that.
         expected_seconds: What it was expected to take as a whole, `None` where nothing is known.
     """

@@ -55,6 +55,7 @@ def render_report(facts: RunFacts, timeline: Timeline, runs: Sequence[RunTimes])
             manifest_text=json.dumps(facts.manifest.model_dump(mode="json"), indent=2, ensure_ascii=False),
             package_version=__version__,
             video=_embed_file(facts.run.video_file, "video/mp4"),
+            preview=_embed_file(facts.run.preview_file, "video/mp4"),
             video_bytes=facts.run.video_file.stat().st_size if facts.run.video_file.is_file() else 0,
             contact_sheet=_embed_file(facts.run.contact_sheet_file, "image/png"),
             camera=_camera(facts),
