@@ -65,4 +65,4 @@ def test_every_option_of_our_words_is_completed() -> None:
         if name in COMPLETED and one._custom_shell_complete is None
     ]
     assert silent == []
-    assert found >= set(COMPLETED) - {"--to"}
+    assert found == set(COMPLETED)
