@@ -6,7 +6,7 @@ A new stage is its word in `sana_wm.names.Stage`, its record here, and its modul
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sana_wm.names import STAGES, STARTING, Stage
@@ -33,6 +33,7 @@ class StageSpec:
         latents: The output that a later stage reads, if there is one.
         sources: Whose latents it reads: those of the first that the manifest runs.
         kept: What it makes on the way and uses again in its next start.
+        parts: What of that is valid by itself, in words, by what manifest fields steer: `refiner/text`.
         asked: What it leaves besides where a manifest asks for it.
         results_version: Raised when a release makes other numbers than the one before from the same settings, weights
             and libraries, on purpose: what was made under a lower one is made again.
@@ -53,6 +54,7 @@ class StageSpec:
     latents: str | None = None
     sources: tuple[Stage, ...] = ()
     kept: tuple[str, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict[str, str])
     asked: tuple[str, ...] = ()
     results_version: int = 1
     off: Callable[[Manifest], str | None] = lambda _: None
@@ -102,6 +104,11 @@ STAGE1 = StageSpec(
     run_bytes=lambda manifest: 6 * _latents_bytes(manifest) + _state_bytes(manifest),
     latents="latents/stage1.safetensors",
     kept=("latents/conditioning.safetensors",),
+    parts={
+        "stage1/conditioning/text": "prompt embeddings",
+        "stage1/conditioning/picture": "first-frame latents",
+        "stage1/conditioning/camera": "camera tensors",
+    },
     asked=("latents/stage1_state.safetensors",),
     input_files=lambda _: (
         "input.image",
@@ -137,6 +144,7 @@ REFINER = StageSpec(
     latents="latents/refined.safetensors",
     sources=("stage1",),
     kept=("latents/refiner_text.safetensors",),
+    parts={"refiner/text": "refiner text"},
     input_files=lambda _: ("input.continues.refined",),
     off=lambda manifest: None if manifest.refiner.enabled else "refiner.enabled is false",
 )
