@@ -16,7 +16,7 @@ from sana_wm.launcher.power import PowerReading, PowerWatch
 from sana_wm.launcher.run import execute
 from sana_wm.manifest.limits import PowerSection
 from sana_wm.manifest.run_manifest import RunManifest
-from sana_wm.names import STAGES, Stage
+from sana_wm.names import Stage
 from sana_wm.planning.past_runs import PastMetrics, seconds_of_run
 from sana_wm.progress.earlier_starts import look_back
 from sana_wm.progress.run_progress import ProgressEvent, RunProgress
@@ -28,6 +28,9 @@ from sana_wm.report.facts import gather_run_facts
 from sana_wm.runs.decisions import decide
 from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
+
+#: Of the tiny manifest, which has no preview.
+STAGES: tuple[Stage, ...] = ("stage1", "refiner", "vae_decode")
 
 
 def start(run: RunDirectory, manifest: RunManifest, over: tuple[Stage, ...] = (), **fakes: str) -> list[RunSnapshot]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sana_wm.manifest.loading import load_manifest
-from sana_wm.names import SAVING, STAGES, STARTING, Stage
+from sana_wm.names import SAVING, STARTING, Stage
 from sana_wm.planning.device import Device
 from sana_wm.planning.history import History, PhaseTime
 from sana_wm.planning.past_runs import PastRun
@@ -24,6 +24,8 @@ from sana_wm.progress.run_record import RunStart
 from sana_wm.runs.decisions import StageDecision
 from sana_wm.runs.run_directory import RunDirectory
 
+#: Of the tiny manifest, which has no preview.
+STAGES: tuple[Stage, ...] = ("stage1", "refiner", "vae_decode")
 CPU = Device("cpu", platform.machine(), 2**35, "2.13.0")
 TRANSFORMER: tuple[Stage, str] = ("stage1", "transformer")
 

@@ -137,9 +137,11 @@ def forge_output(receipt: dict[str, Any]) -> None:
 def test_what_does_not_match_a_receipt_is_found(
     copy: RunDirectory, stage: int, damage: Callable[[RunDirectory], object], said: str
 ) -> None:
-    assert [facts.findings for facts in gather_run_facts(copy).stages] == [(), (), ()]
+    before = [facts for facts in gather_run_facts(copy).stages if not facts.off]
+    assert [facts.findings for facts in before] == [(), (), ()]
     damage(copy)
-    assert any(said in finding for finding in gather_run_facts(copy).stages[stage].findings)
+    (after,) = (facts for facts in gather_run_facts(copy).stages if facts.stage == before[stage].stage)
+    assert any(said in finding for finding in after.findings)
 
 
 def test_warnings_of_a_receipt_are_on_the_page_as_text(
