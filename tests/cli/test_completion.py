@@ -47,6 +47,7 @@ def offered(line: str) -> list[str]:
         ("camera explain --dialect s", ["smoothed"]),
         ("camera convert --as ", ["pr379", "smoothed"]),
         ("resume runs/street --from ", [*STAGES]),
+        ("run-pipeline my.json --to p", ["preview"]),
         ("weights list --stages stage1,", [f"stage1,{stage}" for stage in STAGES if stage != "stage1"]),
         ("camera mov", ["moves"]),
         ("validate-man", ["validate-manifest"]),
