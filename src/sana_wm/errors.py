@@ -54,6 +54,11 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(word.lower(), list(words), n=1)), None)
 
 
+def did_you_mean(word: str, words: Iterable[str]) -> str | None:
+    """The next step for a word that is none of some, or `None`."""
+    return f"Did you mean {near}?" if (near := nearest(word, words)) is not None else None
+
+
 def printable(text: str) -> str:
     """Text whose control characters are spelled out: a file's content must not steer a terminal."""
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)

@@ -6,7 +6,7 @@ A new stage is its word in `sana_wm.names.Stage`, its record here, and its modul
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sana_wm.names import STAGES, STARTING, Stage
@@ -33,6 +33,7 @@ class StageSpec:
         latents: The output that a later stage reads, if there is one.
         sources: Whose latents it reads: those of the first that the manifest runs.
         kept: What it makes on the way and uses again in its next start.
+        parts: What of that is valid by itself, in words, by what manifest fields steer: `refiner/text`.
         asked: What it leaves besides where a manifest asks for it.
         results_version: Raised when a release makes other numbers than the one before from the same settings, weights
             and libraries, on purpose: what was made under a lower one is made again.
@@ -43,6 +44,7 @@ class StageSpec:
         frames_bytes: What it takes at most in the folder for frames, where there is one.
         encodes_video: Whether it needs ffmpeg.
         growing: What of its video can be watched while it is made.
+        timed_like: A stage of the same work: what is known of its times is known of this one's.
     """
 
     name: Stage
@@ -53,6 +55,7 @@ class StageSpec:
     latents: str | None = None
     sources: tuple[Stage, ...] = ()
     kept: tuple[str, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict[str, str])
     asked: tuple[str, ...] = ()
     results_version: int = 1
     off: Callable[[Manifest], str | None] = lambda _: None
@@ -61,6 +64,7 @@ class StageSpec:
     frames_bytes: Callable[[Manifest], int] = lambda _: 0
     encodes_video: bool = False
     growing: str | None = None
+    timed_like: Stage | None = None
 
 
 def _latents_bytes(manifest: Manifest) -> int:
@@ -102,6 +106,11 @@ STAGE1 = StageSpec(
     run_bytes=lambda manifest: 6 * _latents_bytes(manifest) + _state_bytes(manifest),
     latents="latents/stage1.safetensors",
     kept=("latents/conditioning.safetensors",),
+    parts={
+        "stage1/conditioning/text": "prompt embeddings",
+        "stage1/conditioning/picture": "first-frame latents",
+        "stage1/conditioning/camera": "camera tensors",
+    },
     asked=("latents/stage1_state.safetensors",),
     input_files=lambda _: (
         "input.image",
@@ -123,6 +132,7 @@ PREVIEW = StageSpec(
     off=_why_no_preview,
     looked_at_before="refiner",
     encodes_video=True,
+    timed_like="vae_decode",
 )
 REFINER = StageSpec(
     name="refiner",
@@ -137,6 +147,7 @@ REFINER = StageSpec(
     latents="latents/refined.safetensors",
     sources=("stage1",),
     kept=("latents/refiner_text.safetensors",),
+    parts={"refiner/text": "refiner text"},
     input_files=lambda _: ("input.continues.refined",),
     off=lambda manifest: None if manifest.refiner.enabled else "refiner.enabled is false",
 )
@@ -152,6 +163,7 @@ VAE_DECODE = StageSpec(
     frames_bytes=lambda manifest: 3 * _pixels(manifest),  # a PNG is at most its pixels
     encodes_video=True,
     growing="growing.mp4",
+    timed_like="preview",
 )
 PIPELINE: dict[Stage, StageSpec] = {spec.name: spec for spec in (STAGE1, PREVIEW, REFINER, VAE_DECODE)}
 

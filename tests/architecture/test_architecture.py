@@ -36,7 +36,6 @@ ALLOWED: dict[str, set[str]] = {
     "weights": {"errors", "durable", "records", "manifest"},
     "runs": {"errors", "held", "durable", "records", "system", "manifest", "camera", "weights"},
     "progress": {"errors", "durable", "records", "manifest", "runs"},
-    "catalogue": {"errors", "durable", "manifest", "runs", "progress"},
     "planning": {"errors", "durable", "records", "modules", "manifest", "weights", "runs", "progress"},
     "preflight": {
         *("errors", "held", "durable", "records", "modules", "system", "text", "manifest", "camera", "video"),
@@ -45,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "drafting": {
         *("errors", "durable", "modules", "manifest", "camera", "video", "weights", "runs", "planning", "preflight"),
     },
+    "catalogue": {"errors", "durable", "manifest", "runs", "progress", "drafting"},
     "launcher": {
         *("errors", "held", "durable", "records", "modules", "system", "manifest", "video", "weights", "runs"),
         *("progress", "planning", "preflight", "tether"),

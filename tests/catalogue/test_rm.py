@@ -32,11 +32,13 @@ def test_what_goes_is_named_and_all_of_it_goes(runs: Path, copy_run: CopyRun, sa
     (run / "checkpoints" / "stage1" / "00002.safetensors").write_bytes(b"x")
     (run / "frames").mkdir()
     (run / ".DS_Store").write_bytes(b"x")
+    run.with_name("run.json").write_text("{}")
     before = contents(other)
     code, out, err = sana_wm("runs", "rm", run, "--yes")
     assert code == 0, err
     assert "finished, 3.5 s" in out
     assert "video.mp4" in out
+    assert f"stays beside it: {runs / 'run.json'}" in out
     assert "checkpoints/stage1/00002.safetensors" in out
     assert list(run.iterdir()) == [run / "frames"]  # nobody here made it
     assert contents(other) == before

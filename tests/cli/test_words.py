@@ -55,6 +55,26 @@ def test_every_word_leads_somewhere_and_hides_no_command() -> None:
     assert [word for word in lost if word not in paths] == []
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (["camera", "explain", "--action", "w-8", "--dialect", "smooth"], "Did you mean smoothed?"),
+        (["camera", "explain", "--move", "pann-left:1s"], "Did you mean pan-left?"),
+        (["init-manifest", "--template", "streaming_31f"], "Did you mean streaming_313f?"),
+        (["resume", ".", "--from", "vae-decode"], "Did you mean vae_decode?"),
+        (["init-manifest", "PICTURE", "--prompt", "p", "--preset", "standart"], "Did you mean standard?"),
+        (["camera", "explain", "--acton", "w-8"], "--action"),
+    ],
+)
+def test_a_slip_in_a_value_or_an_option_leads_to_what_was_meant(
+    sana_wm: Cli, picture: Path, tmp_path: Path, said: list[str], meant: str
+) -> None:
+    words = [str(picture) if word == "PICTURE" else word for word in said]
+    out = ["-o", str(tmp_path / "m.json")] if said[0] == "init-manifest" else []
+    code, _, err = sana_wm(*words, *out)
+    assert (code, meant in err) == (2, True), err
+
+
 @pytest.mark.parametrize("path", [path for path, _ in commands()])
 def test_the_short_word_for_help_works_everywhere(sana_wm: Cli, path: str) -> None:
     code, out, err = sana_wm(*path.split(), "-h")

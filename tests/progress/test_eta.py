@@ -11,7 +11,7 @@ from sana_wm.names import SAVING, Stage
 from sana_wm.pipeline import phases_of
 from sana_wm.progress.eta import estimate, measure_pace
 from sana_wm.progress.stage_progress import StageProgress, replay
-from sana_wm.runs.events import PhaseEnd, PhaseStart, StepDone
+from sana_wm.runs.events import Event, PhaseEnd, PhaseStart, StepDone
 
 #: Of a run without preview.
 STAGES: tuple[Stage, ...] = ("stage1", "refiner", "vae_decode")
@@ -79,7 +79,7 @@ def test_a_slow_start_does_not_double_the_estimate_and_a_slow_first_third_nearly
 
 
 def test_a_phase_that_goes_on_from_a_checkpoint_says_nothing_of_the_pace() -> None:
-    events = [begin("transformer", 10.0), step(55, 60, 60.0), step(56, 60, 100.0), step(60, 60, 260.0)]
+    events: list[Event] = [begin("transformer", 10.0), step(55, 60, 60.0), step(56, 60, 100.0), step(60, 60, 260.0)]
     events.append(end("transformer", 260.0))
     whole = replay("stage1", events, started_at_s=0.0, ended_at_s=260.0)
     assert whole.partly_done == {"transformer"}

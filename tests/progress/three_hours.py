@@ -104,7 +104,7 @@ def make(*, seed: int, slowness: float, heat: float, asleep_after: int) -> dict[
     return {**head, **times, **maker.events}
 
 
-RUNS = {
+RUNS: dict[str, dict[str, Any]] = {
     "three_hours_cool": {"seed": 1, "slowness": 0.95, "heat": 0.04, "asleep_after": 0},
     "three_hours_hot": {"seed": 2, "slowness": 1.0, "heat": 0.15, "asleep_after": 21},
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sana_wm.catalogue.entry import Entry, read_entry
 from sana_wm.catalogue.lineage import readers_of
-from sana_wm.catalogue.removal import Going, beside
+from sana_wm.catalogue.removal import Going, around
 from sana_wm.durable import remove_file
 from sana_wm.errors import HandoffError
 from sana_wm.runs.chain import stages_due
@@ -40,10 +40,10 @@ def plan_pruning(entries: Sequence[Entry], *, latents: bool) -> list[Going]:
                 expected="a finished run",
                 next_step=f"Finish it: {entry.run.resume_command}",
             )
-    around = beside(entries)
+    others = around(entries)
     plans: list[Going] = []
     for entry in entries:
-        readers = tuple(readers_of(entry, around)) if latents else ()
+        readers = tuple(readers_of(entry, others)) if latents else ()
         plans.append(Going(entry, _prunable(entry, latents=latents), readers=readers))
     return [plan for plan in plans if plan.files]
 

@@ -28,11 +28,13 @@ from sana_wm.cli import (
     run_pipeline,
     runs,
     status,
+    vary,
     verify,
     weights,
     weights_use,
 )
 from sana_wm.cli.app import app
+from sana_wm.cli.colours import write_labelled
 from sana_wm.cli.surroundings import settle_surroundings
 from sana_wm.errors import ModuleEndedError, SanaWMError, StageFailedError, as_refusal
 
@@ -75,7 +77,7 @@ def _asked_to_end() -> Generator[None]:
 
 def _leave(error: SanaWMError) -> NoReturn:
     with contextlib.suppress(OSError):  # the exit code says it too
-        sys.stderr.write(f"sana-wm: {error}\n")
+        write_labelled("sana-wm", str(error), sys.stderr)
     sys.exit(error.exit_code)
 
 
@@ -100,6 +102,7 @@ __all__ = [
     "run_pipeline",
     "runs",
     "status",
+    "vary",
     "verify",
     "weights",
     "weights_use",

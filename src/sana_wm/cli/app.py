@@ -7,13 +7,14 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from sana_wm.cli.colours import say_aside
 from sana_wm.cli.surroundings import require_working_folder
 from sana_wm.cli.words import unknown_command, with_new_names
 
 #: As a user meets them.
 ORDER = (
     *("demo", "weights", "run", "init-manifest", "camera", "doctor", "validate-manifest", "plan"),
-    *("run-pipeline", "resume", "refine", "extend", "queue"),
+    *("run-pipeline", "resume", "refine", "vary", "promote", "branch", "extend", "queue"),
     *("status", "report", "runs", "compare", "verify", "bench", "patches"),
 )
 
@@ -30,7 +31,7 @@ class HelpfulGroup(TyperGroup):
             raise unknown_command(args[0], group, command_paths(ctx.find_root().command, ctx))
         arguments, told = with_new_names(f"{group} {args[0]}".strip(), args[1:])
         for note in told:
-            typer.echo(f"note: {note}", err=True)
+            say_aside("note", note)
         return super().resolve_command(ctx, [args[0], *arguments])
 
 

@@ -23,7 +23,7 @@ def compare(
     b: Annotated[Path, typer.Argument(metavar="B", help="Another, on the right.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", help="A new folder; compare-A-B beside A when left out."),
+        typer.Option("--out", "-o", help="A new folder; compare-A-B beside A when left out."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

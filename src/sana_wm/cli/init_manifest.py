@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
+from sana_wm.cli import completion
 from sana_wm.cli.app import app
+from sana_wm.cli.colours import say_aside
 from sana_wm.cli.output import refuse_to_overwrite
 from sana_wm.cli.video_options import takes_wishes
 from sana_wm.drafting.wishes import Wishes
@@ -22,7 +24,13 @@ Source = Annotated[
     typer.Option("--like", metavar="VIDEO|RUN_DIR", help="The manifest that made this; the rest changes it."),
 ]
 Template = Annotated[
-    str | None, typer.Option("--template", metavar="NAME", help="Write this ready-made manifest as it is.")
+    str | None,
+    typer.Option(
+        "--template",
+        metavar="NAME",
+        autocompletion=completion.templates,
+        help="Write this ready-made manifest as it is.",
+    ),
 ]
 ListTemplates = Annotated[bool, typer.Option("--list-templates", help="Say which ready-made manifests there are.")]
 
@@ -71,7 +79,7 @@ def init_manifest(
 
 def _tell_written(out: Path, notes: list[str]) -> None:
     for note in notes:
-        typer.echo(printable(f"note: {note}"), err=True)
+        say_aside("note", printable(note))
     typer.echo(printable(f"{out} is written; next: sana-wm validate-manifest {shlex.quote(str(out))}"))
 
 

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from sana_wm.cli.background_stream import BackgroundStream, never_waiting
+from sana_wm.cli.colours import colour_of
 from sana_wm.cli.figures import format_seconds
 from sana_wm.errors import printable
 from sana_wm.printing import drawing_stream
@@ -114,7 +115,9 @@ class LiveView:
 
     def __call__(self, event: ProgressEvent, snapshot: RunSnapshot) -> None:
         """Draw the run again; how it ended the command itself says then."""
-        self._live.update(Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in describe_run(snapshot))))
+        lines = describe_run(snapshot)
+        texts = (Text(line, style=colour_of(line) or "", overflow="ellipsis", no_wrap=True) for line in lines)
+        self._live.update(Group(*texts))
 
     def say(self, line: str) -> None:
         """Write a line above the run."""

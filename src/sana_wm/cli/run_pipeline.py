@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sana_wm.cli import completion
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson, ManifestPath, tell_remarks
 from sana_wm.cli.surroundings import outlive_the_output
-from sana_wm.errors import UsageError, printable
+from sana_wm.errors import UsageError, did_you_mean, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,10 +29,21 @@ if TYPE_CHECKING:
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which stages would run and why, then stop.")]
 StartFrom = Annotated[
     str | None,
-    typer.Option("--from", metavar="STAGE", help="Run this stage and all made from its result, whatever is there."),
+    typer.Option(
+        "--from",
+        metavar="STAGE",
+        autocompletion=completion.stages,
+        help="Run this stage and all made from its result, whatever is there.",
+    ),
 ]
 StopAfter = Annotated[
-    str | None, typer.Option("--to", metavar="STAGE", help="Stop after this stage; the run can go on from there.")
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="STAGE",
+        autocompletion=completion.stages,
+        help="Stop after this stage; the run can go on from there.",
+    ),
 ]
 AcceptNumerics = Annotated[
     list[str] | None,
@@ -129,12 +141,17 @@ def stage_asked(option: str, name: str | None) -> Stage | None:
 
     stage = stage_named(name) if name is not None else None
     if name is not None and stage is None:
-        raise UsageError(f"{option} names no stage", got=repr(name), expected=", ".join(STAGES))
+        raise UsageError(
+            f"{option} names no stage",
+            got=repr(name),
+            expected=", ".join(STAGES),
+            next_step=did_you_mean(name, STAGES),
+        )
     return stage
 
 
 def carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool, as_json: bool) -> RunDirectory | None:
-    """Start what was looked at, or say what would happen; returns the directory of what ran."""
+    """Start what was looked at, or say what would happen; returns the directory of what ran to its end."""
     from sana_wm.cli.progress_view import make_view
     from sana_wm.launcher.start import Audience, start
     from sana_wm.runs.decisions import stages_to_come
@@ -158,8 +175,8 @@ def carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool, 
     start(prospect, os.environ, audience)
     if (last := prospect.choices.stop_after) is not None and stages_to_come(prospect.decisions):
         _tell_stop(run, last, lines, as_json=as_json)
-    else:
-        _tell_result(run, lines, as_json=as_json)
+        return None
+    _tell_result(run, lines, as_json=as_json)
     return run
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sana_wm.cli.app import weights_app
+from sana_wm.cli.completion import stage_list
 from sana_wm.cli.manifest import AsJson
 from sana_wm.errors import (
     DownloadError,
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
     from sana_wm.weights.places import WeightPlaces
 
 ALL_STAGES = ",".join(STAGES)
+STAGES_HELP = "Only what these read: stage1,preview,refiner,vae_decode."
 FOLDER_HELP = "Folder that holds one folder for each repository. [default: weights]"
 
 OfVariant = Annotated[
     Variant | None, typer.Option("--variant", help="bidirectional (the default) or streaming, its 4-step student.")
 ]
 Layout = Annotated[LayoutName | None, typer.Option("--layout", help="original (the default) or diffusers.")]
-Stages = Annotated[str, typer.Option("--stages", help="Only what these read: stage1,preview,refiner,vae_decode.")]
+Stages = Annotated[str, typer.Option("--stages", autocompletion=stage_list, help=STAGES_HELP)]
 From = Annotated[Path | None, typer.Option("--in", metavar="DIR", help=FOLDER_HELP)]
 To = Annotated[Path | None, typer.Option("--in", metavar="DIR", help=FOLDER_HELP)]
 OfManifest = Annotated[

@@ -47,7 +47,6 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "render": ("run", "run-pipeline"),
     "retry": ("queue retry", "resume"),
     "rm": ("runs rm",),
-    "run": ("run-pipeline", "demo"),
     "seeds": ("vary", "init-manifest --like RUN_DIR --seed"),
     "setup": ("doctor", "weights download"),
     "show": ("status", "report", "runs list"),

@@ -81,7 +81,7 @@ def write_extension(run: RunDirectory, asked: Extension) -> Path:
     if asked.prompt is not None:
         data["input"] |= {"prompt": escape_variables(asked.prompt), "prompt_file": None}
     data["output_dir"] = escape_variables(str(out))
-    data["made_from"] = made_from(Parent.of(run), "extend", data, frame=num_frames - 1)
+    data["made_from"] = made_from(Parent.of(run), "extend", data, frame=num_frames - manifest.dropped_frames - 1)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(data, manifest_path)
     return manifest_path

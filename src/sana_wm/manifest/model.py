@@ -34,11 +34,13 @@ Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium
 ESTIMATE = "estimate"
 PixelIntrinsics = Annotated[tuple[float, float, float, float], Field(description="[fx, fy, cx, cy]")]
 
+#: What Stage 1 is given is kept in three parts, each valid by itself; docs/runs.md says what that saves.
+TEXT, PICTURE, CAMERA_TENSORS = (f"stage1/conditioning/{part}" for part in ("text", "picture", "camera"))
 #: The camera path: Stage 1 follows it, the decode draws it.
-CAMERA = facts("stage1/conditioning", "vae_decode")
-CAMERA_FILE = facts("stage1/conditioning", "vae_decode", path="input")
+CAMERA = facts(CAMERA_TENSORS, "vae_decode")
+CAMERA_FILE = facts(CAMERA_TENSORS, "vae_decode", path="input")
 #: What every number depends on.
-EVERYTHING = facts("stage1/conditioning", "preview", "refiner/text", "vae_decode", work=True)
+EVERYTHING = facts(TEXT, PICTURE, CAMERA_TENSORS, "preview", "refiner/text", "vae_decode", work=True)
 
 
 class ModelSection(Section, frozen=True):
@@ -72,18 +74,16 @@ class ModelSection(Section, frozen=True):
 class InputSection(Section, frozen=True):
     """What the video starts from."""
 
-    image: Annotated[PathText, facts("stage1/conditioning", path="input")] = Field(
+    image: Annotated[PathText, facts(PICTURE, CAMERA_TENSORS, path="input")] = Field(
         description="First frame: PNG, JPEG, HEIC, AVIF, WebP, TIFF, BMP, GIF or PPM."
     )
-    prompt: Annotated[str | None, facts("stage1/conditioning", "refiner/text")] = Field(
+    prompt: Annotated[str | None, facts(TEXT, "refiner/text")] = Field(
         default=None, description="Prompt text; exactly one of prompt and prompt_file."
     )
-    prompt_file: Annotated[PathText | None, facts("stage1/conditioning", path="input")] = Field(
+    prompt_file: Annotated[PathText | None, facts(TEXT, path="input")] = Field(
         default=None, description="UTF-8 text file that holds the prompt."
     )
-    negative_prompt: Annotated[str, facts("stage1/conditioning")] = Field(
-        default="", description="Negative prompt for guidance."
-    )
+    negative_prompt: Annotated[str, facts(TEXT)] = Field(default="", description="Negative prompt for guidance.")
     continues: Annotated[PathText | None, facts("stage1/conditioning", "refiner", work=True, path="input")] = Field(
         default=None, description="Stage 1 latents of a finished streaming run that this one goes on from."
     )
@@ -123,13 +123,13 @@ class CameraSection(Section, frozen=True):
 class VideoSection(Section, frozen=True):
     """The video to make."""
 
-    num_frames: Annotated[int, facts("stage1/conditioning", "preview", "vae_decode", work=True)] = Field(
+    num_frames: Annotated[int, facts(CAMERA_TENSORS, "preview", "vae_decode", work=True)] = Field(
         default=321, ge=9, le=MOST_FRAMES, description="8k+1, at most what the camera path gives."
     )
-    height: Annotated[int, facts("stage1/conditioning", "preview", "vae_decode", work=True)] = Field(
+    height: Annotated[int, facts(PICTURE, CAMERA_TENSORS, "preview", "vae_decode", work=True)] = Field(
         default=704, gt=0, multiple_of=32, description="Pixels; the model was trained at 704."
     )
-    width: Annotated[int, facts("stage1/conditioning", "preview", "vae_decode", work=True)] = Field(
+    width: Annotated[int, facts(PICTURE, CAMERA_TENSORS, "preview", "vae_decode", work=True)] = Field(
         default=1280, gt=0, multiple_of=32, description="Pixels; the model was trained at 1280."
     )
     fps: Annotated[int, facts("preview", "refiner", "vae_decode")] = Field(
@@ -269,6 +269,11 @@ class Manifest(Section, frozen=True):
             return None
         folder, run_folder = (Path(os.path.normpath(name)) for name in (self.video.frames_dir, self.output_dir))
         return folder.relative_to(run_folder) if folder.is_relative_to(run_folder) else None
+
+    @property
+    def dropped_frames(self) -> int:
+        """Leading frames that are decoded and not shown: the first of a refined video, which is the untouched input."""
+        return int(self.refiner.enabled and self.vae_decode.drop_sink_frame)
 
     @property
     def latent_num_frames(self) -> int:

@@ -16,11 +16,11 @@ from sana_wm.durable import write_durably
 from sana_wm.errors import HandoffError, SanaWMError
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
-from sana_wm.pipeline import active_stages
 from sana_wm.report.charts import draw_times
 from sana_wm.report.comparison_charts import describe_distance, draw_likeness, draw_paths
 from sana_wm.report.differences import describe_in_common, find_differences
 from sana_wm.report.page import charts, embed, page_environment
+from sana_wm.runs.chain import stages_due
 from sana_wm.runs.receipts import Receipt, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.variants import MODELS
@@ -53,7 +53,9 @@ class Side:
     def seconds(self) -> dict[tuple[Stage, str], float]:
         """By stage and phase, as the receipts have them."""
         return {
-            (stage, phase.name): phase.seconds for stage, receipt in self.receipts.items() for phase in receipt.phases
+            (stage, phase): seconds
+            for stage, receipt in self.receipts.items()
+            for phase, seconds in receipt.seconds_by_phase.items()
         }
 
     @property
@@ -71,7 +73,7 @@ def read_side(letter: str, run: RunDirectory) -> Side:
     manifest = run.read_manifest()
     finished: dict[Stage, Receipt] = {}
     missing: list[str] = []
-    for stage in active_stages(manifest):
+    for stage in stages_due(run, manifest):
         if (receipt := read_receipt(run, stage)) is not None:
             finished[stage] = receipt
         else:
@@ -197,6 +199,6 @@ def _time_rows(a: Side, b: Side) -> list[tuple[str, str, float | None, float | N
         if of_a is None and of_b is None:
             continue
         rows.append((stage, "", of_a and of_a.seconds, of_b and of_b.seconds))
-        phases = dict.fromkeys(phase.name for receipt in (of_a, of_b) if receipt for phase in receipt.phases)
+        phases = dict.fromkeys(phase for receipt in (of_a, of_b) if receipt for phase in receipt.seconds_by_phase)
         rows += [(stage, phase, a.seconds.get((stage, phase)), b.seconds.get((stage, phase))) for phase in phases]
     return rows

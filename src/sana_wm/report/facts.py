@@ -41,9 +41,7 @@ class StageFacts:
     @property
     def times_s(self) -> dict[str, float]:
         """Seconds by phase, as far as the receipt has them."""
-        if self.receipt is None:
-            return {}
-        return self.receipt.times_s or {phase.name: phase.seconds for phase in self.receipt.phases}
+        return self.receipt.seconds_by_phase if self.receipt is not None else {}
 
     @property
     def left_device_bytes(self) -> int | None:

@@ -11,7 +11,9 @@ from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
 from sana_wm.pipeline import PIPELINE, source_of, stages_after, stages_from
 from sana_wm.runs.chain import walk_stage
+from sana_wm.runs.inheritance import find_inheritance, shown_elsewhere
 from sana_wm.runs.links import has_pruned_latents
+from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.unfinished import is_unfinished, reasons_to_refuse, versions_that_count
 from sana_wm.weights.manifest_layout import WeightFile
@@ -102,6 +104,8 @@ def _why_not_looked_at(
         return None
     if forced is not None and forced.stage in (stage, before):
         return None if forced.stage == stage else f"the run begins with {before}: {forced.reason}"
+    if decided[source].action == "skip" and (shown := shown_elsewhere(run, manifest, source)) is not None:
+        return f"{shown} shows the same"
     is_done = decided[before].action == "skip"
     is_there = run.receipt_file(stage).exists() and not has_pruned_latents(run, source)
     return f"{before} is done" if is_done and not is_there else None
@@ -128,12 +132,14 @@ def _decide_stage(
         return StageDecision(stage, "run", forced.reason)
     source = source_of(manifest, stage)
     if source is not None and decided[source].action == "run":
-        return StageDecision(stage, "run", f"{source} runs before it")
+        found = None if is_unfinished(run, stage) else find_inheritance(run, manifest, stage, weights)
+        parts = f"; {found.described}" if found is not None and found.parts else ""
+        return StageDecision(stage, "run", f"{source} runs before it{parts}")
     kept: list[str] = []
     pruned: list[str] = []
     for link in walk_stage(run, manifest, stage, weights, with_input_files=False):
         if link.state == "unfinished":
-            return StageDecision(stage, "run", _describe_unfinished(run, manifest, stage, weights))
+            return _decide_unfinished(run, manifest, stage, weights)
         if link.state == "broken":
             return StageDecision(stage, "run", link.reason)
         if link.state == "noted":
@@ -141,13 +147,26 @@ def _decide_stage(
         if link.state == "pruned":
             pruned += link.findings
     although = f"; kept although versions changed: {', '.join(kept)}" if kept else ""
-    return StageDecision(stage, "skip", "; ".join([f"done, and its receipt matches{although}", *pruned]))
+    done = f"{_describe_done(run, stage)}, and its receipt matches{although}"
+    return StageDecision(stage, "skip", "; ".join([done, *pruned]))
 
 
-def _describe_unfinished(run: RunDirectory, manifest: RunManifest, stage: Stage, weights: Sequence[WeightFile]) -> str:
+def _describe_done(run: RunDirectory, stage: Stage) -> str:
+    receipt = read_receipt(run, stage)
+    origin = receipt and receipt.taken_from
+    return f"taken from {origin.run}" if origin else "done"
+
+
+def _decide_unfinished(
+    run: RunDirectory, manifest: RunManifest, stage: Stage, weights: Sequence[WeightFile]
+) -> StageDecision:
     if not is_unfinished(run, stage):
-        return "not done yet"
+        found = find_inheritance(run, manifest, stage, weights)
+        if found is not None and found.receipt is not None:
+            return StageDecision(stage, "skip", found.described)
+        return StageDecision(stage, "run", "not done yet" + (f"; {found.described}" if found is not None else ""))
     # Whether it is the same chip only the stage knows.
     if reasons := reasons_to_refuse(run, manifest, stage, weights, versions_that_count(backend_of(manifest), stage)):
-        return f"left unfinished by others ({'; '.join(reasons)}): refused, unless --from {stage} starts it over"
-    return "not finished yet; goes on from its checkpoint"
+        why = f"left unfinished by others ({'; '.join(reasons)}): refused, unless --from {stage} starts it over"
+        return StageDecision(stage, "run", why)
+    return StageDecision(stage, "run", "not finished yet; goes on from its checkpoint")

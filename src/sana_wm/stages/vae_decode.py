@@ -33,9 +33,8 @@ def run(context: StageContext) -> None:
 
 
 def shown_frames(manifest: Manifest) -> ShownFrames:
-    """All frames, without the first of a refined video when the manifest drops it: it is the untouched input."""
-    dropped = int(manifest.refiner.enabled and manifest.vae_decode.drop_sink_frame)
-    return ShownFrames(dropped, manifest.video.num_frames - dropped)
+    """All frames that the manifest does not drop."""
+    return ShownFrames(manifest.dropped_frames, manifest.video.num_frames - manifest.dropped_frames)
 
 
 def _overlay(manifest: Manifest, shown: ShownFrames) -> Overlay:
