@@ -19,6 +19,7 @@ from sana_wm.cli.surroundings import outlive_the_output
 from sana_wm.errors import InterruptedRunError, StageFailedError, UsageError, printable
 
 if TYPE_CHECKING:
+    from sana_wm.drafting.new_run import NewRun
     from sana_wm.preflight.prospect import Choices
     from sana_wm.queue.folder import Queue
     from sana_wm.queue.forecast import JobForecast
@@ -89,6 +90,16 @@ def add_to_queue(
             typer.echo(printable(f"added all the same: {problem}"), err=True)
         typer.echo(printable(f"{one.job} is added: {one.job.run_dir}"))
     typer.echo("It starts with: sana-wm queue run", err=True)
+
+
+def queue_new_runs(new: Sequence[NewRun], choices: Choices, *, as_json: bool = False) -> None:
+    """Add new runs to the queue; their manifests stay, and keep their names, unless they were refused."""
+    try:
+        add_to_queue([one.manifest_path for one in new], choices, as_json=as_json)
+    except BaseException:
+        for one in new:
+            one.discard_unstarted()
+        raise
 
 
 @queue_app.command("list")
