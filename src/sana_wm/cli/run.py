@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sana_wm.cli.app import app
+from sana_wm.cli.colours import say_aside
 from sana_wm.cli.manifest import AsJson
 from sana_wm.cli.queue import ToQueue, add_to_queue, refuse_beside_queue
 from sana_wm.cli.run_pipeline import (
@@ -59,7 +60,7 @@ def run(
     lines = open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     new = write_new_run(replace(said, image=picture), os.environ)
     for note in new.notes:
-        typer.echo(printable(f"note: {note}"), err=True)
+        say_aside("note", printable(note))
     choices = Choices(accept_over_cap=accept_over_cap, accept_numerics=tuple(accept_numerics or ()))
     if to_queue:
         _add_to_queue(new, choices, as_json=as_json)
