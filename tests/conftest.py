@@ -101,7 +101,7 @@ def draw_picture(path: Path) -> Path:
 
 
 def tiny_manifest(picture: Path, model: dict[str, Any]) -> dict[str, Any]:
-    """A manifest that runs in seconds: 9 frames at 96x160, two steps, the tiny checkpoint, on the CPU."""
+    """A manifest that runs in seconds: 9 frames at 96x160, two steps, the tiny checkpoint, on the CPU, no preview."""
     return {
         "version": 1,
         "name": "tiny",
@@ -110,6 +110,7 @@ def tiny_manifest(picture: Path, model: dict[str, Any]) -> dict[str, Any]:
         "camera": {"action": "w-8,l-8", "intrinsics": [160.0, 160.0, 100.0, 60.0]},
         "video": {"num_frames": 9, "height": 96, "width": 160},
         "stage1": {"num_inference_steps": 2, "checkpoint_every": 1},
+        "preview": {"enabled": False},
         "device": "cpu",
         "output_dir": "run",
     }
@@ -160,7 +161,7 @@ def odd_calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def recorded() -> dict[str, Any]:
-    """Recorded runs by name: `quiet` and `loaded`; see `tests/progress/recording.py`."""
+    """Recorded runs by name: `quiet`, `loaded` and the three hours; see `tests/progress/recording.py`."""
     from tests.progress.recording import load_recorded_runs
 
     return load_recorded_runs()

@@ -5,8 +5,10 @@ A message has four parts on one line: what happened, what was got, what was expe
 
 from __future__ import annotations
 
+import difflib
 import errno
 import signal
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -45,6 +47,16 @@ def describe(what: str, *, got: object = None, expected: object = None, next_ste
         parts.append(f"expected {expected}")
     text = "; ".join(parts)
     return printable(f"{text}. {next_step}" if next_step else text)
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """The word that somebody may have meant, or `None`."""
+    return next(iter(difflib.get_close_matches(word.lower(), list(words), n=1)), None)
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str | None:
+    """The next step for a word that is none of some, or `None`."""
+    return f"Did you mean {near}?" if (near := nearest(word, words)) is not None else None
 
 
 def printable(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 #: In the order in which they run; `sana_wm.pipeline` says what each is.
-Stage = Literal["stage1", "refiner", "vae_decode"]
+Stage = Literal["stage1", "preview", "refiner", "vae_decode"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 #: The released models: `bidirectional` is the 60-step one, `streaming` its 4-step student.
 Variant = Literal["bidirectional", "streaming"]

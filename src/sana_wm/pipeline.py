@@ -6,7 +6,7 @@ A new stage is its word in `sana_wm.names.Stage`, its record here, and its modul
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sana_wm.names import STAGES, STARTING, Stage
@@ -33,13 +33,17 @@ class StageSpec:
         latents: The output that a later stage reads, if there is one.
         sources: Whose latents it reads: those of the first that the manifest runs.
         kept: What it makes on the way and uses again in its next start.
+        parts: What of that is valid by itself, in words, by what manifest fields steer: `refiner/text`.
         asked: What it leaves besides where a manifest asks for it.
         results_version: Raised when a release makes other numbers than the one before from the same settings, weights
             and libraries, on purpose: what was made under a lower one is made again.
         off: Why a manifest does not run it; `None` when it does.
+        looked_at_before: The later stage that what it makes is looked at before, where it serves nothing else: with
+            that one done it is not made any more, and no stage waits for it.
         input_files: The fields of a manifest whose files it reads.
         frames_bytes: What it takes at most in the folder for frames, where there is one.
         encodes_video: Whether it needs ffmpeg.
+        growing: What of its video can be watched while it is made.
     """
 
     name: Stage
@@ -50,12 +54,15 @@ class StageSpec:
     latents: str | None = None
     sources: tuple[Stage, ...] = ()
     kept: tuple[str, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict[str, str])
     asked: tuple[str, ...] = ()
     results_version: int = 1
     off: Callable[[Manifest], str | None] = lambda _: None
+    looked_at_before: Stage | None = None
     input_files: Callable[[Manifest], tuple[str, ...]] = lambda _: ()
     frames_bytes: Callable[[Manifest], int] = lambda _: 0
     encodes_video: bool = False
+    growing: str | None = None
 
 
 def _latents_bytes(manifest: Manifest) -> int:
@@ -78,6 +85,12 @@ def _pixels(manifest: Manifest) -> int:
     return manifest.video.num_frames * manifest.video.height * manifest.video.width
 
 
+def _why_no_preview(manifest: Manifest) -> str | None:
+    if not manifest.refiner.enabled:
+        return "refiner.enabled is false: the video shows the same"
+    return None if manifest.preview.enabled else "preview.enabled is false"
+
+
 STAGE1 = StageSpec(
     name="stage1",
     phases={
@@ -91,6 +104,11 @@ STAGE1 = StageSpec(
     run_bytes=lambda manifest: 6 * _latents_bytes(manifest) + _state_bytes(manifest),
     latents="latents/stage1.safetensors",
     kept=("latents/conditioning.safetensors",),
+    parts={
+        "stage1/conditioning/text": "prompt embeddings",
+        "stage1/conditioning/picture": "first-frame latents",
+        "stage1/conditioning/camera": "camera tensors",
+    },
     asked=("latents/stage1_state.safetensors",),
     input_files=lambda _: (
         "input.image",
@@ -101,6 +119,17 @@ STAGE1 = StageSpec(
         "camera.poses.cameras",
         "camera.intrinsics",
     ),
+)
+PREVIEW = StageSpec(
+    name="preview",
+    phases={"vae_decoder": "sana_wm.planning.forecasts.vae_decode:plan_preview_decoder"},
+    components=("vae",),
+    outputs=("preview.mp4",),
+    run_bytes=lambda manifest: 2 * _pixels(manifest) // 16,  # as the video's, without one that grows
+    sources=("stage1",),
+    off=_why_no_preview,
+    looked_at_before="refiner",
+    encodes_video=True,
 )
 REFINER = StageSpec(
     name="refiner",
@@ -115,6 +144,7 @@ REFINER = StageSpec(
     latents="latents/refined.safetensors",
     sources=("stage1",),
     kept=("latents/refiner_text.safetensors",),
+    parts={"refiner/text": "refiner text"},
     input_files=lambda _: ("input.continues.refined",),
     off=lambda manifest: None if manifest.refiner.enabled else "refiner.enabled is false",
 )
@@ -129,8 +159,9 @@ VAE_DECODE = StageSpec(
     input_files=lambda manifest: ("camera.poses",) if manifest.video.overlay else (),
     frames_bytes=lambda manifest: 3 * _pixels(manifest),  # a PNG is at most its pixels
     encodes_video=True,
+    growing="growing.mp4",
 )
-PIPELINE: dict[Stage, StageSpec] = {spec.name: spec for spec in (STAGE1, REFINER, VAE_DECODE)}
+PIPELINE: dict[Stage, StageSpec] = {spec.name: spec for spec in (STAGE1, PREVIEW, REFINER, VAE_DECODE)}
 
 
 def active_stages(manifest: Manifest) -> tuple[Stage, ...]:
@@ -149,5 +180,14 @@ def phases_of(stage: Stage) -> tuple[str, ...]:
 
 
 def stages_from(first: Stage) -> tuple[Stage, ...]:
-    """A stage and all after it."""
-    return STAGES[STAGES.index(first) :]
+    """A stage and all that are made from what it leaves, in their order."""
+    found: tuple[Stage, ...] = (first,)
+    for stage in stages_after(first):
+        if set(PIPELINE[stage].sources) & set(found):
+            found += (stage,)
+    return found
+
+
+def stages_after(stage: Stage) -> tuple[Stage, ...]:
+    """The stages that run later than one, whatever they are made from."""
+    return STAGES[STAGES.index(stage) + 1 :]

@@ -36,7 +36,6 @@ ALLOWED: dict[str, set[str]] = {
     "weights": {"errors", "durable", "records", "manifest"},
     "runs": {"errors", "held", "durable", "records", "system", "manifest", "camera", "weights"},
     "progress": {"errors", "durable", "records", "manifest", "runs"},
-    "catalogue": {"errors", "durable", "manifest", "runs", "progress"},
     "planning": {"errors", "durable", "records", "modules", "manifest", "weights", "runs", "progress"},
     "preflight": {
         *("errors", "held", "durable", "records", "modules", "system", "text", "manifest", "camera", "video"),
@@ -45,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "drafting": {
         *("errors", "durable", "modules", "manifest", "camera", "video", "weights", "runs", "planning", "preflight"),
     },
+    "catalogue": {"errors", "durable", "manifest", "runs", "progress", "drafting"},
     "launcher": {
         *("errors", "held", "durable", "records", "modules", "system", "manifest", "video", "weights", "runs"),
         *("progress", "planning", "preflight", "tether"),
@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
         *("errors", "held", "durable", "records", "manifest", "camera", "video", "weights", "runs", "planning"),
         *("runtime", "replacements", "models"),
     },
-    "report": {"errors", "durable", "manifest", "camera", "progress", "runs"},
+    "report": {"errors", "durable", "manifest", "camera", "video", "progress", "runs"},
     "diagnostics": {"errors", "camera", "manifest", "runtime", "weights", "models", "replacements", "planning"},
     "bench": {
         *("errors", "durable", "modules", "manifest", "weights", "runs", "planning", "drafting", "runtime", "models"),

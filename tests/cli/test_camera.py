@@ -67,8 +67,8 @@ def test_export_writes_poses_that_a_manifest_takes(sana_wm: Cli, tmp_path: Path)
 
 def test_convert_prints_the_action_alone(write_manifest: Write, sana_wm: Cli) -> None:
     path = write_manifest(camera__action="w-8,j-8,w-2")
-    assert sana_wm("camera", "convert", path, "--to", "smoothed")[:2] == (0, "w-8,a-8,w-2\n")
-    code, out, err = sana_wm("camera", "convert", "--action", "w-8,wa-3,w-2", "--dialect", "smoothed", "--to", "pr379")
+    assert sana_wm("camera", "convert", path, "--as", "smoothed")[:2] == (0, "w-8,a-8,w-2\n")
+    code, out, err = sana_wm("camera", "convert", "--action", "w-8,wa-3,w-2", "--dialect", "smoothed", "--as", "pr379")
     assert (code, out) == (2, "")
     assert "dialect pr379 cannot express this path of dialect smoothed" in err
 
@@ -129,7 +129,7 @@ def test_a_preview_of_321_frames_takes_seconds(demo: Path, tmp_path: Path) -> No
         (("explain", "--action", "w-8", "--move", "hold:1s"), "--move and --action exclude each other"),
         (("explain", "--move", "hold:1s", "--dialect", "pr379"), "--dialect and speeds belong to --action"),
         (("explain", "--move", "hold"), "move 1 of 1, hold, has no time"),
-        (("convert", "--move", "crane-up:1s", "--to", "pr379"), "no one action does these moves exactly"),
+        (("convert", "--move", "crane-up:1s", "--as", "pr379"), "no one action does these moves exactly"),
         (("explain", "--action", "x-8"), "has an unknown key"),
         (("explain", "nowhere.json"), "nowhere.json: no file nowhere.json"),
         (("export", "--action", "w-8", "-o", "poses.txt"), "expected a name ending in .npy"),

@@ -211,7 +211,7 @@ def test_a_rerun_resolves_to_the_manifest_that_made_it(
 ) -> None:
     out = tmp_path / "again.json"
     path = earlier_run.path if source == "run" else earlier_run.video_file
-    code, _, err = sana_wm("init-manifest", "--from", path, "-o", out)
+    code, _, err = sana_wm("init-manifest", "--like", path, "-o", out)
     assert (code, err) == (0, "")
     assert inspect(out, {}).require()[1] == earlier_run.read_manifest()
 
@@ -222,7 +222,7 @@ def test_inputs_that_changed_since_are_named(
     moved = tmp_path / "moved.png"
     moved.write_bytes(picture.read_bytes())
     picture.write_bytes(picture.read_bytes() + b"x")
-    arguments = ("--from", earlier_run.video_file, "-o", tmp_path / "again.json", "--force")
+    arguments = ("--like", earlier_run.video_file, "-o", tmp_path / "again.json", "--force")
     assert f"input.image: {picture} is not the file that the run used" in sana_wm("init-manifest", *arguments)[2]
     assert sana_wm("init-manifest", moved, *arguments)[2] == ""
     assert json.loads((tmp_path / "again.json").read_text())["input"]["image"] == "moved.png"
@@ -234,7 +234,7 @@ def test_another_picture_brings_its_own_view(sana_wm: Cli, earlier_run: RunDirec
     other = draw_picture(tmp_path / "other.png")
     other.write_bytes(other.read_bytes() + b"x")
     out = tmp_path / "again.json"
-    command = ("init-manifest", other, "--from", earlier_run.video_file, "-o", out, "--force")
+    command = ("init-manifest", other, "--like", earlier_run.video_file, "-o", out, "--force")
     code, _, err = sana_wm(*command)
     assert code == 2
     assert "the picture's field of view is not known" in err
@@ -251,7 +251,7 @@ def test_another_picture_in_a_folder_that_looks_like_a_variable(
     other = draw_picture(folder / "other.png")
     other.write_bytes(other.read_bytes() + b"x")
     out = tmp_path / "again.json"
-    command = ("init-manifest", other, "--from", earlier_run.video_file, "-o", out, "--force")
+    command = ("init-manifest", other, "--like", earlier_run.video_file, "-o", out, "--force")
     assert sana_wm(*command, "--fov-deg", "90")[0] == 0
     assert load_manifest(out, {}).input.image == str(other)
     monkeypatch.setenv("SANA_DEPTH_PRO_ROOT", "/weights/depth-pro")
@@ -264,7 +264,7 @@ def test_another_picture_in_a_folder_that_looks_like_a_variable(
 def test_what_is_said_wins_over_what_made_the_video(sana_wm: Cli, earlier_run: RunDirectory, tmp_path: Path) -> None:
     out = tmp_path / "again.json"
     said = ("--prompt", "A river.", "--seed", "7", "--refiner-seed", "8", "--no-refine", "--action", "jw-30")
-    command = ("init-manifest", "--from", earlier_run.path, "-o", out, "--force", "--output-dir", tmp_path / "new")
+    command = ("init-manifest", "--like", earlier_run.path, "-o", out, "--force", "--output-dir", tmp_path / "new")
     code, _, err = sana_wm(*command, *said)
     assert (code, "first 25 of the camera path's 31 poses" in err) == (0, True), err
     new, old = inspect(out, {}).require()[1], earlier_run.read_manifest()
@@ -283,7 +283,7 @@ def test_moves_take_the_place_of_the_way_that_made_a_video(
     sana_wm: Cli, earlier_run: RunDirectory, tmp_path: Path
 ) -> None:
     out = tmp_path / "again.json"
-    command = ("init-manifest", "--from", earlier_run.path, "-o", out, "--force", "--output-dir", tmp_path / "new")
+    command = ("init-manifest", "--like", earlier_run.path, "-o", out, "--force", "--output-dir", tmp_path / "new")
     for move, poses in (("crane-up", str(tmp_path / "new-camera.npy")), ("hold", None)):
         code, _, err = sana_wm(*command, "--move", move)
         assert code == 0, err
@@ -298,10 +298,10 @@ def test_a_video_of_another_program_is_refused(sana_wm: Cli, tmp_path: Path) -> 
     path = tmp_path / "other.mp4"
     with VideoEncoder(path, width=64, height=32, fps=16) as encoder:
         encoder.put(np.zeros((2, 32, 64, 3), dtype=np.uint8))
-    code, _, err = sana_wm("init-manifest", "--from", path, "-o", tmp_path / "m.json")
+    code, _, err = sana_wm("init-manifest", "--like", path, "-o", tmp_path / "m.json")
     assert code == 2
     assert "carries no manifest" in err
-    assert sana_wm("init-manifest", "--from", tmp_path / "nowhere.mp4", "-o", tmp_path / "m.json")[0] == 4
+    assert sana_wm("init-manifest", "--like", tmp_path / "nowhere.mp4", "-o", tmp_path / "m.json")[0] == 4
 
 
 def test_a_run_directory_is_where_the_user_stands_not_where_the_manifest_lies(

@@ -54,10 +54,10 @@ def test_what_is_hardly_meant_is_warned_of(sana_wm: Cli) -> None:
 
 def test_moves_are_printed_as_an_action_of_either_dialect(sana_wm: Cli) -> None:
     move = "push-in:2s@0.5,pan-left:1s"
-    code, out, err = sana_wm("camera", "convert", "--move", move, "--to", "pr379")
+    code, out, err = sana_wm("camera", "convert", "--move", move, "--as", "pr379")
     assert (code, out) == (0, "w-32,j-16\n")
     assert err == "at --translation-speed 0.025 --rotation-speed-deg 1.2\n"
-    assert sana_wm("camera", "convert", "--move", move, "--to", "smoothed")[1] == "w-32,a-16\n"
+    assert sana_wm("camera", "convert", "--move", move, "--as", "smoothed")[1] == "w-32,a-16\n"
 
 
 @pytest.mark.parametrize("move", ["push-in:1s", "crane-up:1s,orbit-left:2s"])

@@ -24,7 +24,7 @@ def test_the_whole_run_stands_in_a_few_lines(half_way: RunSnapshot) -> None:
         "> refiner     transformer 4/14, 21.30 s/step, 3 m 33 s to its last step",
         ". vae_decode  to come, about 5 m 00 s",
         "memory        [########................] 31.0 of 96.0 GiB",
-        "preview       /runs/demo/previews/0060.png",
+        "picture       /runs/demo/previews/0060.png",
     ]
 
 
@@ -33,6 +33,12 @@ def test_what_is_not_counted_is_said(half_way: RunSnapshot) -> None:
     assert "at least 2 h 10 m left, without vae_decode vae decoder" in describe_run(partly)[0]
     guessed = replace(half_way, guessed=("vae_decode vae decoder",))
     assert describe_run(guessed)[0].endswith("about 2 h 10 m left, in part guessed")
+    wide = replace(guessed, remaining_low_s=2400.0, remaining_high_s=12000.0)
+    assert describe_run(wide)[0].endswith("40 m 00 s to 3 h 20 m left, a guess")
+    narrow = replace(guessed, remaining_low_s=7500.0, remaining_high_s=8000.0)
+    assert describe_run(narrow)[0].endswith("about 2 h 10 m left, in part guessed")
+    known = replace(half_way, remaining_low_s=2400.0, remaining_high_s=12000.0)
+    assert describe_run(known)[0].endswith("about 2 h 10 m left")
     assert "time left not known yet" in describe_run(replace(half_way, remaining_s=None))[0]
 
 

@@ -81,7 +81,8 @@ def go(run: RunDirectory, manifest: RunManifest, **by_stage: str) -> SilentView:
 
 
 def actions(run: RunDirectory, manifest: RunManifest) -> list[str]:
-    return [decision.action for decision in decide(run, manifest, [])]
+    """Of the stages that the manifest runs."""
+    return [decision.action for decision in decide(run, manifest, []) if decision.action != "off"]
 
 
 def assert_resumable(run: RunDirectory, manifest: RunManifest) -> None:

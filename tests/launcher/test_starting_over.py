@@ -98,4 +98,4 @@ def test_an_earlier_result_stays_until_a_new_one_takes_its_place(run: RunDirecto
 
 def test_a_stage_can_be_started_over_by_name(run: RunDirectory, resolved: RunManifest) -> None:
     go(run, resolved)
-    assert [one.action for one in decide(run, resolved, [], "refiner")] == ["skip", "run", "run"]
+    assert [one.action for one in decide(run, resolved, [], "refiner")] == ["skip", "off", "run", "run"]

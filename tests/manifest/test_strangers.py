@@ -100,7 +100,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, sana_wm: Command) -> None:
     for field in ("input__image", "camera__intrinsics", "input__prompt_file", "camera__poses"):
         changes = {field: pipe} | ({"camera__action": None} if field == "camera__poses" else {})
         assert inspect(write(tmp_path, **changes), {}).errors
-    for command in (["validate-manifest", pipe], ["init-manifest", "--from", pipe, "-o", str(tmp_path / "m.json")]):
+    for command in (["validate-manifest", pipe], ["init-manifest", "--like", pipe, "-o", str(tmp_path / "m.json")]):
         assert sana_wm(*command)[0] in (2, 4)
 
 

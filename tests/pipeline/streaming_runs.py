@@ -13,7 +13,8 @@ from typing import Any
 
 from tests.conftest import draw_picture, tiny_manifest
 
-from sana_wm.names import STAGES, Stage
+from sana_wm.names import Stage
+from sana_wm.pipeline import active_stages
 from sana_wm.runs.run_directory import RunDirectory
 
 
@@ -39,14 +40,14 @@ def write_streaming_manifest(folder: Path, model: dict[str, Any], num_frames: in
     return path
 
 
-def run_here(manifest: Path, stages: tuple[Stage, ...] = STAGES) -> RunDirectory:
-    """Run stages of a manifest in this process; returns the run."""
+def run_here(manifest: Path, stages: tuple[Stage, ...] | None = None) -> RunDirectory:
+    """Run stages of a manifest in this process, by default all of its; returns the run."""
     from sana_wm.preflight.prospect import Choices, inspect
     from sana_wm.runs.prepare import prepare
 
     run, settled, _ = inspect(manifest, os.environ, Choices()).require()
     prepare(run, settled, force=False)
-    for stage in stages:
+    for stage in stages or active_stages(settled):
         run_stage_here(run, stage)
     return run
 

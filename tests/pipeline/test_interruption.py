@@ -270,7 +270,7 @@ def test_stages_take_less_when_asked_and_finish(undisturbed: RunDirectory, tmp_p
 def test_previews_are_left_beside_the_run(undisturbed: RunDirectory) -> None:
     assert sorted(path.name for path in (undisturbed.path / "previews").iterdir()) == ["0004.png", "0008.png"]
     shown = [event.get("preview") for event in events_of(undisturbed, "stage1") if event["event"] == "step"]
-    assert str(undisturbed.preview_file(8)) in shown
+    assert str(undisturbed.step_picture_file(8)) in shown
 
 
 def test_latents_that_look_broken_stop_the_stage_and_are_kept(

@@ -177,7 +177,7 @@ def assert_no_half_written_name(run: RunDirectory) -> None:
     for path in run.path.rglob("*.safetensors"):
         if not is_part(path):
             read_header(path)
-    for path in (*run.path.glob("*.mp4"), *run.path.glob("checkpoints/vae_decode/*.mp4")):
+    for path in (*run.path.glob("*.mp4"), *run.path.glob("checkpoints/*/*.mp4")):
         if not is_part(path):
             assert probe(path).num_frames > 0
     if run.contact_sheet_file.exists():
@@ -191,12 +191,15 @@ def assert_no_half_written_name(run: RunDirectory) -> None:
 
 def results(run: RunDirectory) -> dict[str, Any]:
     """What must be the same: the latents' files and every decoded frame."""
-    frames = [frame.tobytes() for frame in read_frames(run.video_file)]
-    return {"stage1": run.stage1_file.read_bytes(), "refined": run.refined_file.read_bytes(), "frames": frames}
+    found: dict[str, Any] = {"stage1": run.stage1_file.read_bytes(), "refined": run.refined_file.read_bytes()}
+    for video in filter(Path.exists, (run.preview_file, run.video_file)):
+        found[video.name] = [frame.tobytes() for frame in read_frames(video)]
+    return found
 
 
 def assert_same_and_clean(run: RunDirectory, expected: dict[str, Any]) -> None:
-    assert {name for name, value in results(run).items() if value != expected[name]} == set()
+    found = results(run)
+    assert {name for name, value in expected.items() if found.get(name) != value} == set()
     assert [link for link in verify(run) if link.state != "holds"] == []
 
 
@@ -208,6 +211,7 @@ def test_every_kill_at_every_point_and_at_random_times(
     data["camera"]["action"], data["video"]["num_frames"] = "w-40", 41
     data["refiner"] = {"block_size": 2}
     data["stage1"] = {"num_inference_steps": 3, "checkpoint_every": 1, "preview_every": 2}
+    data["preview"] = {"enabled": True}
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps(data))
     run_series(Matrix(manifest, RunDirectory(tmp_path / "run"), tmp_path), ROLES, TRIALS)

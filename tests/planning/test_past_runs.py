@@ -84,6 +84,23 @@ def test_a_run_whose_events_were_overwritten_by_a_later_start_is_no_history(
     assert list(find_past_runs(run, run_manifest())) == []
 
 
+def test_a_phase_of_which_only_the_last_step_ran_teaches_nothing(
+    leave: Callable[..., RunDirectory], tmp_path: Path
+) -> None:
+    """A resume with one step left reports one step of 60: the next run was promised 11 s for 73."""
+    run = leave(tmp_path / "run", "quiet", run_manifest())
+    events = [json.loads(line) for line in run.events_file("stage1").read_text().splitlines()]
+    steps = [index for index, event in enumerate(events) if event["event"] == "step"]
+    begin = {"time_s": events[steps[0]]["time_s"], "event": "steps_begin", "step": 7, "total": 8}
+    last = events[steps[-1]] | {"step": 8, "total": 8}
+    resumed = [*events[: steps[0]], begin | {"by_earlier_start": True}, last, *events[steps[-1] + 1 :]]
+    run.events_file("stage1").write_text("".join(json.dumps(event) + "\n" for event in resumed))
+    learned = next(find_past_runs(run, run_manifest())).seconds
+    assert ("stage1", "transformer") not in learned
+    assert ("stage1", "saving") not in learned  # its gaps are not those of a whole stage either
+    assert ("refiner", "transformer") in learned
+
+
 def test_what_a_run_says_of_its_machine_and_device_is_kept(
     leave: Callable[..., RunDirectory], recorded: dict[str, Any], tmp_path: Path
 ) -> None:

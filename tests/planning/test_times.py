@@ -99,6 +99,23 @@ def test_plan_and_run_promise_the_same(
         assert plan.seconds == pytest.approx(recorded["quiet"].seconds)
 
 
+@pytest.mark.parametrize("name", ["quiet", "loaded"])
+def test_what_is_guessed_of_a_first_tiny_run_is_a_range_that_holds_the_truth(
+    write_manifest: Callable[..., Path], recorded: dict[str, Any], history: History, name: str
+) -> None:
+    plan = plan_run(load_manifest(write_manifest(), {}), STAGES, CPU, history)
+    run = recorded[name]
+    ended_at_s = run.events["vae_decode"][-1].time_s
+    now_s = run.started_at_s
+    while now_s < ended_at_s:
+        seen = run.seen_by(now_s)
+        left = estimate(STAGES, seen, plan.expected_s, now_s, plan.guessed)
+        assert left.range_s is not None
+        low_s, high_s = left.range_s
+        assert low_s <= ended_at_s - now_s <= high_s, f"after {now_s - run.started_at_s:.1f} s"
+        now_s += 0.2
+
+
 def test_an_old_damaged_or_later_line_of_the_history_costs_nothing_but_itself(history: History, tmp_path: Path) -> None:
     good = PhaseTime("M3", "float32", *TRANSFORMER, 1.0, 7.0)
     history.add([good])

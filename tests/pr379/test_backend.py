@@ -127,8 +127,8 @@ def test_an_unpatched_checkout_is_refused_with_the_command_that_patches_it_and_t
     changes = {"model__backend": "pr379", "model__pr_root": str(clone), "refiner": {"mode": "single_shot"}}
     code, _, err = sana_wm("validate-manifest", write_manifest(**changes))
     assert code == 2
-    assert f"sana-wm patches apply --to {clone}" in err
-    assert sana_wm("patches", "apply", "--to", clone)[0] == 0
+    assert f"sana-wm patches apply --checkout {clone}" in err
+    assert sana_wm("patches", "apply", "--checkout", clone)[0] == 0
     code, _, err = sana_wm("validate-manifest", write_manifest(**changes))
     assert code == 2
     assert "other code than the patch was made for" in err

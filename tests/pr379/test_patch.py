@@ -50,7 +50,7 @@ def test_a_patch_that_does_more_than_create_files_is_refused(before: str, after:
 
 def test_git_applies_it_and_takes_it_back(clone: Path, sana_wm: Run) -> None:
     before = tree(clone)
-    code, out, _ = sana_wm("patches", "apply", "--to", clone)
+    code, out, _ = sana_wm("patches", "apply", "--checkout", clone)
     assert code == 0
     assert "NOT tested" in out
     assert git(clone, "rev-parse", "HEAD").strip() in out
@@ -58,13 +58,13 @@ def test_git_applies_it_and_takes_it_back(clone: Path, sana_wm: Run) -> None:
     assert added == read_patch(load_patch())
     assert {name: content for name, content in tree(clone).items() if name in before} == before
 
-    assert sana_wm("patches", "apply", "--to", clone)[0] == 0
+    assert sana_wm("patches", "apply", "--checkout", clone)[0] == 0
     assert {name: content.decode() for name, content in tree(clone).items() if name not in before} == added
 
     (clone / PACKAGE / "__pycache__").mkdir()
     (clone / PACKAGE / "__pycache__" / "guards.cpython-311.pyc").write_bytes(b"compiled")
     for _ in range(2):
-        code, out, _ = sana_wm("patches", "apply", "--to", clone, "--revert")
+        code, out, _ = sana_wm("patches", "apply", "--checkout", clone, "--revert")
         assert code == 0
         assert "not applied" in out
         assert tree(clone) == before
@@ -74,7 +74,7 @@ def test_git_applies_it_and_takes_it_back(clone: Path, sana_wm: Run) -> None:
 
 def test_check_changes_nothing(clone: Path, sana_wm: Run) -> None:
     before = tree(clone)
-    code, out, _ = sana_wm("patches", "apply", "--to", clone, "--check", "--json")
+    code, out, _ = sana_wm("patches", "apply", "--checkout", clone, "--check", "--json")
     report = json.loads(out)
     assert code == 0
     assert (report["state"], report["changed"], report["tested_as"]) == ("absent", [], None)
@@ -87,10 +87,10 @@ def test_a_dirty_tree_keeps_its_changes(clone: Path, sana_wm: Run) -> None:
     changed.write_text("mine = True\n")
     (clone / "notes.txt").write_text("mine\n")
     before = tree(clone)
-    code, out, _ = sana_wm("patches", "apply", "--to", clone)
+    code, out, _ = sana_wm("patches", "apply", "--checkout", clone)
     assert code == 0
     assert "diffusion/refiner/diffusers_ltx2_refiner.py" in out
-    assert sana_wm("patches", "apply", "--to", clone, "--revert")[0] == 0
+    assert sana_wm("patches", "apply", "--checkout", clone, "--revert")[0] == 0
     assert tree(clone) == before
 
 
@@ -99,15 +99,15 @@ def test_a_dirty_tree_keeps_its_changes(clone: Path, sana_wm: Run) -> None:
 def test_files_that_somebody_changed_are_never_overwritten(
     clone: Path, sana_wm: Run, name: str, content: str, arguments: tuple[str, ...]
 ) -> None:
-    assert sana_wm("patches", "apply", "--to", clone)[0] == 0
+    assert sana_wm("patches", "apply", "--checkout", clone)[0] == 0
     (clone / PACKAGE / name).write_text(content)
     before = tree(clone)
-    code, _, err = sana_wm("patches", "apply", "--to", clone, *arguments)
+    code, _, err = sana_wm("patches", "apply", "--checkout", clone, *arguments)
     assert code == 2
     assert ("is not as this release made it" if arguments else f"has another {PACKAGE}") in err
     assert (name if name == "guards.py" else "more files or fewer") in err
     assert tree(clone) == before
-    assert sana_wm("patches", "apply", "--to", clone, "--check")[0] == 2
+    assert sana_wm("patches", "apply", "--checkout", clone, "--check")[0] == 2
 
 
 def test_the_wrong_repository_is_refused(clone: Path, tmp_path: Path, sana_wm: Run) -> None:
@@ -119,11 +119,11 @@ def test_the_wrong_repository_is_refused(clone: Path, tmp_path: Path, sana_wm: R
         (tmp_path, "not the root of a git checkout"),
         (tmp_path / "nowhere", "not a folder"),
     ):
-        code, _, err = sana_wm("patches", "apply", "--to", folder)
+        code, _, err = sana_wm("patches", "apply", "--checkout", folder)
         assert code == 2
         assert said in err
     assert list(other.iterdir()) == [other / ".git"]
 
 
 def test_check_and_revert_do_not_go_together(clone: Path, sana_wm: Run) -> None:
-    assert sana_wm("patches", "apply", "--to", clone, "--check", "--revert")[0] == 2
+    assert sana_wm("patches", "apply", "--checkout", clone, "--check", "--revert")[0] == 2

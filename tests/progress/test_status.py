@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sana_wm.errors import HandoffError, InterruptedRunError, MemoryCapError
+from sana_wm.errors import HandoffError, InterruptedRunError, MemoryCapError, RunDirectoryBusyError
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
@@ -20,7 +20,7 @@ from sana_wm.progress.run_progress import RunProgress
 from sana_wm.progress.run_record import RunStart
 from sana_wm.progress.status import StatusReader
 from sana_wm.runs.decisions import StageDecision
-from sana_wm.runs.lock import read_owner
+from sana_wm.runs.lock import owning, read_owner
 from sana_wm.runs.run_directory import RunDirectory
 
 OWNER = """
@@ -246,7 +246,7 @@ def test_a_run_that_has_not_said_what_it_means_to_do_is_read_by_its_receipts(run
         finish(run, stage)
     look = StatusReader(run).look()
     assert look.state == "finished"
-    assert [one.state for one in look.stages] == ["done"] * 3
+    assert [one.state for one in look.stages] == ["done"] * len(STAGES)
 
 
 def test_a_folder_that_is_no_run_directory_is_refused(tmp_path: Path) -> None:
@@ -287,3 +287,27 @@ def test_watching_ends_with_the_run(
     code, words, _ = sana_wm("status", run.path)
     assert code == 0
     assert words.startswith("watched: stopped")
+
+
+def test_status_and_in_use_name_each_other_s_commands(
+    run: RunDirectory, owner: subprocess.Popen[str], sana_wm: Callable[..., tuple[int, str, str]]
+) -> None:
+    begin(run)
+    with pytest.raises(RunDirectoryBusyError) as refused, owning(run):
+        pass
+    assert f"How far it is: sana-wm status {run.path}." in str(refused.value)
+    words = sana_wm("status", run.path)[1]
+    assert f"in use        by pid {owner.pid} on " in words
+    assert f"kill -INT {owner.pid} stops it; then sana-wm resume {run.path} goes on" in words
+    owner.kill()
+    owner.wait()
+    assert sana_wm("status", run.path)[1].endswith(f"next          sana-wm resume {run.path}\n")
+
+
+def test_status_of_a_finished_run_names_its_report(
+    run: RunDirectory, sana_wm: Callable[..., tuple[int, str, str]]
+) -> None:
+    begin(run)
+    for stage in ("refiner", "vae_decode"):
+        finish(run, stage)
+    assert sana_wm("status", run.path)[1].endswith(f"next          sana-wm report {run.path}\n")

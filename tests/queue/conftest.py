@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_runner import fake_command
 
+from fake_runner import fake_command
 from sana_wm.queue.folder import Queue
 from sana_wm.queue.hours import Hours
 from sana_wm.queue.job import Job, JobOptions

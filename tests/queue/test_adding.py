@@ -23,7 +23,11 @@ def test_a_job_keeps_what_was_looked_at_whatever_becomes_of_the_files(
 ) -> None:
     (tmp_path / "prompt.txt").write_text("A quiet road, ${HOME}.")
     path = write_manifest(
-        input__prompt=..., input__prompt_file="prompt.txt", input__image="picture.png", stage1__seed=7
+        input__prompt=...,
+        input__prompt_file="prompt.txt",
+        input__image="picture.png",
+        stage1__seed=7,
+        made_from={"verb": "vary", "run": "/runs/road", "manifest_sha256": "0" * 64},
     )
     (added,) = add(queue, [path], os.environ, Choices(accept_over_cap=True))
     path.write_text("{}")
@@ -37,6 +41,8 @@ def test_a_job_keeps_what_was_looked_at_whatever_becomes_of_the_files(
     assert kept.input.prompt == "A quiet road, ${HOME}."
     assert (kept.input.image, kept.output_dir) == (str(tmp_path / "picture.png"), str(tmp_path / "run"))
     assert kept.stage1.seed == 7
+    assert kept.made_from is not None
+    assert kept.made_from.run == "/runs/road"
 
 
 def test_what_cannot_start_is_refused_with_every_problem_and_nothing_is_added(

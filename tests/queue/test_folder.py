@@ -31,7 +31,8 @@ def test_a_number_is_never_given_twice(queue: Queue, put: Put) -> None:
 
 
 def test_a_job_whose_file_is_damaged_is_parked_and_blocks_nothing(queue: Queue, put: Put) -> None:
-    put("good"), put("good")
+    put("good")
+    put("good")
     queue.job_file(1).write_text('{"number": 1')
     assert [(job.number, job.state) for job in queue.jobs()] == [(2, "waiting"), (1, "failed")]
     with pytest.raises(UsageError, match=r"cannot be tried again.*cannot be read"):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from sana_wm.progress.status import StatusReader
-from sana_wm.queue.forecast import forecast_jobs, remaining_s
+from sana_wm.queue.adding import add
+from sana_wm.queue.folder import Queue
+from sana_wm.queue.forecast import forecast, forecast_jobs, remaining_s
 from sana_wm.queue.job import Job, JobState
 from sana_wm.runs.run_directory import RunDirectory
 
@@ -47,3 +51,17 @@ def test_a_guess_or_a_gap_makes_all_that_follows_a_guess() -> None:
     found = forecast_jobs([job(1, "waiting", None), job(2, "waiting", 1.0)], {})
     assert [(one.through_in_s, one.is_guess) for one in found] == [(None, True), (1.0, True)]
     assert remaining_s(found) == 1.0
+
+
+def test_a_guess_is_planned_anew_until_something_like_it_ran_here(
+    queue: Queue, write_manifest: Callable[..., Path]
+) -> None:
+    (added,) = add(queue, [write_manifest()], os.environ)
+    with queue.changing():
+        queue.write(added.job.model_copy(update={"expected_s": None}))
+    (one,) = forecast(queue, os.environ)
+    assert one.remaining_s is not None
+    with queue.changing():
+        queue.write(added.job.model_copy(update={"expected_s": 7.0, "is_guess": False}))
+    (one,) = forecast(queue, os.environ)
+    assert one.remaining_s == 7.0

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from fake_job import lines
 
+from fake_job import lines
 from sana_wm.queue.folder import Queue
 from sana_wm.queue.job import Job
 from sana_wm.queue.requests import retry

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_job import lines
 
+from fake_job import lines
 from sana_wm.errors import RunDirectoryBusyError
 from sana_wm.launcher.power import PowerReading
 from sana_wm.queue import runner as runner_module
@@ -71,7 +71,8 @@ def test_jobs_are_done_one_after_another_and_leave_nothing_running(queue: Queue,
 
 
 def test_failing_jobs_are_tried_again_after_the_others_then_parked(queue: Queue, put: Put, runner: MakeRunner) -> None:
-    put("fails"), put("crashes"), put("good")
+    for name in ("fails", "crashes", "good"):
+        put(name)
     said: list[str] = []
     worker = runner(said)
     assert worker.work() is None

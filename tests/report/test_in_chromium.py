@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from sana_wm.runs.run_directory import RunDirectory
 
 #: Text against what lies behind it (WCAG 2, AA); the least size in px that text may be drawn at.
 LEAST_CONTRAST, LEAST_TEXT_PX = 4.5, 9.0
@@ -94,5 +98,24 @@ def test_the_page_is_quiet_fits_and_can_be_read(
     assert all(300 < chart <= width for chart in charts)
     assert browser.evaluate(VIDEO_PLAYS) == [160, 96, None]
     browser.screenshot(tmp_path / "page.png")
+    require_quiet(browser)
+
+
+def require_quiet(browser: Any) -> None:
     assert browser.complaints == []
     assert {address.split(":")[0] for address in browser.requests} <= {"file", "data"}
+
+
+@pytest.mark.parametrize(("width", "dark"), [(400, True), (1600, False)])
+def test_a_comparison_fits_and_can_be_read(
+    browser: Any, made_run: RunDirectory, tmp_path: Path, width: int, dark: bool
+) -> None:
+    command = [sys.executable, "-m", "sana_wm", "compare", str(made_run.path), str(made_run.path.with_name("earlier"))]
+    subprocess.run([*command, "--out", str(tmp_path / "out")], check=True, capture_output=True)
+    browser.open(tmp_path / "out" / "compare.html", width=width, dark=dark)
+    assert browser.evaluate(OVERFLOW) == {"page": 0, "wide": []}
+    text = browser.evaluate(TEXT)
+    assert len(text) > 60
+    assert [piece for piece in text if piece["contrast"] < LEAST_CONTRAST or piece["px"] < LEAST_TEXT_PX] == []
+    assert browser.evaluate(VIDEO_PLAYS) == [324, 128, None]
+    require_quiet(browser)

@@ -85,6 +85,7 @@ def verdict(
             run,
             manifest,
             case.latents(encode(case.sound)),
+            stage="vae_decode",
             first_frame=1,
             frames_per_segment=FRAMES_PER_SEGMENT,
             knows_pictures=knows_pictures,

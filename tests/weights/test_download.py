@@ -22,8 +22,7 @@ from tests.weights.quiet import Quiet
 from sana_wm.errors import DownloadError
 from sana_wm.models.refiner.stored_weights import index_weights
 from sana_wm.names import STAGES, Stage
-from sana_wm.weights import download as download_module
-from sana_wm.weights import download_problems
+from sana_wm.weights import download_problems, needed_files
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.download import DownloadPlan, plan_download, run_download
 from sana_wm.weights.facts import model_facts
@@ -168,7 +167,7 @@ def test_files_that_another_tool_downloaded_are_hashed_and_kept(
 
 
 def test_a_large_file_that_is_recorded_is_not_hashed_again(machine: Machine, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(download_module, "ALWAYS_HASHED_BYTES", 10_000)
+    monkeypatch.setattr(needed_files, "ALWAYS_HASHED_BYTES", 10_000)
     machine.download(("vae_decode",))
     machine.view.begun.clear()
     machine.download(("vae_decode",))
@@ -200,7 +199,7 @@ def test_an_index_of_the_users_own_is_not_replaced_unasked(machine: Machine):
 
 
 def test_replacing_mends_damage_that_leaves_the_size_alone(machine: Machine, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(download_module, "ALWAYS_HASHED_BYTES", 10_000)
+    monkeypatch.setattr(needed_files, "ALWAYS_HASHED_BYTES", 10_000)
     machine.download(("vae_decode",))
     shard = machine.places.root / "vae" / "diffusion_pytorch_model.safetensors"
     whole = shard.read_bytes()
@@ -239,7 +238,7 @@ def test_too_little_room_stops_it_before_the_first_byte(machine: Machine, local_
     monkeypatch.setattr(download_problems, "RESERVE_BYTES", 10**18)
     with pytest.raises(DownloadError, match="too little free space") as caught:
         machine.download(("vae_decode",))
-    assert "--to" in str(caught.value)
+    assert "--in" in str(caught.value)
     assert local_hub.sent == []
     assert not machine.places.root.exists()
 

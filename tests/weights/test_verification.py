@@ -21,7 +21,7 @@ VAE = "vae/diffusion_pytorch_model.safetensors"
 
 @pytest.fixture
 def folder(tiny_models: dict[str, dict[str, Any]], tmp_path: Path) -> Path:
-    """What `weights download --to` leaves, with its record, of a tiny checkpoint."""
+    """What `weights download --in` leaves, with its record, of a tiny checkpoint."""
     places = places_in(tmp_path, "original")
     for target, source in ((places.root, "root"), (places.gemma_root, "gemma_root")):
         assert target is not None
@@ -167,7 +167,7 @@ def test_a_manifest_says_where_its_weights_lie(
 def test_an_unknown_stage_is_a_usage_error(sana_wm: Callable[..., tuple[int, str, str]]):
     code, _, err = sana_wm("weights", "list", "--stages", "stage1,stage2")
     assert code == 2
-    assert "got stage2; expected stage1,refiner,vae_decode" in err
+    assert "got stage2; expected stage1,preview,refiner,vae_decode" in err
 
 
 def test_the_list_says_what_each_stage_needs_and_what_is_here(
@@ -183,7 +183,7 @@ def test_the_list_says_what_each_stage_needs_and_what_is_here(
     assert rows["refiner/text_encoder/*"].state == "incomplete"
     assert (rows["vae/*"].state, rows["vae/*"].is_estimate) == ("here", False)
     assert rows["vae/*"].needed_bytes == rows["vae/*"].here_bytes
-    assert rows["vae/*"].stages == ("stage1", "vae_decode")
+    assert rows["vae/*"].stages == ("stage1", "preview", "vae_decode")
     code, out, _ = sana_wm("weights", "list", "--in", folder)
     assert code == 0
     assert "5.0 kB of a file to go on from" in out

@@ -26,6 +26,7 @@ from sana_wm.models.vae.streaming_decoder import StreamingDecoder
 from sana_wm.names import StreamingVersion
 from sana_wm.planning.decode import DecodePlan, decode_tflop
 from sana_wm.planning.refiner import Refinement, measure_refiner, refinement_tflop
+from sana_wm.planning.stage1 import Stage1Plan
 from sana_wm.planning.streaming import CHUNK_FRAMES, Window, chunk_ranges, chunk_tflop
 from sana_wm.runtime.device import device_memory, empty_cache, reset_peak, synchronize
 from sana_wm.sizes import GIB
@@ -58,42 +59,17 @@ def stage1_row(
         repeats: Clips, after a warm-up of three chunks.
     """
     device = next(transformer.parameters()).device
-    inputs = build_inputs(transformer, grid)
-    budget = None if budget_gib is None else int(budget_gib * GIB)
-    engine = StreamingEngine(transformer, version=version, working_set_bytes=budget)
-    conditioning = engine.prepare(inputs.prompt_embeds[1:], inputs.prompt_attention_mask[1:], inputs.camera)
-    remembered = 0
-
-    def clip(most_chunks: int) -> Iterator[None]:
-        nonlocal remembered
-        chunks = sample_chunks(
-            engine,
-            conditioning,
-            inputs.latents[:, :, :1],
-            lambda chunk, frames: draw_chunk("chunk", SEED, tuple(inputs.latents.shape), chunk, frames),
-        )
-        for chunk in chunks:
-            if not bool(torch.isfinite(chunk.latents).all()):
-                raise AssertionError("the chunk has numbers that are not finite")
-            remembered = max(remembered, tensor_bytes(*chunk.memory.to_tensors().values()))
-            yield
-            if chunk.memory.next_chunk == most_chunks:
-                return
-
+    clip = _RandomClip(transformer, grid, budget_gib, version)
     empty_cache(device)
     reset_peak(device)
-    for _ in clip(WARM_UP_CHUNKS):
+    for _ in clip.chunks(WARM_UP_CHUNKS):
         pass
-    seconds = [between for _ in range(repeats) for between in _times(clip(len(conditioning.ranges)), device)]
-    ranges = chunk_ranges(grid[0])
-    count = len(ranges)
+    count = len(clip.ranges)
+    seconds = [between for _ in range(repeats) for between in _times(clip.chunks(count), device)]
     steady = [taken for index, taken in enumerate(seconds) if index % count >= FIRST_STEADY]
-    passes = len(engine.timesteps) + 1
-    tflop = passes * chunk_tflop(transformer.config, ranges, count - 1, grid[1:], Window())
+    tflop = clip.passes * chunk_tflop(transformer.config, chunk_ranges(grid[0]), count - 1, grid[1:], Window())
     weights_bytes = sum(parameter.nbytes for parameter in transformer.parameters())
     median = statistics.median(steady)
-    plan = engine.plan
-    assert plan is not None
     return {
         "engine": "sana_wm",
         "variant": "streaming",
@@ -104,18 +80,68 @@ def stage1_row(
         "seconds": median,
         "all_seconds": seconds,
         "clip_seconds": sum(seconds) / repeats,
-        "passes": passes,
+        "passes": clip.passes,
         "tflop": tflop,
         "tflops": tflop / median,
         "fraction_of_matmul_ceiling": tflop / median / ceilings.matmul_tflops,
         "peak_bytes": device_memory(device).peak_bytes,
         "weights_bytes": weights_bytes,
-        "predicted_bytes": weights_bytes + plan.working_set_bytes,
-        "remembered_bytes": remembered,
-        "plan": plan.as_json(),
+        "predicted_bytes": weights_bytes + clip.plan.working_set_bytes,
+        "remembered_bytes": clip.remembered_bytes,
+        "plan": clip.plan.as_json(),
         "budget_gib": budget_gib,
         "notes": f"seconds: median of chunks {FIRST_STEADY} to {count - 1}, with their noise and the copy to the host",
     }
+
+
+class _RandomClip:
+    """A clip of random numbers, made chunk by chunk; arguments as of `stage1_row`.
+
+    Attributes:
+        ranges: Latent frames of each chunk.
+        passes: Through the transformer, a chunk.
+        remembered_bytes: The most that a chunk left for the next.
+    """
+
+    def __init__(
+        self,
+        transformer: SanaWMTransformer3DModel,
+        grid: tuple[int, int, int],
+        budget_gib: float | None,
+        version: StreamingVersion,
+    ) -> None:
+        self._inputs = inputs = build_inputs(transformer, grid)
+        budget = None if budget_gib is None else int(budget_gib * GIB)
+        self._engine = StreamingEngine(transformer, version=version, working_set_bytes=budget)
+        self._conditioning = self._engine.prepare(
+            inputs.prompt_embeds[1:], inputs.prompt_attention_mask[1:], inputs.camera
+        )
+        self.ranges = self._conditioning.ranges
+        self.passes = len(self._engine.timesteps) + 1
+        self.remembered_bytes = 0
+
+    @property
+    def plan(self) -> Stage1Plan:
+        """How the engine works."""
+        assert self._engine.plan is not None
+        return self._engine.plan
+
+    def chunks(self, most: int) -> Iterator[None]:
+        """Make so many chunks, from the first; each is done when it is yielded."""
+        shape = tuple(self._inputs.latents.shape)
+        made = sample_chunks(
+            self._engine,
+            self._conditioning,
+            self._inputs.latents[:, :, :1],
+            lambda chunk, frames: draw_chunk("chunk", SEED, shape, chunk, frames),
+        )
+        for chunk in made:
+            if not bool(torch.isfinite(chunk.latents).all()):
+                raise AssertionError("the chunk has numbers that are not finite")
+            self.remembered_bytes = max(self.remembered_bytes, tensor_bytes(*chunk.memory.to_tensors().values()))
+            yield
+            if chunk.memory.next_chunk == most:
+                return
 
 
 def refiner_row(
@@ -141,26 +167,10 @@ def refiner_row(
     """
     device = engine.device
     channels = int(engine.config["in_channels"])
-    clip = torch.randn(1, channels, 1 + CHUNK_FRAMES * blocks, *plane, generator=torch.Generator().manual_seed(SEED))
     engine.set_prompt(*prompt)
     empty_cache(device)
     reset_peak(device)
-
-    def refine() -> Iterator[None]:
-        generator = torch.Generator("cpu").manual_seed(SEED)
-        stream = BlockStream(
-            engine,
-            clip[:, :, :1],
-            history_frames=kv_max_frames - 1,
-            block_frames=CHUNK_FRAMES,
-            fps=REFINER_FPS,
-            generator=generator,
-        )
-        for start in range(1, clip.shape[2], CHUNK_FRAMES):
-            stream.refine(clip[:, :, start : start + CHUNK_FRAMES])
-            yield
-
-    seconds = _times(refine(), device)
+    seconds = _times(_refine_blocks(engine, (channels, *plane), blocks, kv_max_frames), device)
     full = -(-(kv_max_frames - 1) // CHUNK_FRAMES)
     steady = seconds[full + 1 :]  # the first block with a full window warms its kernels up
     asked = [
@@ -183,6 +193,25 @@ def refiner_row(
         "weights_bytes": sum(weight.nbytes for weight in engine.transformer.parameters() if not weight.is_meta),
         "notes": "seconds: a block with a full window, three passes and one that captures it",
     }
+
+
+def _refine_blocks(
+    engine: RefinerEngine, plane: tuple[int, int, int], blocks: int, kv_max_frames: int
+) -> Iterator[None]:
+    """Refine blocks of random numbers, (C, h, w) a frame; each is done when it is yielded."""
+    channels, *size = plane
+    clip = torch.randn(1, channels, 1 + CHUNK_FRAMES * blocks, *size, generator=torch.Generator().manual_seed(SEED))
+    stream = BlockStream(
+        engine,
+        clip[:, :, :1],
+        history_frames=kv_max_frames - 1,
+        block_frames=CHUNK_FRAMES,
+        fps=REFINER_FPS,
+        generator=torch.Generator("cpu").manual_seed(SEED),
+    )
+    for start in range(1, clip.shape[2], CHUNK_FRAMES):
+        stream.refine(clip[:, :, start : start + CHUNK_FRAMES])
+        yield
 
 
 def released_refiner_row(device: torch.device) -> dict[str, Any]:

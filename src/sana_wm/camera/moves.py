@@ -6,7 +6,6 @@ round, in scene units (`3u`), SPEED as a factor of the usual one.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from reprlib import repr as short_repr
 from types import MappingProxyType
 
 from sana_wm.camera.actions import MAX_ACTION_FRAMES
-from sana_wm.errors import UsageError
+from sana_wm.errors import UsageError, nearest
 
 #: A move of speed 1, per frame: scene units and degrees; the speeds of a manifest that names none.
 MOVE_STEP, MOVE_TURN_DEG = Decimal("0.05"), Decimal("1.2")
@@ -196,7 +195,7 @@ def _known_kind(name: str, where: str) -> MoveKind:
     if name in MOVES:
         return MOVES[name]
     meant = [ours for ours, others in SYNONYMS.items() if name in others]
-    near = next(iter(meant or difflib.get_close_matches(name, MOVES, n=1)), None)
+    near = meant[0] if meant else nearest(name, MOVES)
     raise UsageError(
         f"{where} names no move",
         got=short_repr(name),

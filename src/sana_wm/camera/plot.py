@@ -75,7 +75,7 @@ def draw_path(
         if axes is above:
             _draw_labels(axes, points, labels)
             figure.colorbar(lines, ax=[above, side], location="bottom", label="seconds", shrink=0.6, aspect=40)
-        _set_window(axes, points, span, names)
+        set_window(axes, points, span, names)
     handles, _ = above.get_legend_handles_labels()
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=8)
     return figure
@@ -107,7 +107,7 @@ def _draw_labels(axes: Axes, points: Array, labels: Sequence[tuple[int, str]]) -
         axes.annotate(text, points[frame], xytext=(9, -3), textcoords="offset points", fontsize=8, zorder=5)
 
 
-def _set_window(axes: Axes, points: Array, span: float, names: tuple[str, str, str]) -> None:
+def set_window(axes: Axes, points: Array, span: float, names: tuple[str, str, str]) -> None:
     """A square window around the path, so that both panels keep their proportions whatever the path."""
     centre = (points.min(axis=0) + points.max(axis=0)) / 2
     half = span * (0.5 + MARGIN_SHARE)

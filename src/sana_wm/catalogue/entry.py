@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from sana_wm.drafting.presets import PRESETS
 from sana_wm.errors import HandoffError, ManifestError
+from sana_wm.manifest.field_table import manifest_fields
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
-from sana_wm.pipeline import active_stages
 from sana_wm.plain_files import open_plain
 from sana_wm.progress.run_record import RunEnd
 from sana_wm.progress.status import StatusReader
+from sana_wm.runs.chain import stages_due
 from sana_wm.runs.inventory import RunFile, disk_bytes, list_files
 from sana_wm.runs.lock import read_owner
-from sana_wm.runs.receipts import Receipt, read_receipt
+from sana_wm.runs.receipts import Receipt, flatten, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.sealed import MAX_BYTES
 
@@ -70,9 +72,10 @@ class Entry:
 
     @property
     def thumbnail(self) -> Path | None:
-        """A picture of it: the contact sheet, else the newest preview."""
-        pictures = [self.run.contact_sheet_file, *sorted((self.path / "previews").glob("*.png"), reverse=True)]
-        return next((path for path in (*pictures, self.path / "preview.mp4") if path.is_file()), None)
+        """What to look at: the contact sheet, else the preview, else the newest picture of a step."""
+        pictures = [self.run.contact_sheet_file, self.run.preview_file]
+        pictures += sorted((self.path / "previews").glob("*.png"), reverse=True)
+        return next((path for path in pictures if path.is_file()), None)
 
     @property
     def state_words(self) -> str:
@@ -93,6 +96,7 @@ class Entry:
             "stage": self.stage,
             "detail": self.detail,
             "variant": manifest and manifest.model.variant,
+            "preset": preset_of(manifest) if manifest is not None else None,
             "settings": describe_settings(manifest) if manifest is not None else None,
             "seconds": self.seconds,
             "size_bytes": self.size_bytes,
@@ -111,11 +115,24 @@ def describe_settings(manifest: RunManifest) -> str:
     """What decides how a run looks and what it costs, in a few words."""
     stage1, video = manifest.stage1, manifest.video
     guidance = f", guidance {stage1.guidance_scale:g}" if stage1.guidance_scale > 1 else ""
-    refined = "refined" if manifest.refiner.enabled else "not refined"
+    if guidance and stage1.guidance_until < 1:
+        guidance += f" in {stage1.guidance_until:.0%} of them"
     return (
-        f"{manifest.model.variant}, {stage1.num_inference_steps} steps{guidance}, {refined}, seed {stage1.seed}, "
+        f"{' '.join(filter(None, [manifest.model.variant, preset_of(manifest)]))}, {stage1.num_inference_steps} steps"
+        f"{guidance}, {'refined' if manifest.refiner.enabled else 'not refined'}, seed {stage1.seed}, "
         f"{video.width}x{video.height}"
     )
+
+
+def preset_of(manifest: RunManifest) -> str | None:
+    """The preset that a run looks made by: all that it sets and that changes the video is as it says."""
+    variant, values = manifest.model.variant, flatten(manifest.model_dump(mode="json"))
+    for name, preset in PRESETS.items():
+        settings = preset.settings.get(variant, {})
+        telling = [field for field in settings if manifest_fields()[field].facts.steers]
+        if telling and all(values[field] == settings[field] for field in telling):
+            return name
+    return None
 
 
 def read_entry(run: RunDirectory) -> Entry:
@@ -140,7 +157,7 @@ def _look(run: RunDirectory, manifest: RunManifest) -> tuple[State, Stage | None
     may_run = RunEnd.read(run) is None and owner is not None and (owner.lives() or owner.is_elsewhere())
     missing: Stage | None = None
     findings: list[str] = []
-    for stage in active_stages(manifest):
+    for stage in stages_due(run, manifest):
         try:
             receipt = read_receipt(run, stage)
         except HandoffError as error:

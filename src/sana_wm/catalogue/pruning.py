@@ -11,10 +11,10 @@ from pathlib import Path
 
 from sana_wm.catalogue.entry import Entry, read_entry
 from sana_wm.catalogue.lineage import readers_of
-from sana_wm.catalogue.removal import Going, beside
+from sana_wm.catalogue.removal import Going, around
 from sana_wm.durable import remove_file
 from sana_wm.errors import HandoffError
-from sana_wm.pipeline import active_stages
+from sana_wm.runs.chain import stages_due
 from sana_wm.runs.inventory import Kind, RunFile
 from sana_wm.runs.lock import owning
 from sana_wm.runs.receipts import read_receipt, write_receipt
@@ -40,10 +40,10 @@ def plan_pruning(entries: Sequence[Entry], *, latents: bool) -> list[Going]:
                 expected="a finished run",
                 next_step=f"Finish it: {entry.run.resume_command}",
             )
-    around = beside(entries)
+    others = around(entries)
     plans: list[Going] = []
     for entry in entries:
-        readers = tuple(readers_of(entry, around)) if latents else ()
+        readers = tuple(readers_of(entry, others)) if latents else ()
         plans.append(Going(entry, _prunable(entry, latents=latents), readers=readers))
     return [plan for plan in plans if plan.files]
 
@@ -67,7 +67,7 @@ def prune_run(run: RunDirectory, *, latents: bool, say: Callable[[Path], None] =
     """
     with owning(run):
         entry = read_entry(run)
-        if entry.manifest is None or any(read_receipt(run, stage) is None for stage in active_stages(entry.manifest)):
+        if entry.manifest is None or any(read_receipt(run, stage) is None for stage in stages_due(run, entry.manifest)):
             raise HandoffError(f"{run.path} changed meanwhile", got=entry.state_words, expected="a finished run")
         files = _prunable(entry, latents=latents)
         _write_down(run, entry, [file.name for file in files])
@@ -79,7 +79,7 @@ def prune_run(run: RunDirectory, *, latents: bool, say: Callable[[Path], None] =
 def _write_down(run: RunDirectory, entry: Entry, names: Sequence[str]) -> None:
     """Let every receipt say which of its outputs are about to go."""
     assert entry.manifest is not None
-    for stage in active_stages(entry.manifest):
+    for stage in stages_due(run, entry.manifest):
         receipt = read_receipt(run, stage)
         going = [name for name in names if receipt is not None and name in receipt.outputs]
         if receipt is not None and (pruned := tuple(dict.fromkeys((*receipt.pruned, *going)))) != receipt.pruned:

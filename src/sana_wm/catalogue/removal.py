@@ -14,6 +14,7 @@ from pathlib import Path
 from sana_wm.catalogue.entry import Entry, read_entry
 from sana_wm.catalogue.folder import read_catalogue
 from sana_wm.catalogue.lineage import children_of, readers_of
+from sana_wm.drafting.new_run import manifest_beside
 from sana_wm.durable import remove_empty_folder, remove_file
 from sana_wm.errors import HandoffError, RunDirectoryBusyError, UsageError
 from sana_wm.runs.inventory import RunFile, freed_bytes, list_files, list_folders
@@ -30,6 +31,7 @@ class Going:
         entry: The run.
         files: What goes.
         foreign: What stays although it lies there: nobody here made it.
+        beside: The run's own files that lie beside its directory and stay: other runs may begin with them.
         children: Runs that were made from it and stay: what they share with it is theirs, too.
         readers: Runs that are not finished and read files of it: they cannot go on without.
     """
@@ -37,6 +39,7 @@ class Going:
     entry: Entry
     files: tuple[RunFile, ...]
     foreign: tuple[RunFile, ...] = ()
+    beside: tuple[Path, ...] = ()
     children: tuple[Entry, ...] = ()
     readers: tuple[Entry, ...] = ()
 
@@ -71,17 +74,18 @@ def entries_of(runs: Sequence[Path]) -> list[Entry]:
 
 def plan_removal(entries: Sequence[Entry]) -> list[Going]:
     """What goes when runs are removed; touches nothing."""
-    around = beside(entries)
+    others = around(entries)
     gone = {entry.path for entry in entries}
     plans: list[Going] = []
     for entry in entries:
-        same = next((other for other in around if other.path == entry.path), entry)
-        left = [other for other in around if other.path not in gone or other is same]
+        same = next((other for other in others if other.path == entry.path), entry)
+        left = [other for other in others if other.path not in gone or other is same]
         plans.append(
             Going(
                 entry,
                 files=tuple(file for file in entry.files if file.kind != "foreign"),
                 foreign=tuple(file for file in entry.files if file.kind == "foreign"),
+                beside=tuple(path for path in (manifest_beside(entry.path),) if path.is_file()),
                 children=tuple(children_of(same, left)),
                 readers=tuple(readers_of(same, left)),
             )
@@ -89,7 +93,7 @@ def plan_removal(entries: Sequence[Entry]) -> list[Going]:
     return plans
 
 
-def beside(entries: Sequence[Entry]) -> list[Entry]:
+def around(entries: Sequence[Entry]) -> list[Entry]:
     """The runs that lie beside some, those included."""
     folders = dict.fromkeys(entry.path.parent for entry in entries)
     found = {one.path: one for folder in folders for one in read_catalogue(folder).entries}

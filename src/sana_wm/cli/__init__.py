@@ -12,6 +12,7 @@ from typing import NoReturn
 from sana_wm.cli import (
     bench,
     camera,
+    compare,
     demo,
     doctor,
     extend,
@@ -21,16 +22,19 @@ from sana_wm.cli import (
     patches,
     plan,
     queue,
+    refine,
     report,
     run,
     run_pipeline,
     runs,
     status,
+    vary,
     verify,
     weights,
     weights_use,
 )
 from sana_wm.cli.app import app
+from sana_wm.cli.colours import write_labelled
 from sana_wm.cli.surroundings import settle_surroundings
 from sana_wm.errors import ModuleEndedError, SanaWMError, StageFailedError, as_refusal
 
@@ -40,7 +44,7 @@ def main() -> None:
     settle_surroundings()
     try:
         with _asked_to_end():
-            app()
+            app(prog_name="sana-wm")
     except SanaWMError as error:
         _leave(error)
     except ModuleEndedError as error:
@@ -73,7 +77,7 @@ def _asked_to_end() -> Generator[None]:
 
 def _leave(error: SanaWMError) -> NoReturn:
     with contextlib.suppress(OSError):  # the exit code says it too
-        sys.stderr.write(f"sana-wm: {error}\n")
+        write_labelled("sana-wm", str(error), sys.stderr)
     sys.exit(error.exit_code)
 
 
@@ -81,6 +85,7 @@ __all__ = [
     "app",
     "bench",
     "camera",
+    "compare",
     "demo",
     "doctor",
     "extend",
@@ -91,11 +96,13 @@ __all__ = [
     "patches",
     "plan",
     "queue",
+    "refine",
     "report",
     "run",
     "run_pipeline",
     "runs",
     "status",
+    "vary",
     "verify",
     "weights",
     "weights_use",

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sana_wm.cli import completion
 from sana_wm.cli.app import camera_app
 from sana_wm.cli.camera_choice import action_of_moves, known_dialect, loaded, motion_said, require_one, view_said
+from sana_wm.cli.colours import say_aside
 from sana_wm.cli.manifest import AsJson
 from sana_wm.cli.output import refuse_to_overwrite
 from sana_wm.errors import UsageError, printable
@@ -25,10 +27,20 @@ OptionalManifest = Annotated[
 ]
 Action = Annotated[str | None, typer.Option("--action", help="Action string, such as w-80,jw-40.")]
 MoveOption = Annotated[
-    str | None, typer.Option("--move", help="Named moves, such as push-in:2s,pan-right:1.5s@0.5,hold:1s.")
+    str | None,
+    typer.Option(
+        "--move",
+        autocompletion=completion.moves,
+        help="Named moves, such as push-in:2s,pan-right:1.5s@0.5,hold:1s.",
+    ),
 ]
 DialectOption = Annotated[
-    str | None, typer.Option("--dialect", help="What its keys mean: pr379 (default) or smoothed.")
+    str | None,
+    typer.Option(
+        "--dialect",
+        autocompletion=completion.dialects,
+        help="What its keys mean: pr379 (default) or smoothed.",
+    ),
 ]
 TranslationSpeed = Annotated[
     float | None, typer.Option("--translation-speed", min=1e-9, help="Scene units per frame; 0.05 by default.")
@@ -40,7 +52,7 @@ Picture = Annotated[Path | None, typer.Option("--image", help="First frame, besi
 FieldOfView = Annotated[
     float | None, typer.Option("--fov-deg", min=1, max=179, help="What --image shows from left to right, in degrees.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")]
 
 
 @camera_app.command("explain")
@@ -98,7 +110,7 @@ def explain(
     ]:
         typer.echo(printable(line))
     for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        say_aside("warning", printable(warning))
 
 
 @camera_app.command("export")
@@ -129,7 +141,9 @@ def export(
 
 @camera_app.command("convert")
 def convert(
-    to: Annotated[str, typer.Option("--to", help="Dialect to write: pr379 or smoothed.")],
+    to: Annotated[
+        str, typer.Option("--as", metavar="DIALECT", autocompletion=completion.dialects, help="pr379 or smoothed.")
+    ],
     manifest_path: OptionalManifest = None,
     move: MoveOption = None,
     action: Action = None,
@@ -154,7 +168,7 @@ def convert(
     converted = convert_action(
         motion.action,
         source=motion.dialect,
-        target=known_dialect(to, "--to"),
+        target=known_dialect(to, "--as"),
         translation_speed=motion.translation_speed,
         rotation_speed_deg=motion.rotation_speed_deg,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from sana_wm.cli.manifest import WITHOUT_WEIGHTS
-from sana_wm.errors import UsageError
+from sana_wm.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from sana_wm.camera.move_path import MovePath
@@ -65,7 +65,12 @@ def action_of_moves(moves: MovePath) -> ActionPath:
 def known_dialect(name: str, option: str) -> DialectName:
     """A dialect's name, or an error that names the option which should have held one."""
     if name not in ("pr379", "smoothed"):
-        raise UsageError(f"{option} names no dialect", got=repr(name), expected="pr379 or smoothed")
+        raise UsageError(
+            f"{option} names no dialect",
+            got=repr(name),
+            expected="pr379 or smoothed",
+            next_step=did_you_mean(name, ("pr379", "smoothed")),
+        )
     return name
 
 

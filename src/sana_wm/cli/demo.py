@@ -1,4 +1,4 @@
-"""`demo`: all three stages on a tiny checkpoint, anywhere, in a minute."""
+"""`demo`: all stages on a tiny checkpoint, anywhere, in a minute."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sana_wm.names import Variant
 
 @app.command("demo")
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the demo's files.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the demo's files.")] = Path("runs/demo"),
     variant: Annotated[
         Variant, typer.Option("--variant", help="Which released model: 60 steps for all, or 4 for each chunk.")
     ] = "bidirectional",
 ) -> None:
-    """Run all three stages on a tiny random checkpoint. Makes it and a picture first, and names the MP4."""
+    """Run all stages on a tiny random checkpoint. Makes it and a picture first, and names the MP4."""
     from sana_wm.drafting.demo import write_demo
 
     manifest_path = write_demo(out, variant)

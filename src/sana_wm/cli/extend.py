@@ -11,6 +11,7 @@ from sana_wm.cli.app import app
 from sana_wm.cli.camera import MoveOption
 from sana_wm.cli.manifest import AsJson
 from sana_wm.cli.output import real_path
+from sana_wm.cli.queue import ToQueue, add_to_queue, refuse_beside_queue
 from sana_wm.cli.run_pipeline import AcceptNumerics, AcceptOverCap, DryRun, JsonLines, JsonLinesTo, run_pipeline
 from sana_wm.errors import printable
 
@@ -30,7 +31,8 @@ def extend(
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0.01, help="Of video to add; whole chunks, 1.5 s at 16 fps.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The new run; RUN_DIR-2 if left out.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The new run; RUN_DIR-2 if left out.")] = None,
+    to_queue: ToQueue = False,
     dry_run: DryRun = False,
     accept_numerics: AcceptNumerics = None,
     accept_over_cap: AcceptOverCap = False,
@@ -40,13 +42,20 @@ def extend(
 ) -> None:
     """Make a longer video of a finished one: only what is new is computed. The old run stays as it is."""
     from sana_wm.drafting.extension import Extension, write_extension
+    from sana_wm.preflight.prospect import Choices
     from sana_wm.runs.run_directory import RunDirectory
 
+    if to_queue:
+        refuse_beside_queue(dry_run=dry_run, json_progress=json_progress or json_progress_fd)
     manifest_path = write_extension(
         RunDirectory(real_path(run_dir)),
         Extension(action=action, move=move, poses=poses, prompt=prompt, seconds=seconds, out=out),
     )
     typer.echo(printable(f"{manifest_path} is written"), err=True)
+    if to_queue:
+        choices = Choices(accept_over_cap=accept_over_cap, accept_numerics=tuple(accept_numerics or ()))
+        add_to_queue([manifest_path], choices, as_json=as_json)
+        return
     run_pipeline(
         manifest_path,
         dry_run=dry_run,

@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
+from sana_wm.cli import completion
 from sana_wm.cli.app import app
+from sana_wm.cli.colours import say_aside
 from sana_wm.cli.output import refuse_to_overwrite
 from sana_wm.cli.video_options import takes_wishes
 from sana_wm.drafting.wishes import Wishes
@@ -19,10 +21,16 @@ from sana_wm.errors import UsageError, printable
 Output = Annotated[Path | None, typer.Option("--output-dir", help="Run directory; runs/NAME if left out.")]
 Source = Annotated[
     Path | None,
-    typer.Option("--from", metavar="VIDEO|RUN_DIR", help="The manifest that made this; the rest changes it."),
+    typer.Option("--like", metavar="VIDEO|RUN_DIR", help="The manifest that made this; the rest changes it."),
 ]
 Template = Annotated[
-    str | None, typer.Option("--template", metavar="NAME", help="Write this ready-made manifest as it is.")
+    str | None,
+    typer.Option(
+        "--template",
+        metavar="NAME",
+        autocompletion=completion.templates,
+        help="Write this ready-made manifest as it is.",
+    ),
 ]
 ListTemplates = Annotated[bool, typer.Option("--list-templates", help="Say which ready-made manifests there are.")]
 
@@ -37,7 +45,7 @@ def init_manifest(
     template: Template = None,
     list_templates: ListTemplates = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("manifest.json"),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     said: Wishes,
 ) -> None:
     """Write a manifest for a picture and a prompt; a ready-made one; or the one that made a video, changed or not."""
@@ -59,7 +67,7 @@ def init_manifest(
         _write_template(template, out)
         return
     if image is None and source is None:
-        raise UsageError("no first frame is named", expected="IMAGE, --from or --template", next_step="Name a picture.")
+        raise UsageError("no first frame is named", expected="IMAGE, --like or --template", next_step="Name a picture.")
     data, notes = (
         draft_manifest(said, out.parent, os.environ)
         if source is None
@@ -71,7 +79,7 @@ def init_manifest(
 
 def _tell_written(out: Path, notes: list[str]) -> None:
     for note in notes:
-        typer.echo(printable(f"note: {note}"), err=True)
+        say_aside("note", printable(note))
     typer.echo(printable(f"{out} is written; next: sana-wm validate-manifest {shlex.quote(str(out))}"))
 
 

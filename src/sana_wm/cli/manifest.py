@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sana_wm.cli.app import app
+from sana_wm.cli.colours import say_aside
 from sana_wm.errors import SanaWMError, printable
 
 if TYPE_CHECKING:
@@ -53,6 +54,6 @@ def tell_remarks(prospect: Prospect) -> None:
     from sana_wm.preflight.intrinsics import describe_estimate
 
     for warning in prospect.warnings:
-        typer.echo(printable(f"warning: {warning}"), err=True)
+        say_aside("warning", printable(warning))
     if prospect.stored is None and prospect.resolved is not None and prospect.resolved.intrinsics_estimate is not None:
         typer.echo(f"intrinsics: {describe_estimate(prospect.resolved.intrinsics_estimate)}", err=True)

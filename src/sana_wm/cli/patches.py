@@ -44,7 +44,7 @@ def list_patches(as_json: AsJson = False) -> None:
 
 @patches_app.command("apply")
 def apply(
-    to: Annotated[Path, typer.Option("--to", help="Root of a git checkout of NVlabs/Sana.")],
+    to: Annotated[Path, typer.Option("--checkout", metavar="DIR", help="Root of a git checkout of NVlabs/Sana.")],
     check: Annotated[bool, typer.Option("--check", help="Only say what the checkout is and what is in it.")] = False,
     revert: Annotated[bool, typer.Option("--revert", help="Remove what an earlier apply created.")] = False,
     as_json: AsJson = False,

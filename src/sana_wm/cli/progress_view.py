@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from sana_wm.cli.background_stream import BackgroundStream, never_waiting
+from sana_wm.cli.colours import colour_of
 from sana_wm.cli.figures import format_seconds
 from sana_wm.errors import printable
 from sana_wm.printing import drawing_stream
@@ -23,9 +24,9 @@ from sana_wm.sizes import GIB
 PLAIN_LINE_EVERY_S = 10.0
 BAR_CELLS = 24
 #: A guess whose ends lie closer together than this share of its upper one is as good as a number.
-EXACT = 0.1
+EXACT = 0.2
 #: One cell wide in every terminal, and in ASCII: a log may be read anywhere.
-MARKS = {"done": "+", "skipped": "=", "running": ">", "stopped": "!", "to come": ".", "off": "-"}
+MARKS = {"done": "+", "skipped": "=", "running": ">", "stopped": "!", "to come": ".", "not asked": ".", "off": "-"}
 
 
 class ProgressView(Protocol):
@@ -114,7 +115,9 @@ class LiveView:
 
     def __call__(self, event: ProgressEvent, snapshot: RunSnapshot) -> None:
         """Draw the run again; how it ended the command itself says then."""
-        self._live.update(Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in describe_run(snapshot))))
+        lines = describe_run(snapshot)
+        texts = (Text(line, style=colour_of(line) or "", overflow="ellipsis", no_wrap=True) for line in lines)
+        self._live.update(Group(*texts))
 
     def say(self, line: str) -> None:
         """Write a line above the run."""
@@ -127,7 +130,7 @@ def _drain(stream: IO[str] | BackgroundStream) -> None:
 
 
 def describe_run(snapshot: RunSnapshot) -> list[str]:
-    """The whole run in lines: time, each stage, memory, the last preview."""
+    """The whole run in lines: time, each stage, memory, the last picture."""
     lines = [f"{snapshot.name}: {', '.join(part for part in (snapshot.state, *_times(snapshot)) if part)}"]
     lines += [f"{MARKS[one.state]} {one.stage:<10}  {describe_stage(one, snapshot)}" for one in snapshot.stages]
     memory = snapshot.memory
@@ -138,7 +141,7 @@ def describe_run(snapshot: RunSnapshot) -> list[str]:
     if snapshot.note is not None:
         lines.append(f"note          {snapshot.note}")
     if snapshot.preview is not None:
-        lines.append(f"preview       {snapshot.preview}")
+        lines.append(f"picture       {snapshot.preview}")
     return [printable(line) for line in lines]
 
 
@@ -157,15 +160,15 @@ def describe_line(snapshot: RunSnapshot) -> str:
     if snapshot.memory.used_bytes is not None:
         parts.append(_memory(snapshot))
     if snapshot.preview is not None:
-        parts.append(f"preview {snapshot.preview}")
+        parts.append(f"picture {snapshot.preview}")
     return printable(f"{snapshot.stage or 'between stages'}: {', '.join(parts)}")
 
 
 def describe_stage(one: StageSnapshot, snapshot: RunSnapshot) -> str:
     """One stage in words."""
     match one.state:
-        case "off":
-            return "off"
+        case "off" | "not asked":
+            return "off" if one.state == "off" else "to come, not asked for"
         case "skipped":
             return f"done before{f', in {format_seconds(one.seconds)}' if one.seconds is not None else ''}"
         case "done":

@@ -14,8 +14,9 @@ import typer
 from sana_wm.cli.app import queue_app
 from sana_wm.cli.manifest import AsJson, tell_remarks
 from sana_wm.cli.run_pipeline import AcceptNumerics, AcceptOverCap
+from sana_wm.cli.runs import RUNS_FOLDER
 from sana_wm.cli.surroundings import outlive_the_output
-from sana_wm.errors import InterruptedRunError, StageFailedError, printable
+from sana_wm.errors import InterruptedRunError, StageFailedError, UsageError, printable
 
 if TYPE_CHECKING:
     from sana_wm.preflight.prospect import Choices
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The runs folder whose queue it is.")]
 Jobs = Annotated[list[int], typer.Argument(metavar="JOB", help="Numbers as queue list shows them.")]
-DEFAULT_RUNS = Path("runs")
+ToQueue = Annotated[
+    bool, typer.Option("--queue", help="Do not run it now: add it to the queue of ./runs (sana-wm queue --help).")
+]
 
 
 def queue_of(runs: Path) -> Queue:
@@ -41,7 +44,7 @@ def add_manifests(
     anyway: Annotated[bool, typer.Option("--anyway", help="Add what could not start now.")] = False,
     accept_numerics: AcceptNumerics = None,
     accept_over_cap: AcceptOverCap = False,
-    runs: Runs = DEFAULT_RUNS,
+    runs: Runs = RUNS_FOLDER,
     as_json: AsJson = False,
 ) -> None:
     """Add manifests. Each is checked, then copied: editing it afterwards changes no job."""
@@ -51,8 +54,21 @@ def add_manifests(
     add_to_queue(manifests, choices, runs, anyway=anyway, as_json=as_json)
 
 
+def refuse_beside_queue(**options: object) -> None:
+    """Refuse options that mean something only to a run that starts now.
+
+    Args:
+        options: What was said for them, by their names in Python.
+    """
+    said = [f"--{name.replace('_', '-')}" for name, value in options.items() if value not in (None, False)]
+    if said:
+        raise UsageError(
+            f"{said[0]} and --queue do not go together", next_step="Leave one of them out: a queued run starts later."
+        )
+
+
 def add_to_queue(
-    manifests: Sequence[Path], choices: Choices, runs: Path = DEFAULT_RUNS, *, anyway: bool = False, as_json: bool
+    manifests: Sequence[Path], choices: Choices, runs: Path = RUNS_FOLDER, *, anyway: bool = False, as_json: bool
 ) -> None:
     """Add manifests to the queue of a runs folder and say so: `queue add`, and `--queue` of other commands."""
     from sana_wm.queue.adding import add
@@ -71,14 +87,14 @@ def add_to_queue(
 
 
 @queue_app.command("list")
-def list_jobs(runs: Runs = DEFAULT_RUNS, as_json: AsJson = False) -> None:
+def list_jobs(runs: Runs = RUNS_FOLDER, as_json: AsJson = False) -> None:
     """List the jobs. State, place, when each will be through, why it failed."""
     from sana_wm.cli.queue_text import describe_queue, queue_as_json
     from sana_wm.queue.forecast import forecast
     from sana_wm.runs.lock import read_owner
 
     queue = queue_of(runs)
-    forecasts: list[JobForecast] = forecast(queue)
+    forecasts: list[JobForecast] = forecast(queue, os.environ)
     owner = read_owner(queue.as_owned) if queue.is_worked() else None
     if as_json:
         typer.echo(json.dumps(queue_as_json(queue, forecasts, owner), indent=2))
@@ -98,11 +114,12 @@ def run_queue(
             "--min-battery", metavar="PERCENT", min=1, max=90, help="Wait while on battery below this charge."
         ),
     ] = None,
-    runs: Runs = DEFAULT_RUNS,
+    runs: Runs = RUNS_FOLDER,
 ) -> None:
     """Work the queue, one job after another. Ctrl-C stops the job so that the next start goes on with it."""
     from datetime import datetime
 
+    from sana_wm.cli.finish import notify
     from sana_wm.cli.progress_view import make_view
     from sana_wm.queue.hours import Hours, next_time_of_day
     from sana_wm.queue.runner import Runner
@@ -115,7 +132,9 @@ def run_queue(
             view.say(f"until {end:%Y-%m-%d %H:%M}")
         runner = Runner(queue_of(runs), hours, view.say, lambda snapshot: view("progress", snapshot))
         stop = runner.work()
-    typer.echo(f"{len(runner.done)} done, {len(runner.parked)} parked")
+    result = f"{len(runner.done)} done, {len(runner.parked)} parked"
+    typer.echo(result)
+    notify(f"sana-wm: the queue stopped: {result}")
     if stop is not None and stop.kind == "asked":
         raise InterruptedRunError(f"the queue stopped: {stop.why}", next_step="Go on with: sana-wm queue run")
     if runner.parked:
@@ -130,7 +149,7 @@ def run_queue(
 @queue_app.command("pause")
 def pause_queue(
     after_job: Annotated[bool, typer.Option("--after-job", help="Let the job that runs end first.")] = False,
-    runs: Runs = DEFAULT_RUNS,
+    runs: Runs = RUNS_FOLDER,
 ) -> None:
     """Stop the runner from another terminal, as Ctrl-C would. The job saves; queue run goes on with it."""
     from sana_wm.queue.requests import pause
@@ -141,7 +160,7 @@ def pause_queue(
 
 
 @queue_app.command("cancel")
-def cancel_jobs(jobs: Jobs, runs: Runs = DEFAULT_RUNS) -> None:
+def cancel_jobs(jobs: Jobs, runs: Runs = RUNS_FOLDER) -> None:
     """Take jobs out of the queue, in whatever state. What they made stays where it is."""
     from sana_wm.queue.requests import cancel
 
@@ -151,7 +170,7 @@ def cancel_jobs(jobs: Jobs, runs: Runs = DEFAULT_RUNS) -> None:
 
 
 @queue_app.command("retry")
-def retry_jobs(jobs: Jobs, runs: Runs = DEFAULT_RUNS) -> None:
+def retry_jobs(jobs: Jobs, runs: Runs = RUNS_FOLDER) -> None:
     """Let failed jobs wait for their turn again. They go on from what they had saved."""
     from sana_wm.queue.requests import retry
 

@@ -20,9 +20,9 @@ def report(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A directory that run-pipeline made.")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="The page; RUN_DIR/report.html when left out."),
+        typer.Option("--out", "-o", help="The page; RUN_DIR/report.html when left out."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a run on one HTML page. The video, memory, times and checks are in it, a memory chart beside it."""

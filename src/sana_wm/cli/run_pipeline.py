@@ -1,31 +1,49 @@
-"""`run-pipeline` and `resume`."""
+"""`run-pipeline` and `resume`, and what `refine` shares with them."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sana_wm.cli import completion
 from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson, ManifestPath, tell_remarks
 from sana_wm.cli.surroundings import outlive_the_output
-from sana_wm.errors import UsageError, printable
+from sana_wm.errors import UsageError, did_you_mean, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sana_wm.cli.progress_json import JsonProgress
+    from sana_wm.names import Stage
     from sana_wm.preflight.prospect import Prospect
     from sana_wm.runs.decisions import StageDecision
     from sana_wm.runs.run_directory import RunDirectory
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say which stages would run and why, then stop.")]
 StartFrom = Annotated[
-    str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it, whatever is there.")
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="STAGE",
+        autocompletion=completion.stages,
+        help="Run this stage and all made from its result, whatever is there.",
+    ),
+]
+StopAfter = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="STAGE",
+        autocompletion=completion.stages,
+        help="Stop after this stage; the run can go on from there.",
+    ),
 ]
 AcceptNumerics = Annotated[
     list[str] | None,
@@ -46,8 +64,9 @@ JsonLinesTo = Annotated[
 def run_pipeline(
     manifest_path: ManifestPath,
     dry_run: DryRun = False,
+    stop_after: StopAfter = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Take over a run directory of another manifest; says what it deletes.")
+        bool, typer.Option("--force", help="Replace what another manifest left in the run directory; says what.")
     ] = False,
     frames_dir: Annotated[
         Path | None, typer.Option("--frames-dir", help="Write the frames as PNG, too; goes into video.frames_dir.")
@@ -58,13 +77,14 @@ def run_pipeline(
     json_progress: JsonLines = False,
     json_progress_fd: JsonLinesTo = None,
 ) -> None:
-    """Run a manifest. Stage 1, refiner and VAE decode each have a process of their own."""
+    """Run a manifest. Stage 1, preview, refiner and VAE decode each have a process of their own."""
     from sana_wm.preflight.prospect import Choices, inspect
 
     outlive_the_output()
     lines = open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     changes = {} if frames_dir is None else {"video.frames_dir": str(frames_dir.absolute())}
     choices = Choices(
+        stop_after=stage_asked("--to", stop_after),
         force=force,
         accept_over_cap=accept_over_cap,
         accept_numerics=tuple(accept_numerics or ()),
@@ -78,6 +98,7 @@ def run_pipeline(
 def resume(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A directory that run-pipeline made.")],
     start_from: StartFrom = None,
+    stop_after: StopAfter = None,
     dry_run: DryRun = False,
     cap_gib: Annotated[
         float | None, typer.Option("--cap-gib", min=0.1, help="From now on this memory.cap_gib, in GiB.")
@@ -93,18 +114,15 @@ def resume(
 ) -> None:
     """Go on with a run where it stopped. What is done and matches its receipt is skipped."""
     from sana_wm.cli.output import real_path
-    from sana_wm.names import STAGES, stage_named
     from sana_wm.preflight.prospect import Choices, inspect_run
     from sana_wm.runs.run_directory import RunDirectory
 
     outlive_the_output()
     lines = open_json_progress(json_progress, json_progress_fd, as_json=as_json)
-    stage = stage_named(start_from) if start_from is not None else None
-    if start_from is not None and stage is None:
-        raise UsageError("--from names no stage", got=repr(start_from), expected=", ".join(STAGES))
     asked = {"memory.cap_gib": cap_gib, "memory.budget_gib": budget_gib}
     choices = Choices(
-        start_from=stage,
+        start_from=stage_asked("--from", start_from),
+        stop_after=stage_asked("--to", stop_after),
         accept_over_cap=accept_over_cap,
         accept_numerics=tuple(accept_numerics or ()),
         changes={name: value for name, value in asked.items() if value is not None},
@@ -113,10 +131,30 @@ def resume(
     carry_out(prospect, lines, dry_run=dry_run, as_json=as_json)
 
 
+def stage_asked(option: str, name: str | None) -> Stage | None:
+    """The stage that an option names, if it was given.
+
+    Raises:
+        UsageError: It names none.
+    """
+    from sana_wm.names import STAGES, stage_named
+
+    stage = stage_named(name) if name is not None else None
+    if name is not None and stage is None:
+        raise UsageError(
+            f"{option} names no stage",
+            got=repr(name),
+            expected=", ".join(STAGES),
+            next_step=did_you_mean(name, STAGES),
+        )
+    return stage
+
+
 def carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool, as_json: bool) -> RunDirectory | None:
-    """Start what was looked at, or say what would happen; returns the directory of what ran."""
+    """Start what was looked at, or say what would happen; returns the directory of what ran to its end."""
     from sana_wm.cli.progress_view import make_view
     from sana_wm.launcher.start import Audience, start
+    from sana_wm.runs.decisions import stages_to_come
 
     tell_remarks(prospect)
     if dry_run:
@@ -135,6 +173,9 @@ def carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool, 
         showing=view,
     )
     start(prospect, os.environ, audience)
+    if (last := prospect.choices.stop_after) is not None and stages_to_come(prospect.decisions):
+        _tell_stop(run, last, lines, as_json=as_json)
+        return None
     _tell_result(run, lines, as_json=as_json)
     return run
 
@@ -164,6 +205,22 @@ def _tell_result(run: RunDirectory, lines: JsonProgress | None, *, as_json: bool
         typer.echo(json.dumps({"video": str(run.video_file), "metrics": str(run.metrics_file)}, indent=2))
     elif lines is None or not lines.on_standard_output:
         typer.echo(printable(f"video: {run.video_file}"))
+
+
+def _tell_stop(run: RunDirectory, last: Stage, lines: JsonProgress | None, *, as_json: bool) -> None:
+    """Say what a run that was asked to stop after a stage has left, and what goes on with it."""
+    from sana_wm.pipeline import PIPELINE
+
+    verb = "refine" if PIPELINE[last].looked_at_before is not None else "resume"
+    go_on = f"sana-wm {verb} {shlex.quote(str(run.path))}"
+    outputs = [str(path) for path in run.outputs(last) if path.is_file()]
+    if as_json:
+        told = {"video": None, "metrics": None, "stopped_after": last, "outputs": outputs, "next": go_on}
+        typer.echo(json.dumps(told, indent=2))
+    elif lines is None or not lines.on_standard_output:
+        for path in outputs:
+            typer.echo(printable(f"{last}: {path}"))
+        typer.echo(printable(f"stopped after {last}, as asked; go on with: {go_on}"))
 
 
 def _print_decisions(decisions: Sequence[StageDecision], *, as_json: bool, to_stderr: bool = False) -> None:

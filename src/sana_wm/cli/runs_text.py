@@ -70,6 +70,7 @@ def describe_removal(plan: Going) -> list[str]:
     length = "" if entry.seconds is None else f"{entry.seconds:.1f} s, "
     lines = [f"{entry.path}: {entry.state_words}, {length}{format_bytes(disk_bytes(plan.files))} goes"]
     lines += [f"  {line}" for line in _by_kind(plan.files)]
+    lines += [f"  stays beside it: {path}" for path in plan.beside]
     lines += [f"  stays, not ours: {file.name} ({format_bytes(file.size_bytes)})" for file in plan.foreign]
     lines += [f"  made from it, and stays whole: {child.path}" for child in plan.children]
     lines += _describe_readers(plan)

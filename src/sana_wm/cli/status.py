@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sana_wm.cli.app import app
+from sana_wm.cli.colours import write_lines
 from sana_wm.cli.manifest import AsJson
+from sana_wm.errors import printable
+
+if TYPE_CHECKING:
+    from sana_wm.progress.snapshot import RunSnapshot
+    from sana_wm.runs.run_directory import RunDirectory
 
 LOOK_EVERY_S = 1.0
 
@@ -29,7 +36,8 @@ def status(
     from sana_wm.progress.status import StatusReader
     from sana_wm.runs.run_directory import RunDirectory
 
-    reader = StatusReader(RunDirectory(real_path(run_dir)))
+    run = RunDirectory(real_path(run_dir))
+    reader = StatusReader(run)
     snapshot = reader.look()
     if watch:
         lines = JsonProgress(STANDARD_OUTPUT) if as_json else None
@@ -43,9 +51,24 @@ def status(
         if as_json:
             return
         if sys.stdout.isatty():  # the rest stands there already
-            typer.echo("\n".join(describe_end(snapshot)))
+            write_lines([*describe_end(snapshot), *what_next(run, snapshot)], sys.stdout)
             return
     if as_json:
         typer.echo(json.dumps(snapshot.as_json(), indent=2))
     else:
-        typer.echo("\n".join([*describe_run(snapshot), *describe_end(snapshot)]))
+        write_lines([*describe_run(snapshot), *describe_end(snapshot), *what_next(run, snapshot)], sys.stdout)
+
+
+def what_next(run: RunDirectory, snapshot: RunSnapshot) -> list[str]:
+    """What can be done about a run, as commands."""
+    from sana_wm.runs.lock import read_owner
+
+    if snapshot.state == "finished":
+        return [printable(f"next          sana-wm report {shlex.quote(str(run.path))}")]
+    if snapshot.state not in ("running", "stopping"):
+        return [printable(f"next          {run.resume_command}")]
+    owner = read_owner(run)
+    if owner is None or owner.is_elsewhere():
+        return []
+    stop = f"Ctrl-C there or kill -INT {owner.pid} stops it; then {run.resume_command} goes on"
+    return [printable(f"in use        by {owner}"), printable(f"next          {stop}")]

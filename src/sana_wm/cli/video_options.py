@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from sana_wm.cli import completion
+from sana_wm.cli.camera import DialectOption, MoveOption
 from sana_wm.drafting.wishes import Wishes
 from sana_wm.errors import UsageError
 from sana_wm.names import Variant
@@ -22,11 +24,9 @@ VIDEO_OPTIONS: dict[str, Any] = {
     "negative_prompt": Annotated[
         str | None, typer.Option("--negative-prompt", help="What it shall not show; not for the streaming model.")
     ],
-    "move": Annotated[
-        str | None, typer.Option("--move", help="Named moves, such as push-in:2s,pan-right:1.5s@0.5,hold:1s.")
-    ],
+    "move": MoveOption,
     "action": Annotated[str | None, typer.Option("--action", help="Action string, such as w-80,jw-40.")],
-    "dialect": Annotated[str | None, typer.Option("--dialect", help="Of --action: pr379 (default) or smoothed.")],
+    "dialect": DialectOption,
     "poses": Annotated[
         Path | None, typer.Option("--poses", help="Poses file of any known format, instead of --action.")
     ],
@@ -41,6 +41,7 @@ VIDEO_OPTIONS: dict[str, Any] = {
         str | None,
         typer.Option(
             "--preset",
+            autocompletion=completion.presets,
             help="draft (4 steps, no refiner; default), fast (40, guidance in half of them), standard (40), "
             "author-defaults (60); fast is none of the streaming model.",
         ),
@@ -70,7 +71,7 @@ VIDEO_OPTIONS: dict[str, Any] = {
     "cap_gib": Annotated[
         float | None, typer.Option("--cap-gib", min=0.1, help="The most memory that a stage may use, in GiB.")
     ],
-    "out": Annotated[Path | None, typer.Option("--out", help="Run directory; runs/NAME if left out.")],
+    "out": Annotated[Path | None, typer.Option("--out", "-o", help="Run directory; runs/NAME if left out.")],
 }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sana_wm.cli.app import weights_app
+from sana_wm.cli.completion import stage_list
 from sana_wm.cli.manifest import AsJson
 from sana_wm.errors import (
     DownloadError,
@@ -31,15 +32,16 @@ if TYPE_CHECKING:
     from sana_wm.weights.places import WeightPlaces
 
 ALL_STAGES = ",".join(STAGES)
+STAGES_HELP = "Only what these read: stage1,preview,refiner,vae_decode."
 FOLDER_HELP = "Folder that holds one folder for each repository. [default: weights]"
 
 OfVariant = Annotated[
     Variant | None, typer.Option("--variant", help="bidirectional (the default) or streaming, its 4-step student.")
 ]
 Layout = Annotated[LayoutName | None, typer.Option("--layout", help="original (the default) or diffusers.")]
-Stages = Annotated[str, typer.Option("--stages", help="Only what these read: stage1,refiner,vae_decode.")]
+Stages = Annotated[str, typer.Option("--stages", autocompletion=stage_list, help=STAGES_HELP)]
 From = Annotated[Path | None, typer.Option("--in", metavar="DIR", help=FOLDER_HELP)]
-To = Annotated[Path | None, typer.Option("--to", metavar="DIR", help=FOLDER_HELP)]
+To = Annotated[Path | None, typer.Option("--in", metavar="DIR", help=FOLDER_HELP)]
 OfManifest = Annotated[
     Path | None,
     typer.Option("--manifest", metavar="MANIFEST", help="Variant, layout and folders of a manifest instead."),
@@ -150,9 +152,7 @@ def convert(
     checkpoint: Annotated[
         Path | None, typer.Argument(metavar="[CHECKPOINT]", help="Instead of the one among the weights.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where to write; beside it by default.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write; beside it by default.")] = None,
     folder: From = None,
     manifest: OfManifest = None,
 ) -> None:
@@ -179,7 +179,7 @@ def convert(
 
 @weights_app.command("tiny")
 def tiny(
-    out: Annotated[Path, typer.Option("--out", help="Folder to write; must be new or empty.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must be new or empty.")],
     layout: Annotated[LayoutName, typer.Option("--layout", help="original or diffusers.")] = "original",
     variant: Annotated[Variant, typer.Option("--variant", help="bidirectional or streaming.")] = "bidirectional",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random weights.")] = 0,

@@ -23,7 +23,7 @@ from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.model import VideoSection
 from sana_wm.manifest.portable import rerun_manifest
 from sana_wm.manifest.run_manifest import RunManifest
-from sana_wm.pipeline import active_stages
+from sana_wm.runs.chain import stages_due
 from sana_wm.runs.links import changed_inputs, changed_settings, damaged_outputs
 from sana_wm.runs.receipts import Receipt, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
@@ -81,7 +81,7 @@ def write_extension(run: RunDirectory, asked: Extension) -> Path:
     if asked.prompt is not None:
         data["input"] |= {"prompt": escape_variables(asked.prompt), "prompt_file": None}
     data["output_dir"] = escape_variables(str(out))
-    data["made_from"] = made_from(Parent.of(run), "extend", data, frame=num_frames - 1)
+    data["made_from"] = made_from(Parent.of(run), "extend", data, frame=num_frames - manifest.dropped_frames - 1)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(data, manifest_path)
     return manifest_path
@@ -95,7 +95,7 @@ def _require_whole(run: RunDirectory, manifest: RunManifest, model: ReleasedMode
             expected="a run of the streaming model",
             next_step="Make a longer video with run-pipeline.",
         )
-    receipts = {stage: read_receipt(run, stage) for stage in active_stages(manifest)}
+    receipts = {stage: read_receipt(run, stage) for stage in stages_due(run, manifest)}
     if unfinished := [stage for stage, receipt in receipts.items() if receipt is None]:
         raise HandoffError(
             f"{run.path} is not finished",

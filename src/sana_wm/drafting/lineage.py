@@ -1,20 +1,26 @@
-"""Where a new run comes from, written into its manifest."""
+"""The run that a new one is made from: found by its directory or a video of it, and named in the new manifest."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sana_wm.drafting.new_manifest import manifest_of_run
 from sana_wm.durable import sha256_of
-from sana_wm.manifest.field_table import manifest_fields
+from sana_wm.errors import HandoffError
+from sana_wm.manifest.field_table import field_defaults, manifest_fields
 from sana_wm.manifest.lineage import MadeFrom, Verb
 from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.portable import rerun_manifest
 from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.runs.links import changed_inputs
 from sana_wm.runs.receipts import flatten
 from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.variants import fill_taught
+from sana_wm.video.reader import probe
 
 Json = dict[str, Any]
 #: What every new run has of its own, whatever is changed.
@@ -44,6 +50,47 @@ class Parent:
         """
         return cls(run.path.absolute(), run.read_manifest(), sha256_of(run.manifest_file))
 
+    def require_inputs(self) -> None:
+        """Whether the picture and the other inputs are those that the run was made from.
+
+        Raises:
+            HandoffError: One is not.
+        """
+        for changed in changed_inputs(self.manifest):
+            raise HandoffError(
+                f"{changed.field} changed since the run was made: {changed.path}",
+                got=f"SHA-256 {changed.sha256}" if changed.sha256 else "no file",
+                expected=self.manifest.inputs[changed.field].sha256,
+                next_step="Put the file back: the new run begins with the same.",
+            )
+
+
+def find_parent(source: Path) -> Parent:
+    """The run that a user names by its directory or by a video of it, wherever either lies now.
+
+    A video whose run is gone gives what it carries of its manifest; nothing can be taken over then.
+
+    Args:
+        source: A run directory or an MP4, absolute.
+
+    Raises:
+        UsageError: The video carries no manifest.
+        HandoffError: Neither a run directory nor a video.
+    """
+    if source.is_dir():
+        return Parent.of(RunDirectory(source))
+    manifest = manifest_of_run(source)
+    sha256 = probe(source).metadata.get("manifest_sha256", "")
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise HandoffError(
+            f"{source} does not say which manifest.json it was made by", got=repr(sha256), expected="its SHA-256"
+        )
+    made_in = Path(manifest.output_dir).expanduser()
+    for run in (RunDirectory(source.parent), RunDirectory(made_in)):
+        if run.is_ours() and run.manifest_file.is_file() and sha256_of(run.manifest_file) == sha256:
+            return Parent.of(run)
+    return Parent(made_in, manifest, sha256)
+
 
 def made_from(parent: Parent, verb: Verb, data: Mapping[str, Any], frame: int | None = None) -> Json:
     """The manifest's `made_from`, as its file holds it.
@@ -51,8 +98,8 @@ def made_from(parent: Parent, verb: Verb, data: Mapping[str, Any], frame: int | 
     Args:
         parent: The run.
         verb: What makes another from it.
-        data: The new manifest, every default written out.
-        frame: Of the parent, counted from 0, where one was taken.
+        data: The new manifest, as its file will hold it.
+        frame: Of the parent's video, counted from 0, where one was taken.
     """
     section = MadeFrom(
         verb=verb,
@@ -66,6 +113,7 @@ def made_from(parent: Parent, verb: Verb, data: Mapping[str, Any], frame: int | 
 
 
 def changed_names(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
-    """The fields in which two manifests differ that have every default written out, in the manifest's order."""
-    then, now = flatten(dict(before)), flatten(dict(after))
+    """The fields in which two manifests differ, in the manifest's order; what one does not say has its default."""
+    defaults = field_defaults()
+    then, now = (defaults | flatten(fill_taught(data)) for data in (before, after))
     return tuple(name for name in manifest_fields() if name not in OF_ITS_OWN and then.get(name) != now.get(name))

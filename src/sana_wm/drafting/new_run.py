@@ -18,15 +18,24 @@ from sana_wm.weights.finding import find_weights
 RUNS_FOLDER = Path("runs")
 
 
+#: What a new run's own files beside its directory end with: its manifest, its camera path, the frame it begins with.
+BESIDE = (".json", "-camera.npy", "-frame.png")
+
+
 def manifest_beside(run_path: Path) -> Path:
     """Where the manifest of a run that names itself lies: `runs/NAME.json` for `runs/NAME`."""
     return run_path.with_name(f"{run_path.name}.json")
 
 
+def frame_beside(run_path: Path) -> Path:
+    """Where the frame lies that a run begins with: `runs/NAME-frame.png`."""
+    return run_path.with_name(f"{run_path.name}-frame.png")
+
+
 def next_free(run_path: Path) -> Path:
-    """The path itself if no run and no manifest has it, else the first free one of `NAME-2`, `NAME-3` and so on."""
+    """The path itself if no run and no file of one has it, else the first free one of `NAME-2`, `NAME-3` and so on."""
     number, free = 1, run_path
-    while free.exists() or manifest_beside(free).exists():
+    while _taken(free):
         number += 1
         free = run_path.with_name(f"{run_path.name}-{number}")
     return free
@@ -36,10 +45,20 @@ def require_free(run_path: Path) -> None:
     """Refuse a run directory that the user named and that is there.
 
     Raises:
-        UsageError: It is, or its manifest.
+        UsageError: It is, or a file of a run of that name.
     """
-    if taken := [path for path in (run_path, manifest_beside(run_path)) if path.exists()]:
+    if taken := _taken(run_path):
         raise UsageError(f"{taken[0]} is there already", expected="a new name", next_step="Choose another --out.")
+
+
+def _taken(run_path: Path) -> list[Path]:
+    """What has that name: a run, or what belongs to one and lies beside it."""
+    named = (run_path, *_files_beside(run_path))
+    return [path for path in named if path.exists() or path.is_symlink()]
+
+
+def _files_beside(run_path: Path) -> tuple[Path, ...]:
+    return tuple(run_path.with_name(f"{run_path.name}{end}") for end in BESIDE)
 
 
 @dataclass(frozen=True)
@@ -65,7 +84,7 @@ class NewRun:
         """Remove what was written for it if it has not begun: its name is free again."""
         if self.path.exists():
             return
-        for file in (self.manifest_path, self.path.with_name(f"{self.path.name}-camera.npy")):
+        for file in _files_beside(self.path):
             file.unlink(missing_ok=True)
         if self.made_folder:
             with contextlib.suppress(OSError):  # something else lies in it by now

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sana_wm.errors import UsageError
+from sana_wm.errors import UsageError, did_you_mean
 from sana_wm.names import Variant
 from sana_wm.variants import MODELS
 
@@ -74,7 +74,12 @@ def preset_settings(name: str, variant: Variant) -> Mapping[str, Any]:
     """
     of_model = [one for one, preset in PRESETS.items() if variant in preset.settings]
     if name not in PRESETS:
-        raise UsageError("--preset names none", got=repr(name), expected=", ".join(of_model))
+        raise UsageError(
+            "--preset names none",
+            got=repr(name),
+            expected=", ".join(of_model),
+            next_step=did_you_mean(name, of_model),
+        )
     if name not in of_model:
         raise UsageError(
             f"there is no preset {name} of the {MODELS[variant].title}: its steps and guidance are what it was taught",

@@ -11,6 +11,7 @@ from sana_wm.errors import (
     HandoffError,
     InterruptedRunError,
     MemoryNotReleasedError,
+    SanaWMError,
     StageFailedError,
 )
 from sana_wm.launcher.governor import MemoryLimits
@@ -20,14 +21,14 @@ from sana_wm.launcher.supervisor import StopRequests, supervise
 from sana_wm.launcher.view import View
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
-from sana_wm.pipeline import stages_from
+from sana_wm.pipeline import PIPELINE, stages_from
 from sana_wm.planning.device import Device
 from sana_wm.planning.history import History
 from sana_wm.planning.plan import phase_times
 from sana_wm.planning.space import check_space
 from sana_wm.planning.suggestions import suggest_change
 from sana_wm.preflight.checks import start_checks
-from sana_wm.runs.decisions import StageDecision, stages_to_run
+from sana_wm.runs.decisions import StageDecision, stages_to_come, stages_to_run
 from sana_wm.runs.links import damaged_outputs
 from sana_wm.runs.links_refused import refuse_links
 from sana_wm.runs.lock import Ownership
@@ -75,9 +76,9 @@ def execute(
             before it stays valid.
     """
     refuse_links(run.path)
-    stages = stages_to_run(decisions)
+    stages, is_whole = stages_to_run(decisions), not stages_to_come(decisions)
     if not stages:
-        if metrics_findings(run):  # they were damaged, or the run ended between its last receipt and them
+        if is_whole and metrics_findings(run):  # they were damaged, or the run ended between its last receipt and them
             write_metrics(run, manifest, stages, view.stop_clock())
         return
     for check in start_checks(run, manifest, stages):
@@ -98,7 +99,9 @@ def execute(
         for stage in stages:
             start.begin(stage, over=start_from is not None and stage in stages_from(start_from))
             start.run_to_its_end(stage)
-    write_metrics(run, manifest, stages, view.stop_clock())
+    seconds = view.stop_clock()
+    if is_whole:
+        write_metrics(run, manifest, stages, seconds)
 
 
 @dataclass(frozen=True)
@@ -138,9 +141,6 @@ class _Start:
                     receipt, device = self._watch(process, stage)
                 if is_whole and device is not None:
                     self.history.add(phase_times(self.manifest, device, receipt))
-            except (HandoffError, StageFailedError) as error:
-                check_space(self.run, self.manifest, stage, after=error)  # a full disk shows in many ways
-                raise
             except InterruptedRunError:
                 if self.stops.count or power.reason is None:
                     raise
@@ -149,6 +149,14 @@ class _Start:
                     raise
                 self.view.went_on()
                 self.say(f"{stage} goes on")
+            except SanaWMError as error:
+                if (before := PIPELINE[stage].looked_at_before) is not None:
+                    self.say(
+                        f"No stage needs the {stage}: go on without it with: {self.run.resume_command} --from {before}"
+                    )
+                if isinstance(error, HandoffError | StageFailedError):
+                    check_space(self.run, self.manifest, stage, after=error)  # a full disk shows in many ways
+                raise
             else:
                 return
 

@@ -18,6 +18,7 @@ from sana_wm.progress.earlier_starts import look_back
 from sana_wm.progress.run_progress import Listener, RunProgress
 from sana_wm.progress.run_record import RunStart
 from sana_wm.runs.decisions import StageDecision, decide
+from sana_wm.runs.inheritance import take_over
 from sana_wm.runs.lock import owning
 from sana_wm.runs.prepare import check_unchanged, prepare
 from sana_wm.runs.run_directory import RunDirectory
@@ -58,7 +59,9 @@ def start(prospect: Prospect, environment: Mapping[str, str], audience: Audience
     gate.check(manifest.device, choices.accept_numerics)
     with owning(run) as lock:
         _take_over(prospect, run, manifest, lambda path: audience.say(f"deleting {path}"))
-        decisions = decide(run, manifest, current_weights(manifest), choices.start_from)
+        weights = current_weights(manifest)
+        take_over(run, manifest, weights, choices.start_from)
+        decisions = decide(run, manifest, weights, choices.start_from, choices.stop_after)
         audience.decided(decisions)
         earlier = look_back(run, decisions, over=stages_from(choices.start_from) if choices.start_from else ())
         begun = RunStart.of(decisions, plan.expected_s, time.time(), plan.guessed, earlier)

@@ -20,7 +20,7 @@ from sana_wm.errors import (
     UsageError,
     WeightsError,
 )
-from sana_wm.launcher.governor import MemoryLimits, gib
+from sana_wm.launcher.governor import MemoryLimits, Verdict, gib
 from sana_wm.launcher.memory_watch import MemoryLog, MemoryWatch
 from sana_wm.launcher.power import ClockWatch
 from sana_wm.launcher.probes.cards import cards_used_bytes
@@ -161,39 +161,18 @@ def supervise(
     before = (read_system_memory(), cards_used_bytes())
     clock = ClockWatch()
     while (code := process.wait(SAMPLE_EVERY_S)) is None:
-        if stops.pause:
-            _pause(process, stops, view)
-        if (jump_s := clock.jump_s() or 0.0) > 0:
-            view.slept(jump_s)
+        _note_idle(process, clock, stops, view)
         _take_events(process, watch, progress)
-        sample, verdict = memory.look(watch.device_bytes, watch.device_limit_bytes, limits)
-        watch.see(sample)
-        progress.sample = sample
+        progress.sample, verdict = memory.look(watch.device_bytes, watch.device_limit_bytes, limits)
+        watch.see(progress.sample)
         view.updated(progress)
-        if verdict.action == "stop" and watch.over_cap is None:
-            watch.over_cap = verdict.why
-        if verdict.action == "shrink" and watch.asked_at_s is None:
-            process.ask_to_shrink()
-            view.stage_asked_to_shrink(progress, verdict.why)
-        if watch.asked_at_s is None and (stops.count or watch.over_cap):
-            watch.asked_at_s = time.monotonic()
-            process.ask_to_stop()
-            view.stage_asked_to_stop(progress, watch.over_cap)
-        # A user who asks once waits for the step to end, however long; over the cap there is no time to lose.
-        grace_is_over = watch.over_cap is not None and time.monotonic() - (watch.asked_at_s or 0) > GRACE_S
-        if stops.count > 1 or grace_is_over:
-            process.kill()
+        _act(verdict, process, watch, progress, stops, view)
     _take_events(process, watch, progress)
     if code == -signal.SIGTERM and process.asked_to_stop:  # before it could listen, so before it had anything to save
         code = InterruptedRunError.exit_code
     left_behind = process.kill()
     if code == -signal.SIGKILL and watch.asked_at_s is None and was_killed_for_memory(process.pid, watch.kills_before):
-        raise StageFailedError(
-            f"stage {stage} was ended by the system for want of memory in phase {progress.phase}",
-            got=f"signal SIGKILL (peak {gib(watch.peak_bytes)})",
-            expected=f"at most {gib(limits.cap_bytes)} (memory.cap_gib), and as much left on this machine",
-            next_step=f"Close other programs or lower memory.cap_gib, then go on with: {run.resume_command}",
-        )
+        raise _want_of_memory(watch, run, limits, progress)
     _raise_for(code, watch, left_behind, run, limits, stops, progress, suggest)
     seconds = time.monotonic() - progress.started_s
     view.stage_ended(progress)
@@ -210,6 +189,38 @@ def supervise(
     return record, watch.device
 
 
+def _note_idle(process: StageProcess, clock: ClockWatch, stops: StopRequests, view: View) -> None:
+    """Pause if the user asked to, and tell of the times in which nothing ran."""
+    if stops.pause:
+        _pause(process, stops, view)
+    if (jump_s := clock.jump_s() or 0.0) > 0:
+        view.slept(jump_s)
+
+
+def _act(
+    verdict: Verdict,
+    process: StageProcess,
+    watch: _Watch,
+    progress: StageProgress,
+    stops: StopRequests,
+    view: View,
+) -> None:
+    """Ask the stage for what its memory or the user wants, and end it when it has had its time to follow."""
+    if verdict.action == "stop" and watch.over_cap is None:
+        watch.over_cap = verdict.why
+    if verdict.action == "shrink" and watch.asked_at_s is None:
+        process.ask_to_shrink()
+        view.stage_asked_to_shrink(progress, verdict.why)
+    if watch.asked_at_s is None and (stops.count or watch.over_cap):
+        watch.asked_at_s = time.monotonic()
+        process.ask_to_stop()
+        view.stage_asked_to_stop(progress, watch.over_cap)
+    # A user who asks once waits for the step to end, however long; over the cap there is no time to lose.
+    grace_is_over = watch.over_cap is not None and time.monotonic() - (watch.asked_at_s or 0) > GRACE_S
+    if stops.count > 1 or grace_is_over:
+        process.kill()
+
+
 def _pause(process: StageProcess, stops: StopRequests, view: View) -> None:
     """Stop together with the stage: it must not work on while nobody watches its memory."""
     view.paused(SUSPENDED)
@@ -224,6 +235,17 @@ def _take_events(process: StageProcess, watch: _Watch, progress: StageProgress) 
     for event in process.new_events():
         watch.take(event)
         progress.apply(event)
+
+
+def _want_of_memory(
+    watch: _Watch, run: RunDirectory, limits: MemoryLimits, progress: StageProgress
+) -> StageFailedError:
+    return StageFailedError(
+        f"stage {progress.stage} was ended by the system for want of memory in phase {progress.phase}",
+        got=f"signal SIGKILL (peak {gib(watch.peak_bytes)})",
+        expected=f"at most {gib(limits.cap_bytes)} (memory.cap_gib), and as much left on this machine",
+        next_step=f"Close other programs or lower memory.cap_gib, then go on with: {run.resume_command}",
+    )
 
 
 def _raise_for(

@@ -14,7 +14,7 @@ class FieldFacts:
 
     Attributes:
         steers: What it changes the result of: a stage, `refiner`, or a part that a stage keeps for its next start and
-            so itself, `stage1/conditioning`. Empty: it changes how, where or how fast something is made.
+            so itself, `refiner/text`. Empty: it changes how, where or how fast something is made.
         is_work: Whether it changes how long a run takes: runs that agree in all such fields take the same time.
         path: What it names, if it names a file or folder. An input counts by its hash, not by where it lies.
     """

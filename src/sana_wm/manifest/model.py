@@ -34,11 +34,13 @@ Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium
 ESTIMATE = "estimate"
 PixelIntrinsics = Annotated[tuple[float, float, float, float], Field(description="[fx, fy, cx, cy]")]
 
+#: What Stage 1 is given is kept in three parts, each valid by itself; docs/runs.md says what that saves.
+TEXT, PICTURE, CAMERA_TENSORS = (f"stage1/conditioning/{part}" for part in ("text", "picture", "camera"))
 #: The camera path: Stage 1 follows it, the decode draws it.
-CAMERA = facts("stage1/conditioning", "vae_decode")
-CAMERA_FILE = facts("stage1/conditioning", "vae_decode", path="input")
+CAMERA = facts(CAMERA_TENSORS, "vae_decode")
+CAMERA_FILE = facts(CAMERA_TENSORS, "vae_decode", path="input")
 #: What every number depends on.
-EVERYTHING = facts("stage1/conditioning", "refiner/text", "vae_decode", work=True)
+EVERYTHING = facts(TEXT, PICTURE, CAMERA_TENSORS, "preview", "refiner/text", "vae_decode", work=True)
 
 
 class ModelSection(Section, frozen=True):
@@ -72,18 +74,16 @@ class ModelSection(Section, frozen=True):
 class InputSection(Section, frozen=True):
     """What the video starts from."""
 
-    image: Annotated[PathText, facts("stage1/conditioning", path="input")] = Field(
+    image: Annotated[PathText, facts(PICTURE, CAMERA_TENSORS, path="input")] = Field(
         description="First frame: PNG, JPEG, HEIC, AVIF, WebP, TIFF, BMP, GIF or PPM."
     )
-    prompt: Annotated[str | None, facts("stage1/conditioning", "refiner/text")] = Field(
+    prompt: Annotated[str | None, facts(TEXT, "refiner/text")] = Field(
         default=None, description="Prompt text; exactly one of prompt and prompt_file."
     )
-    prompt_file: Annotated[PathText | None, facts("stage1/conditioning", path="input")] = Field(
+    prompt_file: Annotated[PathText | None, facts(TEXT, path="input")] = Field(
         default=None, description="UTF-8 text file that holds the prompt."
     )
-    negative_prompt: Annotated[str, facts("stage1/conditioning")] = Field(
-        default="", description="Negative prompt for guidance."
-    )
+    negative_prompt: Annotated[str, facts(TEXT)] = Field(default="", description="Negative prompt for guidance.")
     continues: Annotated[PathText | None, facts("stage1/conditioning", "refiner", work=True, path="input")] = Field(
         default=None, description="Stage 1 latents of a finished streaming run that this one goes on from."
     )
@@ -123,31 +123,31 @@ class CameraSection(Section, frozen=True):
 class VideoSection(Section, frozen=True):
     """The video to make."""
 
-    num_frames: Annotated[int, facts("stage1/conditioning", "vae_decode", work=True)] = Field(
+    num_frames: Annotated[int, facts(CAMERA_TENSORS, "preview", "vae_decode", work=True)] = Field(
         default=321, ge=9, le=MOST_FRAMES, description="8k+1, at most what the camera path gives."
     )
-    height: Annotated[int, facts("stage1/conditioning", "vae_decode", work=True)] = Field(
+    height: Annotated[int, facts(PICTURE, CAMERA_TENSORS, "preview", "vae_decode", work=True)] = Field(
         default=704, gt=0, multiple_of=32, description="Pixels; the model was trained at 704."
     )
-    width: Annotated[int, facts("stage1/conditioning", "vae_decode", work=True)] = Field(
+    width: Annotated[int, facts(PICTURE, CAMERA_TENSORS, "preview", "vae_decode", work=True)] = Field(
         default=1280, gt=0, multiple_of=32, description="Pixels; the model was trained at 1280."
     )
-    fps: Annotated[int, facts("refiner", "vae_decode")] = Field(
+    fps: Annotated[int, facts("preview", "refiner", "vae_decode")] = Field(
         default=16, gt=0, description="Frames per second; also steers the refiner's time axis."
     )
     overlay: Annotated[bool, facts("vae_decode", work=True)] = Field(
         default=False, description="Draw the held keys and a yaw/pitch joystick."
     )
-    codec: Annotated[Codec, facts("vae_decode", work=True)] = Field(
+    codec: Annotated[Codec, facts("preview", "vae_decode", work=True)] = Field(
         default="libx264", description="ffmpeg encoder; the videotoolbox ones exist on macOS only."
     )
-    crf: Annotated[int, facts("vae_decode")] = Field(
+    crf: Annotated[int, facts("preview", "vae_decode")] = Field(
         default=18, ge=0, le=51, description="libx264 quality, lower is better."
     )
-    preset: Annotated[Preset, facts("vae_decode", work=True)] = Field(
+    preset: Annotated[Preset, facts("preview", "vae_decode", work=True)] = Field(
         default="medium", description="libx264 speed preset."
     )
-    pixel_format: Annotated[Literal["yuv420p", "yuv444p"], facts("vae_decode")] = Field(
+    pixel_format: Annotated[Literal["yuv420p", "yuv444p"], facts("preview", "vae_decode")] = Field(
         default="yuv420p", description="Chroma sampling."
     )
     frames_dir: Annotated[PathText | None, facts("vae_decode", path="output")] = Field(
@@ -197,6 +197,15 @@ class Stage1Section(Section, frozen=True):
     )
 
 
+class PreviewSection(Section, frozen=True):
+    """The video of the Stage 1 latents, before they are refined."""
+
+    enabled: Annotated[bool, facts("preview", work=True)] = Field(
+        default=True,
+        description="Decode the Stage 1 latents to preview.mp4 before they are refined; without a refiner none is.",
+    )
+
+
 class RefinerSection(Section, frozen=True):
     """The LTX-2 refiner."""
 
@@ -232,7 +241,7 @@ class Manifest(Section, frozen=True):
     """A run of SANA-WM: image, prompt and camera path in, MP4 out."""
 
     version: Annotated[Literal[1], neutral()]
-    name: Annotated[str, facts("vae_decode")] = Field(
+    name: Annotated[str, facts("preview", "vae_decode")] = Field(
         min_length=1, max_length=200, description="For people; written into the video's metadata."
     )
     model: ModelSection
@@ -240,6 +249,7 @@ class Manifest(Section, frozen=True):
     camera: CameraSection
     video: VideoSection = VideoSection()
     stage1: Stage1Section = Stage1Section()
+    preview: PreviewSection = PreviewSection()
     refiner: RefinerSection = RefinerSection()
     vae_decode: VaeDecodeSection = VaeDecodeSection()
     memory: MemorySection = MemorySection()
@@ -259,6 +269,11 @@ class Manifest(Section, frozen=True):
             return None
         folder, run_folder = (Path(os.path.normpath(name)) for name in (self.video.frames_dir, self.output_dir))
         return folder.relative_to(run_folder) if folder.is_relative_to(run_folder) else None
+
+    @property
+    def dropped_frames(self) -> int:
+        """Leading frames that are decoded and not shown: the first of a refined video, which is the untouched input."""
+        return int(self.refiner.enabled and self.vae_decode.drop_sink_frame)
 
     @property
     def latent_num_frames(self) -> int:

@@ -49,6 +49,13 @@ def parse_portable(text: str) -> RunManifest:
 
 def rerun_manifest(manifest: Manifest) -> Json:
     """A manifest, as its file holds it, that makes what the run made: every default written out, nothing left open."""
-    data = manifest.model_dump(mode="json", exclude={"inputs", "intrinsics_estimate", "picture", "made_from"})
+    return settled_manifest(manifest.model_copy(update={"made_from": None}))
+
+
+def settled_manifest(manifest: Manifest) -> Json:
+    """The same for the run that the manifest is of: it says what it was made from, too."""
+    data = manifest.model_dump(mode="json", exclude={"inputs", "intrinsics_estimate", "picture"})
+    if data["made_from"] is None:
+        del data["made_from"]
     written = map_strings(data, "", lambda text, _field: escape_variables(text))
     return {SCHEMA_KEY: schema_uri(), **cast("Json", written)}

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from sana_wm.manifest.fields import facts
 from sana_wm.manifest.limits import RunMemorySection
-from sana_wm.manifest.model import ESTIMATE, CameraSection, InputSection, Manifest, PixelIntrinsics
+from sana_wm.manifest.model import ESTIMATE, TEXT, CameraSection, InputSection, Manifest, PixelIntrinsics
 from sana_wm.manifest.paths import PathText
 from sana_wm.manifest.section import Section
 
@@ -42,10 +42,10 @@ class PictureRecord(Section, frozen=True):
 class RunInputSection(InputSection, frozen=True):
     """What the video starts from, with the prompt's text in place."""
 
-    prompt: Annotated[str, facts("stage1/conditioning", "refiner/text")] = Field(
+    prompt: Annotated[str, facts(TEXT, "refiner/text")] = Field(
         default=..., description="The prompt's text, wherever it was read."
     )
-    prompt_file: Annotated[None, facts("stage1/conditioning", path="input")] = None
+    prompt_file: Annotated[None, facts(TEXT, path="input")] = None
 
 
 class RunCameraSection(CameraSection, frozen=True):

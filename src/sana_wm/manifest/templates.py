@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from sana_wm.durable import write_durably
-from sana_wm.errors import UsageError
+from sana_wm.errors import UsageError, did_you_mean
 from sana_wm.manifest.loading import VARIABLE
 from sana_wm.shipped import TEMPLATES
 from sana_wm.variants import fill_taught
@@ -28,7 +28,8 @@ def template_text(name: str) -> str:
             "no template of this name",
             got=repr(name),
             expected=", ".join(template_names()),
-            next_step="`sana-wm init-manifest --list-templates` says what each is.",
+            next_step=did_you_mean(name, template_names())
+            or "`sana-wm init-manifest --list-templates` says what each is.",
         )
     return (TEMPLATES / f"{name}.json").read_text(encoding="utf-8")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from sana_wm.errors import MemoryCapError
@@ -60,6 +60,12 @@ class DecodePlan:
     def as_json(self) -> dict[str, Any]:
         """The plan as plain JSON types."""
         return {**asdict(self), "steps": list(self.steps)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> DecodePlan:
+        """The plan that a receipt holds, whatever it holds besides."""
+        own = {field.name: data[field.name] for field in fields(cls)}
+        return cls(**{**own, "steps": tuple(own["steps"])})
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sana_wm.errors import MemoryCapError, SanaWMError
 from sana_wm.manifest.model import Manifest
 from sana_wm.names import Stage
-from sana_wm.pipeline import stages_from
+from sana_wm.pipeline import stages_after
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import forecast_phases, largest_num_frames
 from sana_wm.planning.forecast import RunForecaster
@@ -45,7 +45,7 @@ def suggest_change(manifest: Manifest, run: RunDirectory, overrun: Overrun) -> s
     higher = f"{run.resume_command} --cap-gib {cap_gib:.1f}, if the machine has that much"
     if overrun.device is None:
         return f"Go on with: {higher}."
-    to_come = stages_from(overrun.stage)
+    to_come = (overrun.stage, *stages_after(overrun.stage))
     try:
         forecaster = RunForecaster(manifest, locate_weights(manifest), overrun.device, to_come)
         if (budget_gib := _smaller_budget_gib(forecaster, overrun)) is not None:

@@ -6,7 +6,7 @@ Every command that says whether a run can start shows the same `Prospect`; `sana
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -37,7 +37,9 @@ from sana_wm.preflight.checks import (
     settle_estimate,
     start_checks,
 )
+from sana_wm.preflight.finder import Finder
 from sana_wm.preflight.numerics_gate import NumericsGate
+from sana_wm.preflight.stage_range import require_range
 from sana_wm.runs.decisions import StageDecision, decide, stages_to_run
 from sana_wm.runs.prepare import check_receipts, compare
 from sana_wm.runs.run_directory import RunDirectory
@@ -57,7 +59,9 @@ class Choices:
 
     Attributes:
         force: Take over a run directory of another manifest.
-        start_from: Run this stage and all after it, whatever is there.
+        start_from: Run this stage and all that are made from its result, whatever is there.
+        stop_after: Run none that comes later than this stage; where it is off because what it is looked at before is
+            off too, the run goes to its end.
         accept_over_cap: Run although the plan does not fit the memory cap, with the least that can be planned.
         accept_numerics: Checks of the device's arithmetic that may fail.
         plan_all: Plan every stage of the manifest, those that are done as well.
@@ -66,6 +70,7 @@ class Choices:
 
     force: bool = False
     start_from: Stage | None = None
+    stop_after: Stage | None = None
     accept_over_cap: bool = False
     accept_numerics: tuple[str, ...] = ()
     plan_all: bool = False
@@ -124,22 +129,6 @@ class Prospect:
         return self.run, self.resolved, self.plan
 
 
-class _Finder:
-    """Collects errors, so that one does not hide the next; the same one from two looks counts once."""
-
-    def __init__(self) -> None:
-        self.errors: list[SanaWMError] = []
-
-    def attempt(self, action: Callable[[], Result]) -> Result | None:
-        """The result of an action, or `None` and its error is kept."""
-        try:
-            return action()
-        except SanaWMError as error:
-            if str(error) not in map(str, self.errors):
-                self.errors.append(error)
-            return None
-
-
 def inspect(manifest_path: Path, environment: Mapping[str, str], choices: Choices = NOTHING_ELSE) -> Prospect:
     """Look at a manifest and all that it names.
 
@@ -148,7 +137,7 @@ def inspect(manifest_path: Path, environment: Mapping[str, str], choices: Choice
         environment: For `${VAR}` and this user's folders.
         choices: What the command says besides.
     """
-    found = _Finder()
+    found = Finder()
     reading = found.attempt(partial(read_manifest, manifest_path, environment))
     if reading is None or reading.manifest is None:
         problems = list(reading.problems) if reading is not None else []
@@ -187,7 +176,7 @@ def inspect_run(run: RunDirectory, environment: Mapping[str, str], choices: Choi
         HandoffError: It is no run directory.
     """
     stored = run.read_manifest()
-    found = _Finder()
+    found = Finder()
     found.attempt(partial(check_receipts, run, stored))
     manifest = change_fields(stored, choices.changes)
     prospect = Prospect(choices, manifest, tuple(found.errors), run=run, resolved=manifest, stored=stored)
@@ -198,9 +187,10 @@ def _look_ahead(
     prospect: Prospect, run: RunDirectory, manifest: RunManifest, environment: Mapping[str, str]
 ) -> Prospect:
     """What would happen to each stage, whether those that run can, and what they take."""
-    choices, found = prospect.choices, _Finder()
+    choices, found = prospect.choices, Finder()
     weights = found.attempt(partial(current_weights, manifest)) or []
-    decisions = decide(run, manifest, weights, choices.start_from)
+    found.attempt(partial(require_range, manifest, choices.start_from, choices.stop_after))
+    decisions = decide(run, manifest, weights, choices.start_from, choices.stop_after)
     stages = stages_to_run(decisions)
     for check in start_checks(run, manifest, stages):
         found.attempt(check)
@@ -217,7 +207,7 @@ def _look_ahead(
         planned = active_stages(manifest) if choices.plan_all else stages
         plan_it = partial(_plan, environment=environment, stages=planned, run=run)
         plan = found.attempt(partial(plan_it, manifest))
-        unfit = _Finder()
+        unfit = Finder()
         if plan is not None:
             unfit.attempt(partial(require_fit, plan))
         if unfit.errors and plan is not None and choices.accept_over_cap:
@@ -271,7 +261,7 @@ def _plan(
 
 def _try_plan(manifest: Manifest, environment: Mapping[str, str]) -> RunPlan | None:
     """The plan of a manifest whose inputs are wrong: what it would take can be said all the same."""
-    return _Finder().attempt(lambda: _plan(manifest, environment=environment, stages=active_stages(manifest)))
+    return Finder().attempt(lambda: _plan(manifest, environment=environment, stages=active_stages(manifest)))
 
 
 def _weight_problems(manifest: Manifest) -> list[Problem]:

@@ -34,7 +34,7 @@ def look_back(run: RunDirectory, decisions: Sequence[StageDecision], over: Seque
     last = RunStart.read(run)
     if last is None:
         return EarlierStarts(stages_s=stages_s)
-    events = {stage: read_events(run.events_file(stage)) for stage in last.stages}
+    events: dict[Stage, list[Event]] = {stage: read_events(run.events_file(stage)) for stage in last.stages}
     seen = replay_start(run, last, events)
     end = RunEnd.read(run)
     ended_at_s = end.ended_at_s if end is not None else _last_word_s(run, last, events)

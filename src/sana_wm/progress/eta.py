@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,8 +18,12 @@ PRIOR_SHARE = 0.1
 FIRST_SPREAD = 6.0
 #: What is left of that when so much of all that was guessed has been seen: kinds of work differ, the device is known.
 LATER_SPREAD, SEEN_SHARE = 2.0, 0.1
+#: A pace may be wrong by this share after one step, and by less after several: by its square root.
+PACE_SPREAD = 0.3
 #: No guess is so exact that its phase could not take this long: opening files, kernels that are made.
 LEAST_S = 2.0
+#: What a stage may take between and after its phases where no guess says so: hashes, joining and reading the video.
+MOST_SAVING_S = 10.0
 
 #: Seconds by stage and phase; `STARTING` and `SAVING` may be among the phases. What is missing is unknown.
 Expected = Mapping[tuple[Stage, str], float]
@@ -30,7 +35,7 @@ class Estimate:
 
     Attributes:
         remaining_s: Seconds until the end of all that is known, `None` when nothing is.
-        range_s: The least and the most that it may be; both `remaining_s` where nothing is guessed.
+        range_s: The least and the most that it may be, by guesses that may be wrong and by a pace of few steps.
         not_counted: Phases to come that nothing is known of, such as `refiner transformer`.
         by_expectation: Phases to come, or running without a pace of their own, that go by their expectation.
     """
@@ -115,11 +120,11 @@ class _Outlook:
     ) -> None:
         self._seen, self._expected, self._now_s, self._guessed = seen, expected, now_s, guessed
         self._pace = measure_pace(stages, seen, expected, now_s, guessed)
-        guessed_s = sum(expected.get(key, 0.0) for key in guessed)
-        seen_s = sum(
-            share * expected.get(key, 0.0) for key, share in _shares_seen(seen, now_s).items() if key in guessed
-        )
-        self._is_device_known = seen_s >= SEEN_SHARE * guessed_s
+        shares = {key: share for key, share in _shares_seen(seen, now_s).items() if key in guessed}
+        seen_s = sum(share * expected.get(key, 0.0) for key, share in shares.items())
+        self._guess_pace: float | None = None  # until it is known on which device the guesses are
+        if seen_s > 0 and seen_s >= SEEN_SHARE * sum(expected.get(key, 0.0) for key in guessed):
+            self._guess_pace = sum(seen[stage].times_s(now_s)[phase] for stage, phase in shares) / seen_s
 
     def goes_by_expectation(self, stage: Stage, phase: str) -> bool:
         """Whether what is left of a phase goes by its expectation."""
@@ -130,7 +135,8 @@ class _Outlook:
         """What is left of a phase to come, or of the running one; `None` when nothing is known of it."""
         running = self._running(stage, phase)
         if running is not None and (rest_s := running.rest_by_steps_s(self._now_s)) is not None:
-            return _Rest(rest_s, rest_s, rest_s)
+            spread = 1 + PACE_SPREAD / math.sqrt(max(1, running.steps_seen))
+            return _Rest(rest_s, rest_s / spread, rest_s * spread)
         whole = self._whole(stage, phase)
         if whole is not None:
             return whole if running is None else whole.after(running.phase_s(self._now_s))
@@ -140,7 +146,8 @@ class _Outlook:
 
     def rest_of_saving(self, stage: Stage) -> _Rest:
         """What is left of the time between and after the phases; nothing where nothing is known of it."""
-        whole = self._whole(stage, SAVING) or _Rest(0.0, 0.0, 0.0)
+        is_guessed = any(key[0] == stage for key in self._guessed)
+        whole = self._whole(stage, SAVING) or _Rest(0.0, 0.0, MOST_SAVING_S if is_guessed else 0.0)
         progress = self._seen.get(stage)
         return whole if progress is None else whole.after(progress.times_s(self._now_s).get(SAVING, 0.0))
 
@@ -156,11 +163,11 @@ class _Outlook:
         likely_s = seconds * self._pace
         if (stage, phase) not in self._guessed:
             return _Rest(likely_s, likely_s, likely_s)
-        least_s, most_s = seconds / FIRST_SPREAD, max(seconds, LEAST_S) * FIRST_SPREAD
-        if self._is_device_known:
-            least_s = max(least_s, likely_s / LATER_SPREAD)
-            most_s = min(most_s, max(likely_s, LEAST_S) * LATER_SPREAD)
-        return _Rest(likely_s, min(likely_s, least_s), max(likely_s, most_s))
+        if self._guess_pace is None:
+            least_s, most_s = seconds / FIRST_SPREAD, max(seconds, LEAST_S) * FIRST_SPREAD
+            return _Rest(min(max(likely_s, least_s), most_s), least_s, most_s)
+        likely_s = seconds * self._guess_pace
+        return _Rest(likely_s, likely_s / LATER_SPREAD, max(likely_s, LEAST_S) * LATER_SPREAD)
 
 
 def measure_pace(
@@ -177,15 +184,16 @@ def measure_pace(
         if seconds := expected.get((stage, phase)):
             actual_s += seen[stage].times_s(now_s)[phase]
             expected_s += share * seconds
+    pace = actual_s / expected_s if expected_s > 0 else 1.0
     for stage, progress in seen.items():
-        if progress.ended or progress.phase in (SAVING, *progress.partly_done):
-            continue
         elapsed_s, seconds = progress.phase_s(now_s), expected.get((stage, progress.phase))
-        # What takes longer than it was guessed to says nothing of the rest before it is over.
-        overdue = seconds is not None and elapsed_s > seconds and (stage, progress.phase) not in guessed
-        if overdue and progress.rest_by_steps_s(now_s) is None:
-            actual_s, expected_s = actual_s + elapsed_s, expected_s + (seconds or 0.0)
-    return actual_s / expected_s if expected_s > 0 else 1.0
+        if progress.ended or progress.phase in (SAVING, *progress.partly_done) or not seconds:
+            continue
+        # One that takes longer than even that says so before it is over; one that was guessed may yet take far longer.
+        is_overdue = elapsed_s > seconds * pace and (stage, progress.phase) not in guessed
+        if is_overdue and progress.rest_by_steps_s(now_s) is None:
+            pace = (actual_s + elapsed_s) / (expected_s + seconds)
+    return pace
 
 
 def _shares_seen(seen: Mapping[Stage, StageProgress], now_s: float) -> dict[tuple[Stage, str], float]:

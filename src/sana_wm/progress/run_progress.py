@@ -83,7 +83,7 @@ class RunProgress:
             code = error.exit_code if isinstance(error, SanaWMError) else 130 if interrupted else 1
             self._end("interrupted" if interrupted else "failed", RunError(str(error) or type(error).__name__, code))
             raise
-        self._end("finished", None)
+        self._end("stopped" if self._start.later else "finished", None)
 
     def stage_started(self, progress: StageProgress) -> None:
         """A stage begins."""
@@ -260,5 +260,5 @@ def _stage_snapshot(
     if progress is not None:
         state: StageState = "done" if progress.ended else "running" if under_way else "stopped"
         return StageSnapshot(stage, state, seconds, expected_s)
-    states: dict[Action, StageState] = {"run": "to come", "skip": "skipped", "off": "off"}
+    states: dict[Action, StageState] = {"run": "to come", "skip": "skipped", "off": "off", "later": "not asked"}
     return StageSnapshot(stage, states[start.actions[stage]], seconds or None, expected_s)

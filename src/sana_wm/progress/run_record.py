@@ -20,7 +20,7 @@ from sana_wm.records import OpenRecord, Seconds, WallClock, as_unicode, read_rec
 from sana_wm.runs.decisions import Action, StageDecision
 from sana_wm.runs.run_directory import RunDirectory
 
-EndState = Literal["finished", "failed", "interrupted"]
+EndState = Literal["finished", "stopped", "failed", "interrupted"]
 
 
 class ExpectedPhase(NamedTuple):
@@ -142,6 +142,11 @@ class RunStart(OpenRecord):
         """Phases whose expectation is a guess."""
         return frozenset((one.stage, one.phase) for one in self.expected_s if one.is_guess)
 
+    @property
+    def later(self) -> tuple[Stage, ...]:
+        """The stages that the run still needs and that this start was not asked for."""
+        return tuple(stage for stage, action in self.actions.items() if action == "later")
+
     def expected_of(self, stage: Stage) -> float | None:
         """Seconds of a whole stage; `None` unless something is known of it."""
         known = [one.seconds for one in self.expected_s if one.stage == stage]
@@ -204,8 +209,8 @@ class RunEnd(OpenRecord):
 
     Attributes:
         ended_at_s: Wall clock.
-        state: Well, with an error, or because the user asked.
-        error: Why, unless it is finished.
+        state: Well, with all of the run or with what was asked for, with an error, or because the user asked.
+        error: Why, if it did not end well.
         run_dir: Where the run lay then.
     """
 

@@ -10,7 +10,7 @@ from sana_wm.names import Stage
 #: Version of the JSON; a new key keeps it, a changed or dropped one does not.
 SNAPSHOT_VERSION = 1
 
-StageState = Literal["off", "skipped", "done", "running", "stopped", "to come"]
+StageState = Literal["off", "skipped", "done", "running", "stopped", "to come", "not asked"]
 RunState = Literal["running", "stopping", "finished", "failed", "interrupted", "stopped"]
 
 
@@ -21,6 +21,7 @@ class StageSnapshot:
     Attributes:
         stage: Its name.
         state: `off`: the manifest has none. `skipped`: done by an earlier start. `stopped`: begun, and ended early.
+            `not asked`: to come, but not in this start (`--to`).
         seconds: What it took, or has taken so far, over all starts of the run that worked on it; `None` before that.
         expected_seconds: What it was expected to take as a whole, `None` where nothing is known.
     """
@@ -81,7 +82,7 @@ class RunSnapshot:
         note: What the running stage was last asked for, and why.
         error: Why the run ended early.
         video: Path of the result, once finished.
-        remaining_low_s: The least that `remaining_s` may be; the same where nothing is guessed.
+        remaining_low_s: The least that `remaining_s` may be: guesses may be wrong, and so may a pace of few steps.
         remaining_high_s: The most that it may be.
     """
 

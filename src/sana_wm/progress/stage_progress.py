@@ -131,6 +131,11 @@ class StageProgress:
         return (last.after_s - first.after_s) / (last.step - first.step) if last.step > first.step else None
 
     @property
+    def steps_seen(self) -> int:
+        """Steps of the running phase that this process did."""
+        return self._marks[-1].step - self._marks[0].step if self._marks else 0
+
+    @property
     def done_share(self) -> float:
         """How much of the running phase's steps is done, by their work; 0 where it counts none."""
         return self._marks[-1].work / self.total if self._marks and self.total else 0.0

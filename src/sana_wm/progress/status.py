@@ -14,6 +14,7 @@ from sana_wm.progress.run_progress import take_snapshot
 from sana_wm.progress.run_record import RunAsked, RunEnd, RunStart
 from sana_wm.progress.snapshot import RunError, RunSnapshot, RunState
 from sana_wm.progress.stage_progress import StageProgress
+from sana_wm.runs.chain import stages_due
 from sana_wm.runs.decisions import Action
 from sana_wm.runs.events import (
     DeviceUse,
@@ -68,6 +69,8 @@ class StatusReader:
         look = take_snapshot(self._run, self._manifest, start, seen, state, now_s=now_s, error=error)
         if elsewhere is not None and look.state in ("running", "stopped"):
             return replace(look, note=_describe_elsewhere(elsewhere, silence_s))
+        if end is not None and end.state == "stopped":
+            return replace(look, note=f"stopped there as asked; go on with: {self._run.resume_command}")
         if not under_way or owner is None:
             return look
         asked = RunAsked.read(self._run)
@@ -98,12 +101,15 @@ class StatusReader:
     def _guess_start(self) -> RunStart:
         """The start of a run that has not said what it means to do: by receipts and events."""
         times = [events[0].time_s for events in self._events.values() if events]
+        due = stages_due(self._run, self._manifest)
         actions: dict[Stage, Action] = {
-            stage: "run" if self._events[stage] else "skip" if self._run.receipt_file(stage).is_file() else "run"
+            stage: "off"
+            if stage not in due
+            else "skip"
+            if not self._events[stage] and self._run.receipt_file(stage).is_file()
+            else "run"
             for stage in STAGES
         }
-        if not self._manifest.refiner.enabled:
-            actions["refiner"] = "off"
         return RunStart(started_at_s=min(times, default=self._clock()), actions=actions)
 
     def _replay(self, start: RunStart, *, under_way: bool) -> dict[Stage, StageProgress]:
@@ -122,7 +128,7 @@ class StatusReader:
         if under_way:
             return "running", None
         if all(stage in seen and seen[stage].ended for stage in start.stages):
-            return "finished", None
+            return "stopped" if start.later else "finished", None
         last = self._events[next(reversed(seen))][-1:] if seen else []
         if last and isinstance(last[0], StageFailed):
             error = RunError(last[0].message, last[0].exit_code)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sana_wm.errors import Problem, RefusedRunError, UsageError
 from sana_wm.manifest.loading import load_manifest
-from sana_wm.manifest.portable import rerun_manifest
+from sana_wm.manifest.portable import settled_manifest
 from sana_wm.preflight.prospect import NOTHING_ELSE, Choices, Prospect, change_fields, inspect
 from sana_wm.queue.folder import Queue
 from sana_wm.queue.job import Job, JobOptions
@@ -82,7 +82,7 @@ def add(
             job = queue.new_job(
                 manifest.name,
                 manifest.output_dir,
-                json.dumps(rerun_manifest(manifest), indent=2) + "\n",
+                json.dumps(settled_manifest(manifest), indent=2) + "\n",
                 None if plan is None else round(plan.seconds, 1),
                 is_guess=plan is not None and not plan.is_measured,
                 options=JobOptions.of(choices),

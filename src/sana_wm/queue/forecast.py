@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sana_wm.errors import HandoffError
+from sana_wm.preflight.prospect import inspect
 from sana_wm.progress.snapshot import RunSnapshot
 from sana_wm.progress.status import StatusReader
 from sana_wm.queue.folder import Queue
@@ -36,9 +37,15 @@ class JobForecast:
     snapshot: RunSnapshot | None = None
 
 
-def forecast(queue: Queue) -> list[JobForecast]:
-    """All jobs of a queue with their times, in their order."""
-    return forecast_jobs(queue.jobs(), {job.number: seen for job in queue.jobs() if (seen := _look(job)) is not None})
+def forecast(queue: Queue, environment: Mapping[str, str]) -> list[JobForecast]:
+    """All jobs of a queue with their times, in their order.
+
+    Args:
+        queue: The queue.
+        environment: This process's; says where this machine's times are kept.
+    """
+    jobs = [_planned_anew(queue, job, environment) for job in queue.jobs()]
+    return forecast_jobs(jobs, {job.number: seen for job in jobs if (seen := _look(job)) is not None})
 
 
 def remaining_s(forecasts: Iterable[JobForecast]) -> float:
@@ -68,6 +75,16 @@ def forecast_jobs(jobs: Iterable[Job], running: dict[int, RunSnapshot]) -> list[
         through_in_s = None if own_s is None else sum_s
         forecasts.append(JobForecast(job, position, own_s, through_in_s, is_guess, snapshot))
     return forecasts
+
+
+def _planned_anew(queue: Queue, job: Job, environment: Mapping[str, str]) -> Job:
+    """A job that nobody could time when it was added: since then, one like it may have run here."""
+    if job.state != "waiting" or job.begun_at_s is not None or not (job.is_guess or job.expected_s is None):
+        return job
+    plan = inspect(queue.manifest_file(job.number), environment).plan
+    if plan is None or not plan.fits:
+        return job
+    return job.model_copy(update={"expected_s": plan.seconds, "is_guess": not plan.is_measured})
 
 
 def _look(job: Job) -> RunSnapshot | None:

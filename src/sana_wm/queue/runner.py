@@ -263,7 +263,7 @@ class Runner:
         self.queue.write(job)
         if job.state == "done":
             self.done.append(job)
-            self.say(f"{job} is done: {job.run_dir}")
+            self.say(f"{job} is done, nothing of it runs any more: {job.run_dir}")
         elif job.state == "failed":
             self.parked.append(job)
             self.say(f"{job} failed again and is parked: {job.reason}")

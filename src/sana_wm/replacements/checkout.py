@@ -150,7 +150,7 @@ def require_patched(root: Path) -> CheckoutReport:
         raise UsageError(
             f"the patch is not applied to {report.root}",
             got="none" if report.state == "absent" else "another version of it",
-            next_step=f"Apply it: sana-wm patches apply --to {report.root}",
+            next_step=f"Apply it: sana-wm patches apply --checkout {report.root}",
         )
     if report.unknown_sources:
         raise UsageError(

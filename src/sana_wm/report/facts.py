@@ -14,10 +14,12 @@ from sana_wm.pipeline import PIPELINE
 from sana_wm.plain_files import open_plain
 from sana_wm.progress.status import StatusReader
 from sana_wm.report.latents import LatentStatistics, measure_latents
-from sana_wm.runs.chain import walk_stage
+from sana_wm.runs.chain import is_passed_by, walk_stage
 from sana_wm.runs.receipts import Receipt, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.sealed import MAX_BYTES
+
+NOT_LOOKED_AT = "not made, and not needed any more"
 
 
 @dataclass(frozen=True)
@@ -26,22 +28,20 @@ class StageFacts:
 
     Attributes:
         stage: Its name.
-        off: The manifest has none.
+        off: Why there is none, if there shall be none.
         receipt: What it left; `None` when it is not done, or its receipt is damaged.
         findings: What does not match, in words; empty when everything does.
     """
 
     stage: Stage
-    off: bool
+    off: str | None
     receipt: Receipt | None
     findings: tuple[str, ...]
 
     @property
     def times_s(self) -> dict[str, float]:
         """Seconds by phase, as far as the receipt has them."""
-        if self.receipt is None:
-            return {}
-        return self.receipt.times_s or {phase.name: phase.seconds for phase in self.receipt.phases}
+        return self.receipt.seconds_by_phase if self.receipt is not None else {}
 
     @property
     def left_device_bytes(self) -> int | None:
@@ -114,12 +114,13 @@ def gather_run_facts(run: RunDirectory) -> RunFacts:
 
 
 def _check_stage(run: RunDirectory, manifest: RunManifest, stage: Stage) -> StageFacts:
-    if PIPELINE[stage].off(manifest) is not None:
-        return StageFacts(stage, off=True, receipt=None, findings=())
+    why_off = PIPELINE[stage].off(manifest) or (NOT_LOOKED_AT if is_passed_by(run, stage) else None)
+    if why_off is not None:
+        return StageFacts(stage, why_off, receipt=None, findings=())
     broken = [link for link in walk_stage(run, manifest, stage) if not link.is_whole]
     is_legible = not any(link.name == f"{stage}/receipt" for link in broken)
     receipt = read_receipt(run, stage) if is_legible else None
-    return StageFacts(stage, off=False, receipt=receipt, findings=tuple(link.reason for link in broken))
+    return StageFacts(stage, None, receipt=receipt, findings=tuple(link.reason for link in broken))
 
 
 def _measure_all(run: RunDirectory) -> tuple[dict[str, LatentStatistics], dict[str, str]]:

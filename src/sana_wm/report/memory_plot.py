@@ -131,7 +131,7 @@ def _draw_phases(axes: Axes, timeline: Timeline, unit_s: float) -> None:
 
 
 def _draw_stages(axes: Axes, timeline: Timeline, unit_s: float, least_s: float) -> None:
-    """A tint for the stage in the middle, and the name of each where there is room."""
+    """A tint for every other stage, and the name of each where there is room."""
     runs: list[tuple[str, float, float]] = []
     looks = [(reading.stage, reading.time_s, reading.time_s) for reading in timeline.readings]
     looks += [(span.stage, span.begin_s, span.end_s) for span in timeline.phases]
@@ -142,9 +142,9 @@ def _draw_stages(axes: Axes, timeline: Timeline, unit_s: float, least_s: float) 
             runs[-1] = (stage, runs[-1][1], max(runs[-1][2], end_s))
         else:
             runs.append((stage, begin_s, end_s))
-    for stage, begin_s, end_s in runs:
+    for number, (stage, begin_s, end_s) in enumerate(runs):
         begin, end = timeline.on_axis(begin_s), timeline.on_axis(end_s)
-        if stage == STAGES[1]:
+        if number % 2:
             axes.axvspan(begin / unit_s, end / unit_s, color=GREY, alpha=0.15, linewidth=0)
         if end - begin >= least_s:
             axes.text(

@@ -44,6 +44,42 @@ def write_report(path: Path, facts: RunFacts, timeline: Timeline, runs: Sequence
 
 def render_report(facts: RunFacts, timeline: Timeline, runs: Sequence[RunTimes]) -> str:
     """The page as text; see `write_report`."""
+    limits = facts.manifest.sanity
+    return (
+        page_environment()
+        .get_template("page.html.jinja")
+        .render(
+            facts=facts,
+            manifest=facts.manifest,
+            model_title=MODELS[facts.manifest.model.variant].title,
+            manifest_text=json.dumps(facts.manifest.model_dump(mode="json"), indent=2, ensure_ascii=False),
+            package_version=__version__,
+            video=_embed_file(facts.run.video_file, "video/mp4"),
+            preview=_embed_file(facts.run.preview_file, "video/mp4"),
+            video_bytes=facts.run.video_file.stat().st_size if facts.run.video_file.is_file() else 0,
+            contact_sheet=_embed_file(facts.run.contact_sheet_file, "image/png"),
+            camera=_camera(facts),
+            timeline=timeline,
+            memory=charts("memory", "Memory over time", lambda shape: draw_memory(timeline, shape)),
+            runs=runs,
+            times=charts("times", "Seconds by stage and phase", lambda shape: draw_times(runs, shape))
+            if runs
+            else None,
+            latents=charts(
+                "latents",
+                "Standard deviation and change of each latent frame",
+                lambda shape: draw_latents(
+                    facts.latents, low=limits.latent_std_min, high=limits.latent_std_max, shape=shape
+                ),
+            )
+            if facts.latents
+            else None,
+        )
+    )
+
+
+def page_environment() -> Environment:
+    """What renders pages: nothing of a run becomes markup, and nothing that a page asks for may be missing."""
     environment = Environment(
         loader=PackageLoader("sana_wm.report", ""),
         autoescape=True,  # a prompt is text, whatever it looks like
@@ -53,31 +89,7 @@ def render_report(facts: RunFacts, timeline: Timeline, runs: Sequence[RunTimes])
         lstrip_blocks=True,
     )
     environment.filters.update(gib=format_bytes, seconds=format_seconds)
-    limits = facts.manifest.sanity
-    return environment.get_template("page.html.jinja").render(
-        facts=facts,
-        manifest=facts.manifest,
-        model_title=MODELS[facts.manifest.model.variant].title,
-        manifest_text=json.dumps(facts.manifest.model_dump(mode="json"), indent=2, ensure_ascii=False),
-        package_version=__version__,
-        video=_embed(facts.run.video_file, "video/mp4"),
-        video_bytes=facts.run.video_file.stat().st_size if facts.run.video_file.is_file() else 0,
-        contact_sheet=_embed(facts.run.contact_sheet_file, "image/png"),
-        camera=_camera(facts),
-        timeline=timeline,
-        memory=_charts("memory", "Memory over time", lambda shape: draw_memory(timeline, shape)),
-        runs=runs,
-        times=_charts("times", "Seconds by stage and phase", lambda shape: draw_times(runs, shape)) if runs else None,
-        latents=_charts(
-            "latents",
-            "Standard deviation and change of each latent frame",
-            lambda shape: draw_latents(
-                facts.latents, low=limits.latent_std_min, high=limits.latent_std_max, shape=shape
-            ),
-        )
-        if facts.latents
-        else None,
-    )
+    return environment
 
 
 def format_bytes(count: int | None) -> str:
@@ -104,7 +116,7 @@ def _shown(value: object) -> object:
     return spelled_out(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _charts(name: str, description: str, draw: Callable[[Shape], Figure]) -> Markup:
+def charts(name: str, description: str, draw: Callable[[Shape], Figure]) -> Markup:
     """A chart in both shapes; the page shows the one that fits the window."""
     drawings = [
         Markup('<div class="{}">{}</div>').format(
@@ -122,15 +134,18 @@ def _camera(facts: RunFacts) -> Markup:
         trajectory = load_trajectory(facts.manifest).first(video.num_frames)
     except SanaWMError as error:  # a poses file may have moved since
         return Markup('<p class="bad">{}</p>').format(error)
-    return _charts(
+    return charts(
         "camera",
         "Camera path from above and from the side",
         lambda shape: draw_camera(trajectory, fps=video.fps, shape=shape),
     )
 
 
-def _embed(path: Path, kind: str) -> str | None:
+def embed(content: bytes, kind: str) -> str:
+    """Content as a `data:` address."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _embed_file(path: Path, kind: str) -> str | None:
     """A file as a `data:` address; `None` when it is not there."""
-    if not path.is_file():
-        return None
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    return embed(path.read_bytes(), kind) if path.is_file() else None

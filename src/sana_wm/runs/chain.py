@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sana_wm.errors import HandoffError, SanaWMError
+from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
 from sana_wm.pipeline import PIPELINE, active_stages, source_of, stages_from
@@ -122,6 +123,17 @@ def hold_outputs(run: RunDirectory, receipt: Receipt, after: tuple[Stage, ...]) 
     if findings := damaged_outputs(run, receipt, apart_from=pruned):
         return Link(name, "broken", tuple(findings), after)
     return Link(name, "pruned", (f"removed on purpose: {', '.join(pruned)}",)) if pruned else Link(name, "holds")
+
+
+def is_passed_by(run: RunDirectory, stage: Stage) -> bool:
+    """Whether a stage left nothing, and nobody needs it any more: what it would be looked at before is done."""
+    before = PIPELINE[stage].looked_at_before
+    return before is not None and not run.receipt_file(stage).exists() and run.receipt_file(before).exists()
+
+
+def stages_due(run: RunDirectory, manifest: Manifest) -> tuple[Stage, ...]:
+    """The stages of which a whole run has receipts: those of the manifest, without one that is passed by."""
+    return tuple(stage for stage in active_stages(manifest) if not is_passed_by(run, stage))
 
 
 def _hold_versions(receipt: Receipt, after: tuple[Stage, ...]) -> Link:

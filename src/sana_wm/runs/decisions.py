@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from sana_wm.backends import backend_of
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
-from sana_wm.pipeline import PIPELINE, source_of, stages_from
+from sana_wm.pipeline import PIPELINE, source_of, stages_after, stages_from
 from sana_wm.runs.chain import walk_stage
+from sana_wm.runs.inheritance import find_inheritance, shown_elsewhere
 from sana_wm.runs.links import has_pruned_latents
+from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.unfinished import is_unfinished, reasons_to_refuse, versions_that_count
 from sana_wm.weights.manifest_layout import WeightFile
 
-Action = Literal["run", "skip", "off"]
+#: `off`: the manifest runs none, or nobody needs it any more. `later`: it is to come, and was not asked for.
+Action = Literal["run", "skip", "off", "later"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,17 @@ def stages_to_run(decisions: Sequence[StageDecision]) -> list[Stage]:
     return [decision.stage for decision in decisions if decision.action == "run"]
 
 
+def stages_to_come(decisions: Sequence[StageDecision]) -> list[Stage]:
+    """The stages that the run still needs and that were not asked for, in their order."""
+    return [decision.stage for decision in decisions if decision.action == "later"]
+
+
 def decide(
-    run: RunDirectory, manifest: RunManifest, weights: Sequence[WeightFile], start_from: Stage | None = None
+    run: RunDirectory,
+    manifest: RunManifest,
+    weights: Sequence[WeightFile],
+    start_from: Stage | None = None,
+    stop_after: Stage | None = None,
 ) -> list[StageDecision]:
     """Decide for every stage whether it runs.
 
@@ -42,18 +54,23 @@ def decide(
         run: The run directory.
         manifest: What shall run.
         weights: The weight files as they are now.
-        start_from: Run this stage and all after it whatever is there.
+        start_from: Run this stage and all that are made from its result, whatever is there.
+        stop_after: Run none that comes later than this stage; one that is off stops nothing.
     """
     forced = None if start_from is None else _Forced(start_from, f"asked for with --from {start_from}")
-    decisions = _decide_all(run, manifest, weights, forced)
-    while (forced := _pruned_source(run, manifest, stages_to_run(decisions))) is not None:
-        decisions = _decide_all(run, manifest, weights, forced)
-    return decisions
+    decided = _decide_all(run, manifest, weights, forced)
+    while (forced := _pruned_source(run, manifest, stages_to_run(list(decided.values())))) is not None:
+        decided = _decide_all(run, manifest, weights, forced)
+    if stop_after is not None and decided[stop_after].action != "off":
+        for stage in stages_after(stop_after):
+            if decided[stage].action == "run":
+                decided[stage] = StageDecision(stage, "later", f"not asked for: --to {stop_after}")
+    return [decided[stage] for stage in STAGES]
 
 
 @dataclass(frozen=True)
 class _Forced:
-    """A stage that runs, and all after it, whatever is there."""
+    """A stage that runs, and all that are made from its result, whatever is there."""
 
     stage: Stage
     reason: str
@@ -61,14 +78,37 @@ class _Forced:
 
 def _decide_all(
     run: RunDirectory, manifest: RunManifest, weights: Sequence[WeightFile], forced: _Forced | None
-) -> list[StageDecision]:
-    decisions: list[StageDecision] = []
-    for stage in STAGES:
+) -> dict[Stage, StageDecision]:
+    decided: dict[Stage, StageDecision] = {}
+    # What is only looked at goes by what becomes of the stage that it is looked at before.
+    for stage in sorted(STAGES, key=lambda stage: PIPELINE[stage].looked_at_before is not None):
         if (why_off := PIPELINE[stage].off(manifest)) is not None:
-            decisions.append(StageDecision(stage, "off", why_off))
+            decided[stage] = StageDecision(stage, "off", why_off)
             continue
-        decisions.append(_decide_stage(run, manifest, stage, weights, decisions, forced))
-    return decisions
+        decided[stage] = _decide_stage(run, manifest, stage, weights, decided, forced)
+        if (why_not := _why_not_looked_at(run, manifest, stage, decided, forced)) is not None:
+            decided[stage] = StageDecision(stage, "off", why_not)
+    return decided
+
+
+def _why_not_looked_at(
+    run: RunDirectory,
+    manifest: RunManifest,
+    stage: Stage,
+    decided: Mapping[Stage, StageDecision],
+    forced: _Forced | None,
+) -> str | None:
+    """Why a stage that only serves a look need not run although it could; `None` for all others."""
+    before, source = PIPELINE[stage].looked_at_before, source_of(manifest, stage)
+    if before is None or source is None or decided[stage].action != "run":
+        return None
+    if forced is not None and forced.stage in (stage, before):
+        return None if forced.stage == stage else f"the run begins with {before}: {forced.reason}"
+    if decided[source].action == "skip" and (shown := shown_elsewhere(run, manifest, source)) is not None:
+        return f"{shown} shows the same"
+    is_done = decided[before].action == "skip"
+    is_there = run.receipt_file(stage).exists() and not has_pruned_latents(run, source)
+    return f"{before} is done" if is_done and not is_there else None
 
 
 def _pruned_source(run: RunDirectory, manifest: RunManifest, running: Sequence[Stage]) -> _Forced | None:
@@ -85,18 +125,21 @@ def _decide_stage(
     manifest: RunManifest,
     stage: Stage,
     weights: Sequence[WeightFile],
-    earlier: list[StageDecision],
+    decided: Mapping[Stage, StageDecision],
     forced: _Forced | None,
 ) -> StageDecision:
     if forced is not None and stage in stages_from(forced.stage):
         return StageDecision(stage, "run", forced.reason)
-    if again := next((decision.stage for decision in earlier if decision.action == "run"), None):
-        return StageDecision(stage, "run", f"{again} runs before it")
+    source = source_of(manifest, stage)
+    if source is not None and decided[source].action == "run":
+        found = None if is_unfinished(run, stage) else find_inheritance(run, manifest, stage, weights)
+        parts = f"; {found.described}" if found is not None and found.parts else ""
+        return StageDecision(stage, "run", f"{source} runs before it{parts}")
     kept: list[str] = []
     pruned: list[str] = []
     for link in walk_stage(run, manifest, stage, weights, with_input_files=False):
         if link.state == "unfinished":
-            return StageDecision(stage, "run", _describe_unfinished(run, manifest, stage, weights))
+            return _decide_unfinished(run, manifest, stage, weights)
         if link.state == "broken":
             return StageDecision(stage, "run", link.reason)
         if link.state == "noted":
@@ -104,13 +147,26 @@ def _decide_stage(
         if link.state == "pruned":
             pruned += link.findings
     although = f"; kept although versions changed: {', '.join(kept)}" if kept else ""
-    return StageDecision(stage, "skip", "; ".join([f"done, and its receipt matches{although}", *pruned]))
+    done = f"{_describe_done(run, stage)}, and its receipt matches{although}"
+    return StageDecision(stage, "skip", "; ".join([done, *pruned]))
 
 
-def _describe_unfinished(run: RunDirectory, manifest: RunManifest, stage: Stage, weights: Sequence[WeightFile]) -> str:
+def _describe_done(run: RunDirectory, stage: Stage) -> str:
+    receipt = read_receipt(run, stage)
+    origin = receipt and receipt.taken_from
+    return f"taken from {origin.run}" if origin else "done"
+
+
+def _decide_unfinished(
+    run: RunDirectory, manifest: RunManifest, stage: Stage, weights: Sequence[WeightFile]
+) -> StageDecision:
     if not is_unfinished(run, stage):
-        return "not done yet"
+        found = find_inheritance(run, manifest, stage, weights)
+        if found is not None and found.receipt is not None:
+            return StageDecision(stage, "skip", found.described)
+        return StageDecision(stage, "run", "not done yet" + (f"; {found.described}" if found is not None else ""))
     # Whether it is the same chip only the stage knows.
     if reasons := reasons_to_refuse(run, manifest, stage, weights, versions_that_count(backend_of(manifest), stage)):
-        return f"left unfinished by others ({'; '.join(reasons)}): refused, unless --from {stage} starts it over"
-    return "not finished yet; goes on from its checkpoint"
+        why = f"left unfinished by others ({'; '.join(reasons)}): refused, unless --from {stage} starts it over"
+        return StageDecision(stage, "run", why)
+    return StageDecision(stage, "run", "not finished yet; goes on from its checkpoint")

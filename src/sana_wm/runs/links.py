@@ -170,7 +170,8 @@ def damaged_outputs(run: RunDirectory, receipt: Receipt, *, apart_from: Collecti
         if not _is_inside(run, name):
             findings.append(f"{name} is no file inside the run directory")
         elif not path.is_file():
-            findings.append(f"{name} was pruned" if name in receipt.pruned else f"{name} is missing")
+            pruned = f"{name} was pruned: resume --from {receipt.stage} makes it again"
+            findings.append(pruned if name in receipt.pruned else f"{name} is missing")
         elif (size_bytes := path.stat().st_size) != expected.size_bytes:
             findings.append(f"{name} has {size_bytes} bytes, its receipt says {expected.size_bytes}")
         elif sha256_of(path) != expected.sha256:

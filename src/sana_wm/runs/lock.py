@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import shlex
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -84,7 +85,8 @@ def owning(run: RunDirectory) -> Generator[Ownership]:
             f"{run.path} is in use",
             got=f"{owner or 'an owner that has not said who it is'}{f', {SUSPENDED}' if _sleeps(owner) else ''}",
             expected="no running sana-wm in this directory",
-            next_step="Wait for it (a stage without its parent ends after its step), or choose another output_dir.",
+            next_step=f"How far it is: sana-wm status {shlex.quote(str(run.path))}. Wait for it (a stage without its "
+            "parent ends after its step), or choose another output_dir.",
         ) from None
     except OSError as error:
         raise HandoffError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from sana_wm.errors import HandoffError
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
+from sana_wm.pipeline import stages_from
 from sana_wm.runs.chain import walk_stage
 from sana_wm.runs.links_refused import refuse_links
 from sana_wm.runs.receipts import changed_fields, stage_settings
@@ -48,8 +49,8 @@ def compare(run: RunDirectory, manifest: RunManifest, *, force: bool) -> tuple[S
             expected="the same manifest",
             next_step="Choose another output_dir, or add --force: stages whose settings differ start over.",
         )
-    first_changed = next((index for index, stage in enumerate(STAGES) if changes[stage]), len(STAGES))
-    return STAGES[first_changed:]
+    over = {later for stage in STAGES if changes[stage] for later in stages_from(stage)}
+    return tuple(stage for stage in STAGES if stage in over)
 
 
 def _changes_since_receipt(run: RunDirectory, manifest: RunManifest, stage: Stage) -> Sequence[str]:

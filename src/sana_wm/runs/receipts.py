@@ -58,6 +58,13 @@ class ProcessRecord(Record):
     cards_used_bytes: tuple[int | None, int | None] = (None, None)
 
 
+class TakenFrom(Record):
+    """The run whose stage it was: times, memory and versions are those of its process there."""
+
+    run: str
+    manifest_sha256: str
+
+
 class Receipt(Record):
     """One finished stage.
 
@@ -67,6 +74,7 @@ class Receipt(Record):
         phases: Of its last process: what an earlier start had done is not among them, or in part only.
         seconds: What the stage took, over all its processes.
         times_s: The same by phase, `starting` and `saving` included; empty until the launcher has added it.
+        taken_from: Where it was made, if not here.
     """
 
     version: Literal[1] = 1
@@ -89,6 +97,12 @@ class Receipt(Record):
     seconds: float
     times_s: dict[str, float] = Field(default_factory=dict[str, float])
     process: ProcessRecord | None = None
+    taken_from: TakenFrom | None = None
+
+    @property
+    def seconds_by_phase(self) -> dict[str, float]:
+        """What each phase took, as far as that is known."""
+        return self.times_s or {phase.name: phase.seconds for phase in self.phases}
 
 
 def stage_settings(manifest: RunManifest, target: str) -> dict[str, Any]:

@@ -71,6 +71,11 @@ class RunDirectory:
         return self.path / "latents" / "refiner_text.safetensors"
 
     @property
+    def preview_file(self) -> Path:
+        """The Stage 1 latents as a video, before they are refined."""
+        return self.path / "preview.mp4"
+
+    @property
     def video_file(self) -> Path:
         """The result."""
         return self.path / "video.mp4"
@@ -111,8 +116,8 @@ class RunDirectory:
         """What a sentinel keeps when a result looks broken."""
         return self.path / "evidence" / f"{stage}.safetensors"
 
-    def preview_file(self, step: int) -> Path:
-        """A picture of the latents after a Stage 1 step."""
+    def step_picture_file(self, step: int) -> Path:
+        """A picture of the latents after a Stage 1 step, where `stage1.preview_every` asks for it."""
         return self.path / "previews" / f"{step:04d}.png"
 
     def log_file(self, stage: Stage) -> Path:
@@ -175,8 +180,9 @@ class RunDirectory:
         they are valid, and a new seed does not need the text encoder again.
         """
         asked = (self.path / name for name in PIPELINE[stage].asked)
-        growing = (self.growing_file,) if PIPELINE[stage].encodes_video else ()
-        return (self.receipt_file(stage), *self.outputs(stage), *asked, *growing, self.checkpoint_folder(stage))
+        growing = PIPELINE[stage].growing
+        watched = () if growing is None else (self.path / growing,)
+        return (self.receipt_file(stage), *self.outputs(stage), *asked, *watched, self.checkpoint_folder(stage))
 
     def clear_stage(self, stage: Stage, say: Say = _nothing) -> list[Path]:
         """Remove a stage's belongings, each named to `say` before it goes; returns what was there."""

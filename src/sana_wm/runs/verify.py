@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sana_wm.errors import HandoffError
-from sana_wm.names import STAGES
-from sana_wm.pipeline import active_stages, stages_from
-from sana_wm.runs.chain import Link, hold, hold_outputs, walk_stage
+from sana_wm.names import STAGES, Stage
+from sana_wm.pipeline import source_of, stages_from
+from sana_wm.runs.chain import Link, hold, hold_outputs, stages_due, walk_stage
 from sana_wm.runs.links_refused import refuse_links
 from sana_wm.runs.metrics import metrics_findings
 from sana_wm.runs.receipts import read_receipt
@@ -32,13 +32,16 @@ def verify(run: RunDirectory) -> list[Link]:
     except HandoffError as error:
         return [Link("manifest", "broken", (str(error),), STAGES), *_verify_outputs_alone(run)]
     links = [Link("manifest", "holds")]
-    for stage in active_stages(manifest):
-        if links[-1].state == "unfinished":  # what comes after it is made anew, too
+    to_come: set[Stage | None] = set()
+    for stage in stages_due(run, manifest):
+        if source_of(manifest, stage) in to_come:  # what is made from it is made anew, too
             links.append(Link(f"{stage}/receipt", "unfinished", ("after a stage that is to come",)))
-            continue
-        links += walk_stage(run, manifest, stage)
+        else:
+            links += walk_stage(run, manifest, stage)
+            if links[-1].state == "unfinished":
+                links[-1] = _judge_missing_receipt(run, links[-1])
         if links[-1].state == "unfinished":
-            links[-1] = _judge_missing_receipt(run, links[-1])
+            to_come.add(stage)
     if all(link.is_whole for link in links):
         links.append(hold("metrics", metrics_findings(run), ()))
     return links

@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from sana_wm import __version__
 from sana_wm.durable import durable_file
 from sana_wm.errors import HandoffError
+from sana_wm.runs.kept_parts import METADATA_KEY
 
 Shape = tuple[int, ...]
-METADATA_KEY = "sana_wm"
 CONTENT_KEY = "content_sha256"
 MAKE_AGAIN = "Run `sana-wm resume RUN_DIR`: the stage that makes it runs again."
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +23,7 @@ from sana_wm.pipeline import PIPELINE, source_of
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.runs import unfinished
 from sana_wm.runs.events import StageDone, StepDone, StepsBegin, now_s
+from sana_wm.runs.kept_parts import digest_of, part_metadata, weights_digest
 from sana_wm.runs.receipts import (
     Receipt,
     current_versions,
@@ -149,8 +148,22 @@ class StageContext:
         return load_latents(source.path, {"stage": source.stage}, self.latents_shape)
 
     def kept(self, part: str) -> dict[str, str]:
-        """Metadata of a part that this stage keeps for its next start, whatever latents that begins with."""
+        """Metadata of what this stage keeps for its next start, whatever latents that begins with."""
         return self._owner(part, f"{self.stage}/{part}", "")
+
+    def kept_part(self, part: str, target: str) -> dict[str, str]:
+        """Metadata by which a part of that is valid where the whole is not.
+
+        Args:
+            part: As of `kept`.
+            target: What the part's fields steer: `stage1/conditioning/text`.
+        """
+        return {**self.made_from(part, ""), **part_metadata(self.manifest, target)}
+
+    def parts_kept(self) -> dict[str, str]:
+        """Metadata of every part of what this stage keeps, to be written beside that of the whole."""
+        parts = (part_metadata(self.manifest, target) for target in PIPELINE[self.stage].parts)
+        return {key: digest for part in parts for key, digest in part.items()}
 
     def resumable(self, part: str) -> dict[str, str]:
         """Metadata of unfinished work: valid for the same stage from the same latents only."""
@@ -161,9 +174,9 @@ class StageContext:
         return {
             "stage": self.stage,
             "part": part,
-            "weights_sha256": _digest([file.model_dump() for file in self.weights]),
+            "weights_sha256": weights_digest(self.weights),
             "source_sha256": source_sha256,
-            "computed_by": _digest(self._computed_by()),
+            "computed_by": digest_of(self._computed_by()),
         }
 
     def _owner(self, part: str, target: str, source_sha256: str) -> dict[str, str]:
@@ -280,7 +293,3 @@ class StageContext:
         # What was saved on the way has no use any more, and would be gigabytes for a long run.
         remove_tree(self.run.checkpoint_folder(self.stage))
         self.events.emit(StageDone(time_s=now_s()))
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

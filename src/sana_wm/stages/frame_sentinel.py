@@ -18,6 +18,7 @@ from sana_wm.camera.intrinsics import resize_and_center_crop
 from sana_wm.durable import move_folder, remove_tree, sha256_of
 from sana_wm.errors import HandoffError, SanityError, UsageError
 from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.names import Stage
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.stages.latent_likeness import LatentLikeness
 from sana_wm.video.likeness import name_change, name_scale, shows_another_scene
@@ -39,6 +40,7 @@ class FrameSentinel:
         run: The run directory.
         manifest: What runs; `sanity` says whether a broken video is refused or only warned of.
         latents: (C, F, h, w), on the CPU: what is decoded.
+        stage: That decodes.
         first_frame: Which of the decoded frames is the first one shown.
         frames_per_segment: It judges each time so many frames are complete.
         knows_pictures: Whether the VAE is the released one: only then must the first frame resemble the picture.
@@ -54,6 +56,7 @@ class FrameSentinel:
         manifest: RunManifest,
         latents: torch.Tensor,
         *,
+        stage: Stage,
         first_frame: int,
         frames_per_segment: int,
         knows_pictures: bool,
@@ -61,6 +64,7 @@ class FrameSentinel:
         self.statistics: list[FrameStatistics] = []
         self.warnings: list[str] = []
         self._run = run
+        self._stage: Stage = stage
         self._sanity = manifest.sanity
         self._picture = _measure_picture(manifest)
         self._likeness = LatentLikeness(latents, first_frame)
@@ -161,9 +165,9 @@ class FrameSentinel:
         Raises:
             SanityError: Always.
         """
-        evidence = self._run.evidence_file("vae_decode").with_suffix("")
+        evidence = self._run.evidence_file(self._stage).with_suffix("")
         remove_tree(evidence)
-        move_folder(self._run.checkpoint_folder("vae_decode"), evidence)
+        move_folder(self._run.checkpoint_folder(self._stage), evidence)
         raise SanityError(
             "decoded video looks broken",
             got="; ".join(map(str, findings)),

@@ -53,7 +53,7 @@ def _encode_prompt(context: StageContext) -> PromptEncoding:
     save_tensors(
         context.run.refiner_text_file,
         {"prompt_embeds": encoding.prompt_embeds, "prompt_attention_mask": encoding.prompt_attention_mask},
-        owner,
+        owner | context.parts_kept(),
     )
     context.stop.check()
     return encoding

@@ -103,7 +103,7 @@ class Previews:
         """The path of the picture of clean latents, (1, C, n, h, w), if one is due."""
         if self._renderer is None or not self.is_due(done):
             return None
-        path = self._context.run.preview_file(done)
+        path = self._context.run.step_picture_file(done)
         with durable_file(path) as part:
             self._renderer.render(clean).save(part)
         return str(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,19 +40,23 @@ def run(context: StageContext) -> None:
 
 
 def _make_conditioning(context: StageContext) -> dict[str, torch.Tensor]:
-    """Everything Stage 1 is given besides noise; from the run directory when it is there."""
-    owner = context.kept("conditioning")
-    if (kept := load_if_ours(context.run.conditioning_file, owner)) is not None:
+    """Everything Stage 1 is given besides noise; what of it is in the run directory and valid is not made again."""
+    file, owner = context.run.conditioning_file, context.kept("conditioning")
+    if (kept := load_if_ours(file, owner)) is not None:
         return kept
-    with context.phases.phase("text_encoder") as phase:
-        conditioning = _encode_text(context, phase)
-    with context.phases.phase("vae_encoder") as phase:
-        conditioning |= _encode_picture(context, phase)
-    conditioning |= _condition_camera(context)
+    conditioning: dict[str, torch.Tensor] = {}
+    for target, (names, make) in _PARTS.items():
+        kept = load_if_ours(file, context.kept_part("conditioning", target))
+        conditioning |= {name: kept[name] for name in names} if kept is not None else make(context)
     conditioning |= take_earlier(context, conditioning)
-    save_tensors(context.run.conditioning_file, conditioning, owner)
+    save_tensors(file, conditioning, owner | context.parts_kept())
     context.stop.check()
     return conditioning
+
+
+def _make_text(context: StageContext) -> dict[str, torch.Tensor]:
+    with context.phases.phase("text_encoder") as phase:
+        return _encode_text(context, phase)
 
 
 def _encode_text(context: StageContext, phase: Phase) -> dict[str, torch.Tensor]:
@@ -62,13 +67,18 @@ def _encode_text(context: StageContext, phase: Phase) -> dict[str, torch.Tensor]
     return {"prompt_embeds": embeds.to("cpu"), "prompt_attention_mask": mask.to("cpu")}
 
 
+def _make_picture(context: StageContext) -> dict[str, torch.Tensor]:
+    with context.phases.phase("vae_encoder") as phase:
+        return _encode_picture(context, phase)
+
+
 def _encode_picture(context: StageContext, phase: Phase) -> dict[str, torch.Tensor]:
     vae = phase.hold(load_vae(context.layout, context.device, context.dtype, part="encoder"))
     pixels = torch.from_numpy(np.asarray(crop_picture(context), dtype=np.float32) / 255.0 * 2.0 - 1.0)
     return {"first_latent": encode_first_frame(vae, pixels.permute(2, 0, 1)[None]).float().to("cpu")}
 
 
-def _condition_camera(context: StageContext) -> dict[str, torch.Tensor]:
+def _make_camera(context: StageContext) -> dict[str, torch.Tensor]:
     manifest = context.manifest
     video = manifest.video
     path = load_camera_path(manifest)
@@ -80,3 +90,11 @@ def _condition_camera(context: StageContext) -> dict[str, torch.Tensor]:
         trajectory.c2w, crop_intrinsics(intrinsics, geometry), height=video.height, width=video.width
     )
     return {name: torch.from_numpy(getattr(camera, name)) for name in CAMERA_TENSORS}
+
+
+#: The parts of the conditioning in the order in which they are made: their tensors, and who makes them.
+_PARTS: Mapping[str, tuple[tuple[str, ...], Callable[[StageContext], dict[str, torch.Tensor]]]] = {
+    "stage1/conditioning/text": (("prompt_embeds", "prompt_attention_mask"), _make_text),
+    "stage1/conditioning/picture": (("first_latent",), _make_picture),
+    "stage1/conditioning/camera": (CAMERA_TENSORS, _make_camera),
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def _not_whole(path: Path, got: str) -> HandoffError:
     )
 
 
-def read_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
+def read_frames(path: Path) -> Generator[NDArray[np.uint8]]:
     """The frames of a video one by one, uint8 (H, W, 3).
 
     Raises:

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replace_fields
 from pathlib import Path
 
 from huggingface_hub.constants import HF_HUB_CACHE
 
-from sana_wm.durable import make_folder
 from sana_wm.errors import DownloadError, Problem
 from sana_wm.names import Stage
-from sana_wm.weights.conversion import CONVERSION_NAME, read_conversion
-from sana_wm.weights.download_problems import FOREIGN, INDEX, find_clashes, find_lacking, find_no_room
+from sana_wm.weights.conversion import CONVERSION_NAME
+from sana_wm.weights.download_problems import find_clashes, find_lacking, find_no_room
 from sana_wm.weights.facts import Repository, model_facts
 from sana_wm.weights.hub import Hub
 from sana_wm.weights.hub_answers import RemoteFile, RemoteRepository
-from sana_wm.weights.layout import Component, read_weight_map
+from sana_wm.weights.layout import Component
+from sana_wm.weights.needed_files import (
+    NeededFile,
+    SkippedFile,
+    fetch_indexes,
+    is_converted,
+    make_folder_for_download,
+    open_all,
+    sha256_if_same,
+    without_skipped,
+)
 from sana_wm.weights.neighbours import neighbours_of
 from sana_wm.weights.places import WeightPlaces, is_needed
-from sana_wm.weights.reading import is_file, naming_refusals
+from sana_wm.weights.reading import naming_refusals
 from sana_wm.weights.record import RecordedFile, WeightRecord, read_record, write_record
-from sana_wm.weights.transfer import TransferView, fetch_file, hash_file, part_of
+from sana_wm.weights.transfer import TransferView, fetch_file, part_of
 from sana_wm.weights.twins import Twins, link_twin
 
 FLOAT32_BYTES = 4
-ALWAYS_HASHED_BYTES = 64 * 1024**2  # a file so small is hashed in a moment; for a larger one the record is believed
 
 
 @dataclass(frozen=True)
@@ -50,16 +58,6 @@ class PlannedFile:
     missing_bytes: int
     sha256: str | None
     twin: Path | None = None
-
-
-@dataclass(frozen=True)
-class SkippedFile:
-    """A file that is left out, and why."""
-
-    repo_id: str
-    name: str
-    size_bytes: int
-    why: str
 
 
 @dataclass(frozen=True)
@@ -114,52 +112,49 @@ def plan_download(
         WeightsError: An index or a download record cannot be read.
     """
     known = index_places or places
-    remotes = _open_all(hub, places.repositories(stages))
+    remotes = open_all(hub, places.repositories(stages))
     needed = [
-        (repository, remote, file)
+        NeededFile(repository, remote, file, known.path_of(repository, file.name))
         for repository, remote in remotes
         for file in remote.files
         if is_needed(repository, file.name, stages)
     ]
-    if clashes := list(find_clashes([(known.path_of(repository, file.name), file) for repository, _, file in needed])):
+    if clashes := list(find_clashes([(one.path, one.file) for one in needed])):
         raise DownloadError(clashes)
-    named: set[Path] = set()
-    for repository, remote, file in needed:
-        if file.name.endswith(INDEX):
-            index = known.path_of(repository, file.name)
-            if not index.exists() or (replace and not _is_same(index, file, None, view)):
-                _make_folder(index.parent)
-                fetch_file(hub, remote, file, index, view)
-            named |= {index.with_name(shard) for shard in read_weight_map(index).values()}
+    named = fetch_indexes(hub, needed, view, replace=replace)
     layout = known.layout()
     read = {shard for stage in stages for part in layout.of_stage(stage) for shard in part.shards}
-    files: list[PlannedFile] = []
-    skipped: list[SkippedFile] = []
-    problems = list(find_lacking(layout, stages, {known.path_of(entry[0], entry[2].name) for entry in needed}))
-    records = {repository.repo_id: read_record(places.folder_of(repository)) for repository, _ in remotes}
+    problems = list(find_lacking(layout, stages, {one.path for one in needed}))
+    student = places.layout().transformer
+    wanted, skipped = without_skipped(needed, places, student, read, named)
     folders = [places.folder_of(repository) for repository, _ in remotes]
     twins = Twins((*neighbours_of(folders, [Path(HF_HUB_CACHE)]), *reuse), view)
-    student = places.layout().transformer
-    for repository, remote, file in needed:
-        path, destination = known.path_of(repository, file.name), places.path_of(repository, file.name)
-        is_read = path in read or destination == student.checkpoint
-        why = _why_skipped(path, is_read=is_read, is_named=path in named)
-        if why := why or _why_converted(student, destination, file):
-            skipped.append(SkippedFile(remote.repo_id, file.name, file.size_bytes, why))
-            continue
-        planned = _plan_file(places, repository, remote, file, records[repository.repo_id], view, replace=replace)
-        if isinstance(planned, Problem):
-            problems.append(planned)
-        elif planned.sha256 is None and (twin := twins.find(file, planned.destination)):
-            files.append(replace_fields(planned, missing_bytes=0, twin=twin))
-        else:
-            files.append(planned)
+    files, unplanned = _plan_files(wanted, places, twins, view, replace=replace)
     conversion_bytes = sum(_conversion_bytes(student, file) for file in files)
     coming = [(file.destination, file.missing_bytes) for file in files]
-    problems += find_no_room([*coming, (student.folder / CONVERSION_NAME, conversion_bytes)])
+    problems += [*unplanned, *find_no_room([*coming, (student.folder / CONVERSION_NAME, conversion_bytes)])]
     if problems:
         raise DownloadError(problems)
     return DownloadPlan(tuple(files), tuple(skipped), conversion_bytes)
+
+
+def _plan_files(
+    wanted: Sequence[NeededFile], places: WeightPlaces, twins: Twins, view: TransferView, *, replace: bool
+) -> tuple[list[PlannedFile], list[Problem]]:
+    """What is to be done for each file, a twin's content used where there is one; and what stands in the way."""
+    files: list[PlannedFile] = []
+    problems: list[Problem] = []
+    records = {one.repository.repo_id: read_record(places.folder_of(one.repository)) for one in wanted}
+    for one in wanted:
+        record = records[one.repository.repo_id]
+        planned = _plan_file(places, one.repository, one.remote, one.file, record, view, replace=replace)
+        if isinstance(planned, Problem):
+            problems.append(planned)
+        elif planned.sha256 is None and (twin := twins.find(one.file, planned.destination)):
+            files.append(replace_fields(planned, missing_bytes=0, twin=twin))
+        else:
+            files.append(planned)
+    return files, problems
 
 
 def run_download(hub: Hub, plan: DownloadPlan, view: TransferView) -> None:
@@ -186,14 +181,7 @@ def run_download(hub: Hub, plan: DownloadPlan, view: TransferView) -> None:
 def _make_folders(plan: DownloadPlan) -> None:
     """All before the first byte: made again later, where a volume has gone, they would be on the system's own disk."""
     for file in plan.files:
-        _make_folder(file.destination.parent)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise DownloadError([Problem(str(folder), "this folder cannot be made", error.strerror)]) from error
+        make_folder_for_download(file.destination.parent)
 
 
 def _link(hub: Hub, file: PlannedFile, view: TransferView) -> str | None:
@@ -205,45 +193,11 @@ def _link(hub: Hub, file: PlannedFile, view: TransferView) -> str | None:
     return file.remote.sha256 if how else None
 
 
-def _open_all(hub: Hub, repositories: tuple[Repository, ...]) -> list[tuple[Repository, RemoteRepository]]:
-    """Every repository, asked for before any is downloaded: a gate at the last one shall not show after 90 GB."""
-    remotes: list[tuple[Repository, RemoteRepository]] = []
-    problems: list[Problem] = []
-    for repository in repositories:
-        try:
-            remotes.append((repository, hub.open_repository(repository.repo_id)))
-        except DownloadError as error:
-            problems += error.problems
-    if problems:
-        raise DownloadError(problems)
-    return remotes
-
-
-def _why_skipped(path: Path, *, is_read: bool, is_named: bool) -> str | None:
-    if path.suffix in FOREIGN and not is_read:
-        return "not a safetensors file"
-    if path.suffix != ".safetensors" or is_read:
-        return None
-    return "holds only tensors that nothing reads" if is_named else "not part of this layout"
-
-
-def _why_converted(student: Component, destination: Path, file: RemoteFile) -> str | None:
-    """Why a checkpoint that is gone need not come again."""
-    if destination != student.checkpoint or is_file(destination) or not _is_converted(student, file):
-        return None
-    return "converted already"
-
-
 def _conversion_bytes(student: Component, file: PlannedFile) -> int:
     """What converting a file will write at most: the network in float32, and never more than the file."""
-    if file.destination != student.checkpoint or _is_converted(student, file.remote):
+    if file.destination != student.checkpoint or is_converted(student, file.remote):
         return 0
     return min(file.remote.size_bytes, FLOAT32_BYTES * model_facts().parameters[student.name].stored)
-
-
-def _is_converted(student: Component, file: RemoteFile) -> bool:
-    conversion = read_conversion(student)
-    return conversion is not None and conversion.source_sha256 == file.sha256
 
 
 def _plan_file(
@@ -262,7 +216,7 @@ def _plan_file(
         return Problem(str(path), "this link leads nowhere", got=str(path.readlink()), next_step=step)
     if path.exists():
         recorded = record.files.get(file.name) if record and not replace else None
-        if sha256 := _is_same(path, file, recorded, view):
+        if sha256 := sha256_if_same(path, file, recorded, view):
             return PlannedFile(remote, file, folder, path, 0, sha256)
         if not replace:
             return Problem(
@@ -275,14 +229,3 @@ def _plan_file(
     part = part_of(path, file)
     done_bytes = part.stat().st_size if part.exists() else 0
     return PlannedFile(remote, file, folder, path, max(0, file.size_bytes - done_bytes), None)
-
-
-def _is_same(path: Path, file: RemoteFile, recorded: RecordedFile | None, view: TransferView) -> str | None:
-    """The SHA-256 of a file on disk if it is the hub's."""
-    if path.stat().st_size != file.size_bytes:
-        return None
-    if recorded and file.size_bytes > ALWAYS_HASHED_BYTES and recorded.sha256 == file.sha256:
-        return recorded.sha256
-    digests = hash_file(path, file, view)
-    got, expected = digests.compared
-    return digests.sha256 if got == expected else None

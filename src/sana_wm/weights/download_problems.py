@@ -70,5 +70,5 @@ def find_no_room(coming: Iterable[tuple[Path, int]]) -> Iterator[Problem]:
                 "too little free space on this volume",
                 got=f"{free_bytes} bytes free",
                 expected=f"{missing_bytes + RESERVE_BYTES} bytes",
-                next_step="Free some, choose another volume with --to, or fewer stages with --stages.",
+                next_step="Free some, choose another volume with --in, or fewer stages with --stages.",
             )

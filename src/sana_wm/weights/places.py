@@ -72,7 +72,7 @@ class WeightPlaces:
 
 
 def places_in(folder: Path, layout_name: LayoutName, variant: Variant = "bidirectional") -> WeightPlaces:
-    """The folders that `weights download --to FOLDER` fills: one for each repository, named like it."""
+    """The folders that `weights download --in FOLDER` fills: one for each repository, named like it."""
     names = {entry.manifest_field: entry.repo_id.rpartition("/")[2] for entry in _repositories(variant, layout_name)}
     return WeightPlaces(layout_name, **{field: folder / name for field, name in names.items()}, variant=variant)
 

@@ -14,7 +14,7 @@ from sana_wm import plain_files
 from sana_wm.errors import WeightsError
 from sana_wm.plain_files import SpecialFileError
 
-REPAIR = "Fetch it again: sana-wm weights download --replace, with your --manifest or --to (docs/weights.md)."
+REPAIR = "Fetch it again: sana-wm weights download --replace, with your --manifest or --in (docs/weights.md)."
 ALLOW = (
     "Allow it: chmod -R u+rX on the folder. On a Mac the system may forbid it to your terminal: System Settings > "
     "Privacy & Security > Files and Folders (or Full Disk Access), allow the terminal there and start it anew."

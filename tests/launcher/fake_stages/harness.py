@@ -12,6 +12,7 @@ from pathlib import Path
 from sana_wm.backends import DIFFUSERS
 from sana_wm.launcher.probes.process import process_bytes
 from sana_wm.names import STAGES
+from sana_wm.pipeline import source_of
 from sana_wm.runs.receipts import PhaseRecord, Receipt, describe_outputs, stage_settings, write_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.unfinished import Beginning, begin, versions_that_count
@@ -66,9 +67,8 @@ def finish(device: str = "cpu", phases: tuple[PhaseRecord, ...] = ()) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{STAGE} made {path.name}")
     inputs = {}
-    if STAGE != "stage1":
-        name = "latents/stage1.safetensors" if STAGE == "refiner" else "latents/refined.safetensors"
-        inputs = {key: file.sha256 for key, file in describe_outputs(RUN, (RUN.path / name,)).items()}
+    if (source := source_of(RUN.read_manifest(), STAGE)) is not None:
+        inputs = {key: file.sha256 for key, file in describe_outputs(RUN, (RUN.latents_file(source),)).items()}
     write_receipt(
         RUN,
         Receipt(
@@ -88,3 +88,4 @@ def finish(device: str = "cpu", phases: tuple[PhaseRecord, ...] = ()) -> None:
             seconds=0.0,
         ),
     )
+    emit("done")

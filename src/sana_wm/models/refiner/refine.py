@@ -9,7 +9,7 @@ Source: NVlabs/Sana, PR #379, `diffusers_ltx2_refiner.py`; diffusers `pipelines/
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -91,9 +91,9 @@ def refine_autoregressive(
     state = _first_state(latents, sink_size, generator, resume_from)
     done = state.latents
     num_frames = done.shape[2]
-    starts = range(sink_size, num_frames, block_size)
+    blocks = [slice(start, start + block_size) for start in range(sink_size, num_frames, block_size)]
     asked = Refinement(tuple(done.shape), "autoregressive", sink_size, block_size, kv_max_frames)
-    if state.next_block >= len(starts):
+    if state.next_block >= len(blocks):
         return done
 
     engine.set_prompt(prompt_embeds, prompt_attention_mask)
@@ -106,16 +106,27 @@ def refine_autoregressive(
         generator=generator,
         sigmas=sigmas,
     )
-    for index, start in enumerate(starts):
-        block = slice(start, start + block_size)
+    _refine_blocks(stream, state, blocks, generator, on_block)
+    return done
+
+
+def _refine_blocks(
+    stream: BlockStream,
+    state: RefinerState,
+    blocks: Sequence[slice],
+    generator: torch.Generator,
+    on_block: OnState | None,
+) -> None:
+    """Refine a state's latents in place, block after block; those that are done the stream only looks at again."""
+    done = state.latents
+    for index, block in enumerate(blocks):
         if index < state.next_block:
             stream.recall(done[:, :, block])
             continue
-        is_last = index + 1 == len(starts)
+        is_last = index + 1 == len(blocks)
         done[:, :, block] = stream.refine(done[:, :, block], is_last=is_last)
         if on_block is not None:
             on_block(RefinerState(done, index + 1, generator.get_state()))
-    return done
 
 
 def refine_single_shot(
