@@ -64,7 +64,7 @@ def test_every_phase_of_streaming_runs_as_measured(full_size_run: Run, row: dict
 
 def test_streaming_runs_were_measured_in_every_phase_at_two_lengths() -> None:
     measured = {(row["num_frames"], row["stage"], row["phase"]) for row in STREAMING_RUNS}
-    phases = {(stage, name) for stage in STAGES for name in PIPELINE[stage].phases}
+    phases = {(stage, name) for stage in STAGES for name in PIPELINE[stage].phases if stage != "preview"}
     assert measured == {(frames, *one) for frames in (49, 313) for one in phases}
 
 
