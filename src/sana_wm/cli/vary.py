@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from sana_wm.cli import completion
 from sana_wm.cli.app import app
+from sana_wm.cli.colours import say_aside
 from sana_wm.cli.finish import finish
 from sana_wm.cli.output import real_path
 from sana_wm.cli.queue import ToQueue, queue_new_runs, refuse_beside_queue
@@ -109,9 +111,16 @@ def promote(
     source: Source,
     *,
     preset: Annotated[
-        str, typer.Option("--preset", help="What it becomes: fast, standard (if left out), author-defaults.")
+        str,
+        typer.Option(
+            "--preset",
+            autocompletion=completion.presets,
+            help="What it becomes: fast, standard (if left out), author-defaults.",
+        ),
     ] = "standard",
-    out: Annotated[Path | None, typer.Option("--out", help="Run directory; beside the draft's if left out.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run directory; beside the draft's if left out.")
+    ] = None,
     open_video: Open = False,
     to_queue: ToQueue = False,
     dry_run: DryRun = False,
@@ -167,7 +176,7 @@ def _go(new: Sequence[NewRun], wanted: _Wanted) -> None:
 
     choices = Choices(accept_over_cap=wanted.accept_over_cap, accept_numerics=tuple(wanted.accept_numerics or ()))
     for note in dict.fromkeys(note for one in new for note in one.notes):
-        typer.echo(printable(f"note: {note}"), err=True)
+        say_aside("note", printable(note))
     outlive_the_output()
     if wanted.to_queue:
         queue_new_runs(new, choices)
