@@ -59,9 +59,7 @@ def run(
 
     outlive_the_output()
     if to_queue:
-        refuse_beside_queue(
-            look=look, open=open_video, dry_run=dry_run, json_progress=json_progress or json_progress_fd
-        )
+        refuse_beside_queue(open=open_video, dry_run=dry_run, json_progress=json_progress or json_progress_fd)
     lines = open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     new = write_new_run(replace(said, image=picture), os.environ)
     for note in new.notes:
