@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sana_wm.errors import HandoffError
-from sana_wm.preflight.prospect import inspect
+from sana_wm.preflight.prospect import Choices, inspect
 from sana_wm.progress.snapshot import RunSnapshot
 from sana_wm.progress.status import StatusReader
 from sana_wm.queue.folder import Queue
@@ -81,7 +81,7 @@ def _planned_anew(queue: Queue, job: Job, environment: Mapping[str, str]) -> Job
     """A job that nobody could time when it was added: since then, one like it may have run here."""
     if job.state != "waiting" or job.begun_at_s is not None or not (job.is_guess or job.expected_s is None):
         return job
-    plan = inspect(queue.manifest_file(job.number), environment, job.options.as_choices()).plan
+    plan = inspect(queue.manifest_file(job.number), environment, Choices(**job.options.model_dump())).plan
     if plan is None or not plan.fits:
         return job
     return job.model_copy(update={"expected_s": plan.seconds, "is_guess": not plan.is_measured})

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from sana_wm.names import Stage
-from sana_wm.preflight.prospect import Choices
 from sana_wm.records import Count, Record, Seconds, WallClock, as_unicode
+
+if TYPE_CHECKING:
+    from sana_wm.preflight.prospect import Choices
 
 JobState = Literal["waiting", "running", "done", "failed"]
 #: After so many a job is parked: only `retry` starts it again. One that takes the machine down must not do so for ever.
@@ -33,10 +35,6 @@ class JobOptions(Record):
             accept_over_cap=choices.accept_over_cap,
             accept_numerics=choices.accept_numerics,
         )
-
-    def as_choices(self) -> Choices:
-        """The same for `inspect`."""
-        return Choices(**self.model_dump())
 
     def as_arguments(self) -> list[str]:
         """The same as options of run-pipeline."""

@@ -38,8 +38,10 @@ def main() -> None:
         with owning(run) as lock:
             RunStart(started_at_s=time.time(), actions={"stage1": "run"}).write(run)
             note(folder / "starts", str(os.getpid()))
-            seconds = "60" if name.startswith("deaf") else "0.6"
-            subprocess.Popen(["sleep", seconds], pass_fds=(alone, lock.lock), start_new_session=True)
+            # Until this process is gone, then for as long as it takes to save.
+            stage = f"cat; exec sleep {60 if name.startswith('deaf') else 0.4}"
+            held = (alone, lock.lock)
+            subprocess.Popen(["sh", "-c", stage], stdin=subprocess.PIPE, pass_fds=held, start_new_session=True)
             try:
                 work(name, folder, asked)
             except SanaWMError as error:
