@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sana_wm.names import STAGES, Stage
+from sana_wm.names import Stage
 from sana_wm.planning.past_runs import PastMetrics, seconds_of_run
 from sana_wm.progress.idle import Idle
 from sana_wm.progress.run_record import RunStart
