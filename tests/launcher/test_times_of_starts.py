@@ -16,18 +16,23 @@ from sana_wm.launcher.power import PowerReading, PowerWatch
 from sana_wm.launcher.run import execute
 from sana_wm.manifest.limits import PowerSection
 from sana_wm.manifest.run_manifest import RunManifest
-from sana_wm.names import STAGES, Stage
+from sana_wm.names import Stage
+from sana_wm.pipeline import active_stages
 from sana_wm.planning.past_runs import PastMetrics, seconds_of_run
 from sana_wm.progress.earlier_starts import look_back
 from sana_wm.progress.run_progress import ProgressEvent, RunProgress
-from sana_wm.progress.run_record import RunStart
+from sana_wm.progress.run_record import EarlierStarts, RunStart
 from sana_wm.progress.snapshot import RunSnapshot
 from sana_wm.progress.status import StatusReader
 from sana_wm.records import read_record
 from sana_wm.report.facts import gather_run_facts
 from sana_wm.runs.decisions import decide
+from sana_wm.runs.prepare import prepare
 from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
+
+#: Of the tiny manifest, which has no preview.
+STAGES: tuple[Stage, ...] = ("stage1", "refiner", "vae_decode")
 
 
 def start(run: RunDirectory, manifest: RunManifest, over: tuple[Stage, ...] = (), **fakes: str) -> list[RunSnapshot]:
@@ -89,11 +94,11 @@ def test_a_resumed_run_says_one_number_everywhere(run: RunDirectory, resolved: R
     assert began_s == pytest.approx(elapsed_s, abs=0.2)
     assert end.elapsed_s == status.elapsed_s == facts.elapsed_s
     assert facts.metrics["seconds"] == pytest.approx(end.elapsed_s, abs=0.001)
-    in_receipts = {stage: _receipt(run, stage).seconds for stage in STAGES}
+    in_receipts = {stage: _receipt(run, stage).seconds for stage in active_stages(resolved)}
     assert stage_seconds(end) == stage_seconds(status) == in_receipts
     assert in_receipts == pytest.approx({row["stage"]: row["seconds"] for row in facts.metrics["stages"]})
     assert in_receipts["stage1"] > stage_seconds(first)["stage1"] > 0.3
-    for stage in STAGES:
+    for stage in active_stages(resolved):
         assert sum(_receipt(run, stage).times_s.values()) == pytest.approx(in_receipts[stage], abs=0.005)
         assert _receipt(run, stage).times_s == {
             phase: seconds for (of, phase), seconds in facts.times_s.items() if of == stage
@@ -119,6 +124,17 @@ def test_a_stage_that_starts_over_begins_at_zero_and_the_run_does_not(run: RunDi
     assert stage_seconds(after)["stage1"] == stage_seconds(before)["stage1"]
     last_start_s = sum(stage_seconds(after)[stage] for stage in ("refiner", "vae_decode"))
     assert after.elapsed_s >= before.elapsed_s + last_start_s
+
+
+def test_another_manifest_in_the_same_directory_is_another_run(run: RunDirectory, resolved: RunManifest) -> None:
+    start(run, resolved)
+    other = resolved.model_copy(update={"stage1": resolved.stage1.model_copy(update={"seed": 43})})
+    prepare(run, other, force=True)
+    assert look_back(run, decide(run, other, [])) == EarlierStarts()
+    start(run, other)
+    last = other.model_copy(update={"vae_decode": other.vae_decode.model_copy(update={"drop_sink_frame": False})})
+    prepare(run, last, force=True)
+    assert look_back(run, decide(run, last, [])).seconds > 0
 
 
 def test_a_pause_is_no_time_of_the_run(

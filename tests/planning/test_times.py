@@ -11,19 +11,21 @@ from typing import Any
 import pytest
 
 from sana_wm.manifest.loading import load_manifest
-from sana_wm.names import SAVING, STAGES, STARTING, Stage
+from sana_wm.names import SAVING, STARTING, Stage
 from sana_wm.planning.device import Device
 from sana_wm.planning.history import History, PhaseTime
 from sana_wm.planning.past_runs import PastRun
 from sana_wm.planning.phase import PhaseForecast
 from sana_wm.planning.plan import plan_run
-from sana_wm.planning.times import GUESSED_STARTING_S, Times
+from sana_wm.planning.times import GUESSED_STARTING_S, Duration, Times
 from sana_wm.preflight.checks import resolve_manifest
 from sana_wm.progress.eta import estimate
 from sana_wm.progress.run_record import RunStart
 from sana_wm.runs.decisions import StageDecision
 from sana_wm.runs.run_directory import RunDirectory
 
+#: Of the tiny manifest, which has no preview.
+STAGES: tuple[Stage, ...] = ("stage1", "refiner", "vae_decode")
 CPU = Device("cpu", platform.machine(), 2**35, "2.13.0")
 TRANSFORMER: tuple[Stage, str] = ("stage1", "transformer")
 
@@ -126,3 +128,13 @@ def test_an_old_damaged_or_later_line_of_the_history_costs_nothing_but_itself(hi
     deep = "[" * 100_000 + "]" * 100_000
     file.write_text("\n".join([*lines, deep, "NaN", json.dumps(line | {"host": "b"})]) + "\n")
     assert History(file).read() == [good]
+
+
+def test_a_preview_takes_what_the_decode_took_while_nobody_has_timed_one(history: History) -> None:
+    past = [PastRun(Path("one"), {("vae_decode", STARTING): 3.0, ("vae_decode", "vae_decoder"): 40.0})]
+    known = Times(past, history, CPU, "float32")
+    assert known.of_same_work("preview", "vae_decoder") == Duration(40.0, measured=True)
+    assert known.of_starting("preview") == Duration(3.0, measured=True)
+    assert known.of_same_work("refiner", "transformer") is None
+    history.add([PhaseTime(CPU.name, "float32", "preview", STARTING, 0.0, 5.0)])
+    assert Times([], history, CPU, "float32").of_starting("vae_decode") == Duration(5.0, measured=True)

@@ -100,6 +100,9 @@ def describe_plan(plan: RunPlan) -> str:
         peak = peak if phase.used_bytes != 0 else ""
         lines.append(f"{phase.stage:<11}{phase.phase:<14}{peak:>10}  {time:>11}  {phase.mode}")
     source = "from this machine's own runs" if plan.is_measured else "~ is a guess: nothing like it ran here yet"
+    whole = format_seconds(plan.seconds)
+    if not plan.is_measured:
+        whole = " to ".join(format_seconds(seconds) for seconds in plan.range_s)
     lines += [
         "",
         f"memory  peak {plan.peak_bytes / GIB:.2f} of {limit_bytes / GIB:.1f} GiB"
@@ -107,6 +110,6 @@ def describe_plan(plan: RunPlan) -> str:
         else f"memory  DOES NOT FIT. {what_would_fit(plan)}",
         f"disk    weights {plan.weights_bytes / GIB:.1f} GiB; the run takes at most {plan.disk_bytes / GIB:.2f} GiB, "
         f"{plan.free_disk_bytes / GIB:.1f} GiB are free",
-        *([f"time    {format_seconds(plan.seconds)} ({source})"] if plan.fits else []),
+        *([f"time    {whole} ({source})"] if plan.fits else []),
     ]
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from sana_wm.errors import MemoryCapError
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import SAVING, STARTING, Stage
+from sana_wm.planning.cap import settle_cap
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import largest_num_frames, smallest_budget_gib, smallest_cap_gib
 from sana_wm.planning.forecast import RunForecaster
@@ -19,6 +20,7 @@ from sana_wm.planning.past_runs import find_past_runs
 from sana_wm.planning.phase import Planner
 from sana_wm.planning.space import free_bytes_at, needed_by_volume
 from sana_wm.planning.times import Times
+from sana_wm.progress.eta import estimate
 from sana_wm.runs.receipts import Receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.sizes import GIB
@@ -95,6 +97,12 @@ class RunPlan:
         return sum(phase.seconds or 0.0 for phase in self.phases)
 
     @property
+    def range_s(self) -> tuple[float, float]:
+        """The least and the most that all phases may take together: as a run says before it has seen anything."""
+        stages = tuple(dict.fromkeys(phase.stage for phase in self.phases))
+        return estimate(stages, {}, self.expected_s, 0.0, self.guessed).range_s or (self.seconds, self.seconds)
+
+    @property
     def is_measured(self) -> bool:
         """Whether all times come from this machine."""
         return all(phase.measured for phase in self.phases)
@@ -112,7 +120,12 @@ class RunPlan:
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
-        derived = {"fits": self.fits, "peak_bytes": self.peak_bytes, "seconds": round(self.seconds, 1)}
+        derived = {
+            "fits": self.fits,
+            "peak_bytes": self.peak_bytes,
+            "seconds": round(self.seconds, 1),
+            "range_s": [round(seconds, 1) for seconds in self.range_s],
+        }
         return {**derived, "is_measured": self.is_measured, **asdict(self)}
 
 
@@ -141,7 +154,7 @@ def plan_run(
     forecaster = RunForecaster(manifest, layout, device, tuple(stages))
     planners = forecaster.planners()
     run_folder = Path(manifest.output_dir)
-    past = find_past_runs(run or RunDirectory(run_folder), manifest)
+    past = find_past_runs(run or RunDirectory(run_folder), settle_cap(manifest, device))
     times = Times(past, history, device, _dtype(forecaster))
     phases: list[PhasePlan] = []
     for stage in stages:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from sana_wm.durable import remove_file
 from sana_wm.errors import HandoffError
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
@@ -109,6 +110,9 @@ def prepare(
         HandoffError: As in `compare`; or the directory cannot be written, or holds a link.
     """
     refuse_links(run.path)
-    deleted = [path for stage in compare(run, manifest, force=force) for path in run.clear_stage(stage, say)]
+    starting_over = compare(run, manifest, force=force)
+    deleted = [path for stage in starting_over for path in run.clear_stage(stage, say)]
+    if STAGES[0] in starting_over:  # another run: what was before is none of its starts
+        remove_file(run.start_file)
     run.write_manifest(manifest)
     return deleted
