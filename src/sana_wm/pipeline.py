@@ -44,6 +44,7 @@ class StageSpec:
         frames_bytes: What it takes at most in the folder for frames, where there is one.
         encodes_video: Whether it needs ffmpeg.
         growing: What of its video can be watched while it is made.
+        timed_like: A stage of the same work: what is known of its times is known of this one's.
     """
 
     name: Stage
@@ -63,6 +64,7 @@ class StageSpec:
     frames_bytes: Callable[[Manifest], int] = lambda _: 0
     encodes_video: bool = False
     growing: str | None = None
+    timed_like: Stage | None = None
 
 
 def _latents_bytes(manifest: Manifest) -> int:
@@ -130,6 +132,7 @@ PREVIEW = StageSpec(
     off=_why_no_preview,
     looked_at_before="refiner",
     encodes_video=True,
+    timed_like="vae_decode",
 )
 REFINER = StageSpec(
     name="refiner",
@@ -160,6 +163,7 @@ VAE_DECODE = StageSpec(
     frames_bytes=lambda manifest: 3 * _pixels(manifest),  # a PNG is at most its pixels
     encodes_video=True,
     growing="growing.mp4",
+    timed_like="preview",
 )
 PIPELINE: dict[Stage, StageSpec] = {spec.name: spec for spec in (STAGE1, PREVIEW, REFINER, VAE_DECODE)}
 

@@ -88,7 +88,7 @@ def test_every_state_has_its_line_and_nothing_is_changed(
     assert "video.mp4 has 4 bytes of" in found["torn"]["detail"]
     assert found["flipped"]["size_bytes"] > 0
     assert found["finished"]["thumbnail"] == str(runs / "finished" / "contact_sheet.png")
-    assert found["lost"]["thumbnail"] == str(runs / "lost" / "preview.mp4")
+    assert found["lost"]["thumbnail"] == str(runs / "lost" / "previews" / "0008.png")
     assert found["finished"]["seconds"] == pytest.approx(56 / 16)  # the sink frame is dropped
     code, out, err = sana_wm("runs", "list", runs)
     assert code == 0, err

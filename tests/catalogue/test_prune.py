@@ -11,12 +11,15 @@ import pytest
 
 from sana_wm.catalogue.entry import read_entry
 from sana_wm.catalogue.pruning import prune_run
+from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES
-from sana_wm.runs.decisions import decide, stages_to_run
+from sana_wm.pipeline import active_stages
+from sana_wm.runs.decisions import StageDecision, decide, stages_to_run
+from sana_wm.runs.inheritance import take_over
 from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.verify import verify
-from sana_wm.weights.manifest_layout import identify_weights, locate_weights
+from sana_wm.weights.manifest_layout import WeightFile, identify_weights, locate_weights
 
 SanaWM = Callable[..., tuple[int, str, str]]
 CopyRun = Callable[..., Path]
@@ -27,12 +30,19 @@ def states(run: Path) -> dict[str, str]:
     return {link.name: link.state for link in verify(RunDirectory(run))}
 
 
-def decided(run: Path) -> list[str]:
+def decisions(run: Path) -> list[StageDecision]:
     directory = RunDirectory(run)
     manifest = directory.read_manifest()
+    return decide(directory, manifest, weights_of(manifest))
+
+
+def weights_of(manifest: RunManifest) -> list[WeightFile]:
     layout = locate_weights(manifest)
-    weights = [file for stage in STAGES for file in identify_weights(layout, stage)]
-    return [*stages_to_run(decide(directory, manifest, weights))]
+    return [file for stage in STAGES for file in identify_weights(layout, stage)]
+
+
+def decided(run: Path) -> list[str]:
+    return [*stages_to_run(decisions(run))]
 
 
 def test_without_latents_only_leftovers_go(copy_run: CopyRun, sana_wm: SanaWM) -> None:
@@ -69,7 +79,7 @@ def test_pruned_latents_are_no_damage(copy_run: CopyRun, sana_wm: SanaWM) -> Non
     assert "pruned    removed on purpose: latents/conditioning.safetensors" in out
     code, out, err = sana_wm("resume", run, "--dry-run")
     assert code == 0, err
-    assert out.count("skip") == len(STAGES)
+    assert out.count("skip") == len(active_stages(RunDirectory(run).read_manifest()))
     assert sana_wm("report", run)[0] == 0
 
 
@@ -78,7 +88,7 @@ def test_what_needs_pruned_latents_has_them_made_again(copy_run: CopyRun) -> Non
     prune_run(RunDirectory(run), latents=True)
     assert decided(run) == []
     (run / "contact_sheet.png").unlink()
-    assert decided(run) == ["stage1", "preview", "refiner", "vae_decode"]
+    assert decided(run) == ["stage1", "refiner", "vae_decode"]
 
 
 def test_a_stage_is_made_again_only_as_far_back_as_latents_are_gone(copy_run: CopyRun, finished_run: Path) -> None:
@@ -154,3 +164,20 @@ def test_what_a_child_shares_stays_its_own(copy_run: CopyRun) -> None:
     receipt = read_receipt(RunDirectory(child), "stage1")
     assert receipt is not None
     assert receipt.pruned == ()
+
+
+def test_a_new_child_takes_over_what_is_left_of_a_pruned_parent(copy_run: CopyRun, finished_run: Path) -> None:
+    parent = copy_run("parent")
+    child = copy_run("child", parent)
+    for path in child.iterdir():
+        if path.name != "manifest.json":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    prune_run(RunDirectory(parent), latents=True)
+    assert "its latents were pruned" in decisions(child)[0].reason
+    shutil.copy(finished_run / "latents" / "stage1.safetensors", parent / "latents")
+    assert decisions(child)[0].action == "skip"
+    run = RunDirectory(child)
+    manifest = run.read_manifest()
+    take_over(run, manifest, weights_of(manifest))
+    assert states(child)["stage1/outputs"] == "pruned"  # its conditioning was, before
+    assert (child / "latents" / "stage1.safetensors").stat().st_nlink == 2

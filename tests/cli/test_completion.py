@@ -47,6 +47,7 @@ def offered(line: str) -> list[str]:
         ("camera explain --dialect s", ["smoothed"]),
         ("camera convert --as ", ["pr379", "smoothed"]),
         ("resume runs/street --from ", [*STAGES]),
+        ("run-pipeline my.json --to p", ["preview"]),
         ("weights list --stages stage1,", [f"stage1,{stage}" for stage in STAGES if stage != "stage1"]),
         ("camera mov", ["moves"]),
         ("validate-man", ["validate-manifest"]),
@@ -65,4 +66,4 @@ def test_every_option_of_our_words_is_completed() -> None:
         if name in COMPLETED and one._custom_shell_complete is None
     ]
     assert silent == []
-    assert found >= set(COMPLETED) - {"--to"}
+    assert found == set(COMPLETED)

@@ -77,3 +77,21 @@ def test_a_queue_that_is_not_there_yet(sana_wm: SanaWM, arguments: list[str], co
     found, _, err = sana_wm("queue", *arguments)
     assert found == code
     assert said in err
+
+
+@pytest.mark.usefixtures("in_a_folder")
+def test_variations_for_the_night_are_jobs_that_know_what_they_are_made_from(
+    sana_wm: SanaWM, finished_run: Path, tmp_path: Path
+) -> None:
+    parent = tmp_path / "runs" / "first"
+    shutil.copytree(finished_run, parent)
+    code, out, err = sana_wm("vary", parent, "--seed", 1, 2, "--queue")
+    assert (code, out.count("is added")) == (0, 2), err
+    for number, seed in ((1, 1), (2, 2)):
+        manifest = json.loads((tmp_path / "runs" / "queue" / f"000{number}" / "manifest.json").read_text())
+        assert manifest["stage1"]["seed"] == seed
+        assert manifest["made_from"]["run"] == str(parent)
+        assert not Path(manifest["output_dir"]).exists()
+    code, _, err = sana_wm("vary", parent, "--seed", 3, "--queue", "--dry-run")
+    assert (code, "--dry-run and --queue do not go together" in err) == (2, True)
+    assert sorted(path.suffix for path in parent.parent.glob("first-*")) == [".json", ".json"]

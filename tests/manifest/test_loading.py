@@ -57,7 +57,7 @@ def test_defaults_are_those_of_the_contract(write_manifest: Write) -> None:
         0.05,
         1.2,
     )
-    assert (manifest.vae_decode.drop_sink_frame, manifest.memory.cap_gib, manifest.dtype) == (True, 96.0, "auto")
+    assert (manifest.vae_decode.drop_sink_frame, manifest.memory.cap_gib, manifest.dtype) == (True, "auto", "auto")
 
 
 @pytest.mark.parametrize(

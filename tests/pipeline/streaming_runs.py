@@ -47,7 +47,7 @@ def run_here(manifest: Path, stages: tuple[Stage, ...] | None = None) -> RunDire
 
     run, settled, _ = inspect(manifest, os.environ, Choices()).require()
     prepare(run, settled, force=False)
-    for stage in stages or active_stages(settled):
+    for stage in active_stages(settled) if stages is None else stages:
         run_stage_here(run, stage)
     return run
 

@@ -23,11 +23,13 @@ from tests.pipeline.streaming_runs import run_here, run_stage_here
 from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics
 from sana_wm.drafting.branching import parse_frame, write_branch
 from sana_wm.drafting.lineage import find_parent
+from sana_wm.drafting.new_run import frame_beside
 from sana_wm.drafting.variation import write_variations
 from sana_wm.drafting.wishes import Wishes
 from sana_wm.durable import sha256_of
 from sana_wm.models.loading import load_vae
 from sana_wm.models.vae.first_frame import encode_first_frame
+from sana_wm.names import Stage
 from sana_wm.preflight.checks import current_weights
 from sana_wm.runs.decisions import decide
 from sana_wm.runs.inheritance import take_over
@@ -101,11 +103,11 @@ def phases(run: RunDirectory, stage: str) -> list[str]:
     return [phase.name for phase in receipt.phases]
 
 
-def fresh(manifest: Path, folder: Path) -> RunDirectory:
+def fresh(manifest: Path, folder: Path, stages: tuple[Stage, ...] = ("stage1", "refiner")) -> RunDirectory:
     """The same run made from nothing, in this process."""
     data = json.loads(manifest.read_text()) | {"made_from": None, "output_dir": str(folder / "fresh")}
     (folder / "fresh.json").write_text(json.dumps(data))
-    return run_here(folder / "fresh.json", ("stage1", "refiner"))
+    return run_here(folder / "fresh.json", stages)
 
 
 def test_another_refiner_seed_runs_no_stage1_and_makes_the_bits_of_a_fresh_run(
@@ -157,13 +159,12 @@ def test_each_part_that_is_the_same_is_used_again(
     assert f"from {parent.path}: " in reason
     assert ("prompt embeddings" in reason, "first-frame latents" in reason) == ("prompt" not in said, True)
     assert ("camera tensors" in reason) == ("action" not in said)
-    for stage in ("stage1", "refiner"):
-        run_stage_here(run, stage)
+    run_stage_here(run, "stage1")
     assert phases(run, "stage1") == [*encoded, "transformer"]
     assert contents(parent.path) == before, "what is linked is never written to"
-    again = fresh(manifest, tmp_path)
+    again = fresh(manifest, tmp_path, ("stage1",))
     assert run.conditioning_file.read_bytes() == again.conditioning_file.read_bytes()
-    assert run.refined_file.read_bytes() == again.refined_file.read_bytes()
+    assert run.stage1_file.read_bytes() == again.stage1_file.read_bytes()
     made_from = run.read_manifest().made_from
     assert made_from is not None
     assert made_from.changed == changed
@@ -176,6 +177,16 @@ def test_refined_latents_of_others_are_not_taken_where_stage1_is_the_runs_own(pa
     take_over(run, run.read_manifest(), current_weights(run.read_manifest()))
     assert not run.receipt_file("refiner").exists()
     assert decisions(run)["refiner"][0] == "run"
+
+
+def test_other_video_settings_run_the_decode_alone(parent: RunDirectory) -> None:
+    run = settle(write_one(parent, overlay=True))
+    assert {stage: action for stage, (action, _) in decisions(run).items()} == {
+        "stage1": "skip",
+        "preview": "off",
+        "refiner": "skip",
+        "vae_decode": "run",
+    }
 
 
 @pytest.mark.parametrize("harm", ["a bit of the latents", "the receipt", "everything"])
@@ -230,12 +241,19 @@ def shown(run: RunDirectory, number: int) -> np.ndarray[Any, Any]:
     return np.asarray(Image.open(Path(str(run.read_manifest().video.frames_dir)) / f"{number:05d}.png"))
 
 
-def test_a_branch_begins_with_its_frame_and_keeps_the_lens(parent: RunDirectory) -> None:
-    """The picture was scaled by 0.8 and lost 16 columns on either side; at frame 13 it had zoomed."""
-    path = write_branch(find_parent(parent.path), "13", Wishes(action="w-8"), {}).manifest_path
-    pixels = np.asarray(Image.open(path.with_name("first-2-frame.png")))
+def test_a_branch_begins_with_its_frame_and_keeps_the_lens(
+    parent: RunDirectory, edit_run_manifest: Callable[..., None], tmp_path: Path
+) -> None:
+    """The picture, gone by now, was scaled by 0.8 and lost 16 columns on either side; at frame 13 it had zoomed."""
+    edit_run_manifest(parent.path, input__image=str(tmp_path / "gone.png"))
+    taken, before = take_names(parent), contents(parent.path)
+    new = write_branch(find_parent(parent.path), "13", Wishes(action="w-8"), {})
+    assert new.path.name == "first-5"
+    assert [path.read_text() for path in taken] == ["mine"] * 3
+    assert contents(parent.path) == before
+    pixels = np.asarray(Image.open(frame_beside(new.path)))
     assert np.array_equal(pixels, shown(parent, 13))
-    run = settle(path)
+    run = settle(new.manifest_path)
     manifest = run.read_manifest()
     focal_px = 0.8 * np.linspace(160.0, 200.0, FRAMES)[14]
     lens = load_intrinsics(manifest, load_camera_path(manifest), 9, (WIDTH, HEIGHT))
@@ -329,33 +347,33 @@ def test_a_branch_needs_a_finished_and_whole_run(parent: RunDirectory, sana_wm: 
     assert "sana-wm resume" in said
 
 
-@pytest.mark.parametrize("verb", [["vary", "--seed", "7"], ["promote"], ["branch", "--action", "w-8"]], ids=" ".join)
+@pytest.mark.parametrize("verb", [["vary", "--seed", "7"], ["promote"]], ids=" ".join)
 def test_a_picture_that_changed_begins_no_new_run(
     verb: list[str], parent: RunDirectory, sana_wm: Command, edit_run_manifest: Callable[..., None], tmp_path: Path
 ) -> None:
-    """But for a branch, which begins with a frame of the video."""
     picture = draw_picture(tmp_path / "other.png")
     Image.open(picture).rotate(180).save(picture)
     inputs = json.loads(parent.read_manifest().model_dump_json())["inputs"]
     inputs["input.image"]["path"] = str(picture)
     edit_run_manifest(parent.path, input__image=str(picture), inputs=inputs)
-    name, *options = verb
-    place = f"{parent.path}@3" if name == "branch" else parent.path
-    code, _, said = sana_wm(name, place, *options, "--dry-run")
-    assert (code, "input.image changed" in said) == ((0, False) if name == "branch" else (4, True)), said
+    code, _, said = sana_wm(verb[0], parent.path, *verb[1:], "--dry-run")
+    assert (code, "input.image changed" in said) == (4, True), said
 
 
-@pytest.mark.parametrize("verb", ["vary", "promote", "branch"])
-def test_nothing_that_is_there_is_overwritten(verb: str, parent: RunDirectory) -> None:
+def take_names(parent: RunDirectory) -> list[Path]:
+    """Put something where new runs would lie."""
     taken = [parent.path.with_name(name) for name in ("first-2", "first-3.json", "first-4-frame.png")]
     for path in taken:
         path.write_text("mine")
-    found, before = find_parent(parent.path), contents(parent.path)
-    if verb == "branch":
-        new = write_branch(found, "3", Wishes(action="w-8"), {})
-    else:
-        said = Wishes(seed=7) if verb == "vary" else Wishes(preset="standard")
-        (new,) = write_variations(found, verb, said, {})  # pyright: ignore[reportArgumentType]
+    return taken
+
+
+@pytest.mark.parametrize("verb", ["vary", "promote"])
+def test_nothing_that_is_there_is_overwritten(verb: str, parent: RunDirectory) -> None:
+    """Nor by a branch, above; and a name that the user says is refused, below."""
+    taken, before = take_names(parent), contents(parent.path)
+    said = Wishes(seed=7) if verb == "vary" else Wishes(preset="standard")
+    (new,) = write_variations(find_parent(parent.path), verb, said, {})  # pyright: ignore[reportArgumentType]
     assert new.path.name == "first-5"
     assert [path.read_text() for path in taken] == ["mine"] * 3
     assert contents(parent.path) == before

@@ -16,7 +16,7 @@ import pytest
 from sana_wm.errors import MemoryCapError
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import Manifest
-from sana_wm.names import STAGES, STARTING
+from sana_wm.names import STARTING, Stage
 from sana_wm.planning.device import Device
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.planning.history import History, PhaseTime
@@ -29,6 +29,8 @@ from sana_wm.weights.manifest_layout import locate_weights
 
 GIB = 1024**3
 REFINER = ["text_encoder", "connectors", "transformer"]
+#: Of the tiny manifest, which has no preview.
+STAGES: tuple[Stage, ...] = ("stage1", "refiner", "vae_decode")
 MAC = Device("mps", "Apple M3 Max", 48 * GIB, "2.13.0")
 
 

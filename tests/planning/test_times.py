@@ -12,19 +12,20 @@ import pytest
 
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.names import SAVING, STARTING, Stage
-from sana_wm.pipeline import active_stages
 from sana_wm.planning.device import Device
 from sana_wm.planning.history import History, PhaseTime
 from sana_wm.planning.past_runs import PastRun
 from sana_wm.planning.phase import PhaseForecast
 from sana_wm.planning.plan import plan_run
-from sana_wm.planning.times import GUESSED_STARTING_S, Times
+from sana_wm.planning.times import GUESSED_STARTING_S, Duration, Times
 from sana_wm.preflight.checks import resolve_manifest
 from sana_wm.progress.eta import estimate
 from sana_wm.progress.run_record import RunStart
 from sana_wm.runs.decisions import StageDecision
 from sana_wm.runs.run_directory import RunDirectory
 
+#: Of the tiny manifest, which has no preview.
+STAGES: tuple[Stage, ...] = ("stage1", "refiner", "vae_decode")
 CPU = Device("cpu", platform.machine(), 2**35, "2.13.0")
 TRANSFORMER: tuple[Stage, str] = ("stage1", "transformer")
 
@@ -87,13 +88,12 @@ def test_plan_and_run_promise_the_same(
     if known == "a run":
         recorded["quiet"].write(run)
         run.write_manifest(resolve_manifest(manifest))
-    stages = active_stages(manifest)
-    plan = plan_run(manifest, stages, CPU, history)
+    plan = plan_run(manifest, STAGES, CPU, history)
     # The run plans what is in its directory, and expects what its plan says.
-    of_run = plan_run(resolve_manifest(manifest), stages, CPU, history, run=RunDirectory(tmp_path / "runs" / "next"))
-    start = RunStart.of([StageDecision(stage, "run", "") for stage in stages], of_run.expected_s, 0.0, of_run.guessed)
+    of_run = plan_run(resolve_manifest(manifest), STAGES, CPU, history, run=RunDirectory(tmp_path / "runs" / "next"))
+    start = RunStart.of([StageDecision(stage, "run", "") for stage in STAGES], of_run.expected_s, 0.0, of_run.guessed)
     assert plan.expected_s == of_run.expected_s
-    left = estimate(stages, {}, start.expected, 0.0)
+    left = estimate(STAGES, {}, start.expected, 0.0)
     assert left.remaining_s == pytest.approx(plan.seconds, abs=0.01)  # kept to the millisecond
     assert left.not_counted == ()
     assert plan.is_measured == (known == "a run") == (not start.guessed)
@@ -105,15 +105,13 @@ def test_plan_and_run_promise_the_same(
 def test_what_is_guessed_of_a_first_tiny_run_is_a_range_that_holds_the_truth(
     write_manifest: Callable[..., Path], recorded: dict[str, Any], history: History, name: str
 ) -> None:
-    manifest = load_manifest(write_manifest(), {})
-    stages = active_stages(manifest)
-    plan = plan_run(manifest, stages, CPU, history)
+    plan = plan_run(load_manifest(write_manifest(), {}), STAGES, CPU, history)
     run = recorded[name]
     ended_at_s = run.events["vae_decode"][-1].time_s
     now_s = run.started_at_s
     while now_s < ended_at_s:
         seen = run.seen_by(now_s)
-        left = estimate(stages, seen, plan.expected_s, now_s, plan.guessed)
+        left = estimate(STAGES, seen, plan.expected_s, now_s, plan.guessed)
         assert left.range_s is not None
         low_s, high_s = left.range_s
         assert low_s <= ended_at_s - now_s <= high_s, f"after {now_s - run.started_at_s:.1f} s"
@@ -130,3 +128,13 @@ def test_an_old_damaged_or_later_line_of_the_history_costs_nothing_but_itself(hi
     deep = "[" * 100_000 + "]" * 100_000
     file.write_text("\n".join([*lines, deep, "NaN", json.dumps(line | {"host": "b"})]) + "\n")
     assert History(file).read() == [good]
+
+
+def test_a_preview_takes_what_the_decode_took_while_nobody_has_timed_one(history: History) -> None:
+    past = [PastRun(Path("one"), {("vae_decode", STARTING): 3.0, ("vae_decode", "vae_decoder"): 40.0})]
+    known = Times(past, history, CPU, "float32")
+    assert known.of_same_work("preview", "vae_decoder") == Duration(40.0, measured=True)
+    assert known.of_starting("preview") == Duration(3.0, measured=True)
+    assert known.of_same_work("refiner", "transformer") is None
+    history.add([PhaseTime(CPU.name, "float32", "preview", STARTING, 0.0, 5.0)])
+    assert Times([], history, CPU, "float32").of_starting("vae_decode") == Duration(5.0, measured=True)

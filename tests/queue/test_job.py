@@ -49,9 +49,11 @@ def test_a_reason_that_is_no_unicode_or_endless_is_kept_all_the_same() -> None:
     ("choices", "arguments"),
     [
         (Choices(), []),
-        (Choices(accept_over_cap=True), ["--accept-over-cap"]),
+        (Choices(stop_after="preview", accept_over_cap=True), ["--to", "preview", "--accept-over-cap"]),
         (Choices(accept_numerics=("a", "b")), ["--accept-numerics", "a", "--accept-numerics", "b"]),
     ],
 )
 def test_what_was_said_when_a_job_was_added_is_said_when_it_runs(choices: Choices, arguments: list[str]) -> None:
-    assert JobOptions.of(choices).as_arguments() == arguments
+    options = JobOptions.of(choices)
+    assert options.as_arguments() == arguments
+    assert options.as_choices() == choices

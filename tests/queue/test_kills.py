@@ -139,7 +139,7 @@ def test_forty_kills_of_runners_jobs_and_stages(
     series = Series(tmp_path, {**tiny(picture, tiny_models["diffusers"]), "preview": {"enabled": False}})
     runner = None
     while len(series.kills) < KILLS:
-        while sum(job.state in ("waiting", "running") for job in series.queue.jobs()) < 2:
+        while sum(job.state in ("waiting", "running") for job in series.queue.jobs()) < 4:
             series.add()
         if runner is None or runner.poll() is not None:
             runner = series.start()

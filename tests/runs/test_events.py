@@ -24,6 +24,7 @@ from sana_wm.runs.events import (
     StageFailed,
     StageStart,
     StepDone,
+    StepsBegin,
     parse_event,
     parse_reading,
     read_events,
@@ -38,6 +39,7 @@ EXAMPLES: list[Event] = [
     StageStart(time_s=1.0, device_limit_bytes=2**63 - 1),  # no limit
     PhaseStart(time_s=1.5, phase="transformer"),
     PhaseEnd(time_s=2.5, name="transformer", seconds=1.0, peak_device_bytes=None, after_release_bytes=0),
+    StepsBegin(time_s=1.8, step=2, total=8, share=0.3, by_earlier_start=True),
     StepDone(time_s=2.0, step=1, total=8, preview="/run/previews/0001.png"),
     DeviceUse(time_s=2.0, device_bytes=5, current_bytes=4),
     PlanShrunk(time_s=2.0, step=3, plan={"mode": "streamed", "resident_blocks": 2}),

@@ -99,6 +99,7 @@ def write_manifest(
         **draw_scene(folder, f"w-{num_frames - 1}"),
         "video": {"num_frames": num_frames, "preset": "ultrafast"},
         "stage1": {"num_inference_steps": MODELS[variant].taught.get("stage1.num_inference_steps", steps)},
+        "preview": {"enabled": False},  # the video's decode is the same
         "memory": {"cap_gib": float(cap_gib)},
         "sanity": NO_SANITY,
         "device": device,

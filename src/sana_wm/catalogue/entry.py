@@ -68,7 +68,8 @@ class Entry:
         """Length of its video, made or to be made."""
         if self.manifest is None:
             return None
-        return shown_frames(self.manifest) / self.manifest.video.fps
+        video = self.manifest.video
+        return (video.num_frames - self.manifest.dropped_frames) / video.fps
 
     @property
     def thumbnail(self) -> Path | None:
@@ -104,11 +105,6 @@ class Entry:
             "thumbnail": None if thumbnail is None else str(thumbnail),
             "made_from": made_from and made_from.model_dump(mode="json"),
         }
-
-
-def shown_frames(manifest: RunManifest) -> int:
-    """Frames of the video: a refined one drops its first where it is asked to."""
-    return manifest.video.num_frames - int(manifest.refiner.enabled and manifest.vae_decode.drop_sink_frame)
 
 
 def describe_settings(manifest: RunManifest) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from sana_wm.catalogue.entry import Entry, read_entry
 from sana_wm.catalogue.folder import read_catalogue
 from sana_wm.catalogue.lineage import children_of, readers_of
-from sana_wm.drafting.new_run import manifest_beside
+from sana_wm.drafting.new_run import files_beside
 from sana_wm.durable import remove_empty_folder, remove_file
 from sana_wm.errors import HandoffError, RunDirectoryBusyError, UsageError
 from sana_wm.runs.inventory import RunFile, freed_bytes, list_files, list_folders
@@ -85,7 +85,7 @@ def plan_removal(entries: Sequence[Entry]) -> list[Going]:
                 entry,
                 files=tuple(file for file in entry.files if file.kind != "foreign"),
                 foreign=tuple(file for file in entry.files if file.kind == "foreign"),
-                beside=tuple(path for path in (manifest_beside(entry.path),) if path.is_file()),
+                beside=tuple(path for path in files_beside(entry.path) if path.is_file()),
                 children=tuple(children_of(same, left)),
                 readers=tuple(readers_of(same, left)),
             )

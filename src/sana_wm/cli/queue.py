@@ -13,12 +13,13 @@ import typer
 
 from sana_wm.cli.app import queue_app
 from sana_wm.cli.manifest import AsJson, tell_remarks
-from sana_wm.cli.run_pipeline import AcceptNumerics, AcceptOverCap
+from sana_wm.cli.run_pipeline import AcceptNumerics, AcceptOverCap, StopAfter, stage_asked
 from sana_wm.cli.runs import RUNS_FOLDER
 from sana_wm.cli.surroundings import outlive_the_output
 from sana_wm.errors import InterruptedRunError, StageFailedError, UsageError, printable
 
 if TYPE_CHECKING:
+    from sana_wm.drafting.new_run import NewRun
     from sana_wm.preflight.prospect import Choices
     from sana_wm.queue.folder import Queue
     from sana_wm.queue.forecast import JobForecast
@@ -42,6 +43,7 @@ def queue_of(runs: Path) -> Queue:
 def add_manifests(
     manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST", help="JSON manifests of runs.")],
     anyway: Annotated[bool, typer.Option("--anyway", help="Add what could not start now.")] = False,
+    stop_after: StopAfter = None,
     accept_numerics: AcceptNumerics = None,
     accept_over_cap: AcceptOverCap = False,
     runs: Runs = RUNS_FOLDER,
@@ -50,7 +52,11 @@ def add_manifests(
     """Add manifests. Each is checked, then copied: editing it afterwards changes no job."""
     from sana_wm.preflight.prospect import Choices
 
-    choices = Choices(accept_over_cap=accept_over_cap, accept_numerics=tuple(accept_numerics or ()))
+    choices = Choices(
+        stop_after=stage_asked("--to", stop_after),
+        accept_over_cap=accept_over_cap,
+        accept_numerics=tuple(accept_numerics or ()),
+    )
     add_to_queue(manifests, choices, runs, anyway=anyway, as_json=as_json)
 
 
@@ -84,6 +90,16 @@ def add_to_queue(
             typer.echo(printable(f"added all the same: {problem}"), err=True)
         typer.echo(printable(f"{one.job} is added: {one.job.run_dir}"))
     typer.echo("It starts with: sana-wm queue run", err=True)
+
+
+def queue_new_runs(new: Sequence[NewRun], choices: Choices, *, as_json: bool = False) -> None:
+    """Add new runs to the queue; their manifests stay, and keep their names, unless they were refused."""
+    try:
+        add_to_queue([one.manifest_path for one in new], choices, as_json=as_json)
+    except BaseException:
+        for one in new:
+            one.discard_unstarted()
+        raise
 
 
 @queue_app.command("list")

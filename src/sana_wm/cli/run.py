@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sana_wm.cli.app import app
+from sana_wm.cli.colours import say_aside
 from sana_wm.cli.manifest import AsJson
-from sana_wm.cli.queue import ToQueue, add_to_queue, refuse_beside_queue
+from sana_wm.cli.queue import ToQueue, queue_new_runs, refuse_beside_queue
 from sana_wm.cli.run_pipeline import (
     AcceptNumerics,
     AcceptOverCap,
@@ -27,8 +28,7 @@ from sana_wm.drafting.wishes import Wishes
 from sana_wm.errors import IncompleteWeightsError, printable
 
 if TYPE_CHECKING:
-    from sana_wm.drafting.new_run import NewRun
-    from sana_wm.preflight.prospect import Choices, Prospect
+    from sana_wm.preflight.prospect import Prospect
 
 Open = Annotated[bool, typer.Option("--open", help="Open the video at the end, in the system's player.")]
 
@@ -59,10 +59,10 @@ def run(
     lines = open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     new = write_new_run(replace(said, image=picture), os.environ)
     for note in new.notes:
-        typer.echo(printable(f"note: {note}"), err=True)
+        say_aside("note", printable(note))
     choices = Choices(accept_over_cap=accept_over_cap, accept_numerics=tuple(accept_numerics or ()))
     if to_queue:
-        _add_to_queue(new, choices, as_json=as_json)
+        queue_new_runs([new], choices, as_json=as_json)
         return
     try:
         prospect = inspect(new.manifest_path, os.environ, choices)
@@ -73,15 +73,6 @@ def run(
         new.discard_unstarted()
     if done is not None:
         finish(done, open_it=open_video)
-
-
-def _add_to_queue(new: NewRun, choices: Choices, *, as_json: bool) -> None:
-    """Add it to the queue; its manifest stays, and keeps its name, unless it was refused."""
-    try:
-        add_to_queue([new.manifest_path], choices, as_json=as_json)
-    except BaseException:
-        new.discard_unstarted()
-        raise
 
 
 def _require_whole_weights(prospect: Prospect, said: Wishes) -> None:

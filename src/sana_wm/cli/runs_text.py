@@ -42,7 +42,8 @@ def describe_catalogue(catalogue: Catalogue, *, tree: bool, skipped: bool) -> li
     if skipped:
         lines += [f"skipped: {_shown(one.path, catalogue.folder)} ({one.why})" for one in catalogue.skipped]
     elif catalogue.skipped:
-        lines.append(f"{len(catalogue.skipped)} other folders are no runs: --skipped names them")
+        count = len(catalogue.skipped)
+        lines.append(f"{count} other folder{'s are no runs' if count > 1 else ' is no run'}: --skipped names them")
     return [printable(line) for line in lines]
 
 

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from sana_wm.cli import completion
 from sana_wm.cli.app import app
+from sana_wm.cli.colours import say_aside
 from sana_wm.cli.finish import finish
 from sana_wm.cli.output import real_path
+from sana_wm.cli.queue import ToQueue, queue_new_runs, refuse_beside_queue
 from sana_wm.cli.run import Open
 from sana_wm.cli.run_pipeline import (
     AcceptNumerics,
@@ -58,11 +61,17 @@ class _Wanted:
     """What becomes of the new runs: as the options of that name."""
 
     open_video: bool
+    to_queue: bool
     dry_run: bool
     accept_numerics: list[str] | None
     accept_over_cap: bool
     json_progress: bool
     json_progress_fd: int | None
+
+    def __post_init__(self) -> None:
+        if self.to_queue:
+            progress = self.json_progress or self.json_progress_fd
+            refuse_beside_queue(open=self.open_video, dry_run=self.dry_run, json_progress=progress)
 
 
 @app.command("vary", cls=SeedsAtOnce, epilog="For example: sana-wm vary runs/room --seed 1 2 3 --prompt 'At night.'")
@@ -77,6 +86,7 @@ def vary(
         int | None, typer.Option("--seeds", min=1, max=1000, help="So many runs, with the seeds that follow its own.")
     ] = None,
     open_video: Open = False,
+    to_queue: ToQueue = False,
     dry_run: DryRun = False,
     accept_numerics: AcceptNumerics = None,
     accept_over_cap: AcceptOverCap = False,
@@ -88,7 +98,7 @@ def vary(
     from sana_wm.drafting.lineage import find_parent
     from sana_wm.drafting.variation import next_seeds, write_variations
 
-    wanted = _Wanted(open_video, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
+    wanted = _Wanted(open_video, to_queue, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
     if seed and seeds is not None:
         raise UsageError("--seed and --seeds exclude each other", expected="one of them")
     parent = find_parent(real_path(source))
@@ -101,10 +111,18 @@ def promote(
     source: Source,
     *,
     preset: Annotated[
-        str, typer.Option("--preset", help="What it becomes: fast, standard (if left out), author-defaults.")
+        str,
+        typer.Option(
+            "--preset",
+            autocompletion=completion.presets,
+            help="What it becomes: fast, standard (if left out), author-defaults.",
+        ),
     ] = "standard",
-    out: Annotated[Path | None, typer.Option("--out", help="Run directory; beside the draft's if left out.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run directory; beside the draft's if left out.")
+    ] = None,
     open_video: Open = False,
+    to_queue: ToQueue = False,
     dry_run: DryRun = False,
     accept_numerics: AcceptNumerics = None,
     accept_over_cap: AcceptOverCap = False,
@@ -115,7 +133,7 @@ def promote(
     from sana_wm.drafting.lineage import find_parent
     from sana_wm.drafting.variation import write_variations
 
-    wanted = _Wanted(open_video, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
+    wanted = _Wanted(open_video, to_queue, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
     parent = find_parent(real_path(source))
     _go(write_variations(parent, "promote", Wishes(preset=preset, out=out), os.environ), wanted)
 
@@ -131,6 +149,7 @@ def branch(
     ],
     *,
     open_video: Open = False,
+    to_queue: ToQueue = False,
     dry_run: DryRun = False,
     accept_numerics: AcceptNumerics = None,
     accept_over_cap: AcceptOverCap = False,
@@ -142,7 +161,7 @@ def branch(
     from sana_wm.drafting.branching import write_branch
     from sana_wm.drafting.lineage import find_parent
 
-    wanted = _Wanted(open_video, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
+    wanted = _Wanted(open_video, to_queue, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
     source, at, frame = place.rpartition("@")
     if not at or not source:
         raise UsageError(
@@ -157,8 +176,11 @@ def _go(new: Sequence[NewRun], wanted: _Wanted) -> None:
 
     choices = Choices(accept_over_cap=wanted.accept_over_cap, accept_numerics=tuple(wanted.accept_numerics or ()))
     for note in dict.fromkeys(note for one in new for note in one.notes):
-        typer.echo(printable(f"note: {note}"), err=True)
+        say_aside("note", printable(note))
     outlive_the_output()
+    if wanted.to_queue:
+        queue_new_runs(new, choices)
+        return
     lines = open_json_progress(wanted.json_progress, wanted.json_progress_fd, as_json=False)
     for number, one in enumerate(new):
         try:

@@ -53,11 +53,12 @@ def require_free(run_path: Path) -> None:
 
 def _taken(run_path: Path) -> list[Path]:
     """What has that name: a run, or what belongs to one and lies beside it."""
-    named = (run_path, *_files_beside(run_path))
+    named = (run_path, *files_beside(run_path))
     return [path for path in named if path.exists() or path.is_symlink()]
 
 
-def _files_beside(run_path: Path) -> tuple[Path, ...]:
+def files_beside(run_path: Path) -> tuple[Path, ...]:
+    """Where a run's own files lie that are not in its directory; other runs may begin with them."""
     return tuple(run_path.with_name(f"{run_path.name}{end}") for end in BESIDE)
 
 
@@ -84,7 +85,7 @@ class NewRun:
         """Remove what was written for it if it has not begun: its name is free again."""
         if self.path.exists():
             return
-        for file in _files_beside(self.path):
+        for file in files_beside(self.path):
             file.unlink(missing_ok=True)
         if self.made_folder:
             with contextlib.suppress(OSError):  # something else lies in it by now

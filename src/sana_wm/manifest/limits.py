@@ -10,15 +10,27 @@ from sana_wm.manifest.fields import neutral
 from sana_wm.manifest.section import Positive, Section
 from sana_wm.sizes import GIB
 
+#: The most that `auto` takes: what the networks can use, and a machine of 128 GiB can spare.
+LARGEST_AUTO_CAP_GIB = 96.0
+
 
 class MemorySection(Section, frozen=True):
     """The memory contract."""
 
-    cap_gib: Annotated[Positive, neutral(work=True)] = Field(
-        default=96.0, description="No stage may use more than this."
+    cap_gib: Annotated[Positive | Literal["auto"], neutral(work=True)] = Field(
+        default="auto",
+        description="No stage may use more than this; auto: 96, or what the machine can give if that is less.",
     )
     budget_gib: Annotated[Positive | None, neutral(work=True)] = Field(
         default=None, description="What engines plan with; null takes what the cap and the device allow."
+    )
+
+
+class RunMemorySection(MemorySection, frozen=True):
+    """The memory contract of a run: its cap is known."""
+
+    cap_gib: Annotated[Positive, neutral(work=True)] = Field(
+        default=LARGEST_AUTO_CAP_GIB, description="No stage may use more than this."
     )
 
     @property

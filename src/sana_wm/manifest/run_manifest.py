@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from sana_wm.manifest.fields import facts
+from sana_wm.manifest.limits import RunMemorySection
 from sana_wm.manifest.model import ESTIMATE, TEXT, CameraSection, InputSection, Manifest, PixelIntrinsics
 from sana_wm.manifest.paths import PathText
 from sana_wm.manifest.section import Section
@@ -61,13 +62,14 @@ class RunCameraSection(CameraSection, frozen=True):
 class RunManifest(Manifest, frozen=True):
     """What a run directory's `manifest.json` holds.
 
-    The manifest with every default, absolute paths and the prompt's text, the hashes of its input files, what was done
-    to the picture (not known of runs before that was written), and where `camera.intrinsics` came from if they were
-    estimated.
+    The manifest with every default, absolute paths, the prompt's text and the memory cap as a number, the hashes of its
+    input files, what was done to the picture (not known of runs before that was written), and where `camera.intrinsics`
+    came from if they were estimated.
     """
 
     input: RunInputSection
     camera: RunCameraSection
+    memory: RunMemorySection = RunMemorySection()
     inputs: dict[str, InputFile]
     picture: PictureRecord | None = None
     intrinsics_estimate: IntrinsicsEstimate | None = None

@@ -9,6 +9,7 @@ from typing import Any, Self
 from sana_wm.errors import MemoryCapError
 from sana_wm.manifest.model import Manifest
 from sana_wm.names import Stage
+from sana_wm.planning.cap import known_cap_gib
 from sana_wm.planning.device import Device, budget_bytes, element_bytes, reserved_bytes
 from sana_wm.sizes import GIB, LATENT_CHANNELS
 from sana_wm.weights.component_config import read_config
@@ -104,8 +105,8 @@ class PlannedRun:
 
     @property
     def cap_bytes(self) -> int:
-        """The manifest's cap."""
-        return self.manifest.memory.cap_bytes
+        """The manifest's cap, or what `auto` is on this device."""
+        return int(known_cap_gib(self.manifest.memory, self.device) * GIB)
 
     @property
     def budget_bytes(self) -> int:

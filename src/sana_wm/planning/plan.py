@@ -11,6 +11,7 @@ from sana_wm.errors import MemoryCapError
 from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import SAVING, STARTING, Stage
+from sana_wm.planning.cap import settle_cap
 from sana_wm.planning.device import Device
 from sana_wm.planning.fit import largest_num_frames, smallest_budget_gib, smallest_cap_gib
 from sana_wm.planning.forecast import RunForecaster
@@ -98,7 +99,7 @@ class RunPlan:
     @property
     def range_s(self) -> tuple[float, float]:
         """The least and the most that all phases may take together: as a run says before it has seen anything."""
-        stages = tuple(dict.fromkeys(phase.stage for phase in self.phases))
+        stages: tuple[Stage, ...] = tuple(dict.fromkeys(phase.stage for phase in self.phases))
         return estimate(stages, {}, self.expected_s, 0.0, self.guessed).range_s or (self.seconds, self.seconds)
 
     @property
@@ -153,7 +154,7 @@ def plan_run(
     forecaster = RunForecaster(manifest, layout, device, tuple(stages))
     planners = forecaster.planners()
     run_folder = Path(manifest.output_dir)
-    past = find_past_runs(run or RunDirectory(run_folder), manifest)
+    past = find_past_runs(run or RunDirectory(run_folder), settle_cap(manifest, device))
     times = Times(past, history, device, _dtype(forecaster))
     phases: list[PhasePlan] = []
     for stage in stages:

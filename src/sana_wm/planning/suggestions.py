@@ -51,7 +51,7 @@ def suggest_change(manifest: Manifest, run: RunDirectory, overrun: Overrun) -> s
         if (budget_gib := _smaller_budget_gib(forecaster, overrun)) is not None:
             smaller = f"{run.resume_command} --budget-gib {budget_gib:.2f}"
             return f"Go on with a smaller working set: {smaller}; or: {higher}."
-        frames = largest_num_frames(forecaster.with_cap_gib(SHORTER_SHARE * manifest.memory.cap_gib))
+        frames = largest_num_frames(forecaster.with_cap_gib(SHORTER_SHARE * forecaster.cap_bytes / GIB))
     except SanaWMError:  # the weights went away meanwhile: that is not what the user has to hear about here
         return f"Go on with: {higher}."
     shorter = f"a run with video.num_frames {frames} would fit; or: " if frames else ""

@@ -11,6 +11,7 @@ from itertools import islice
 from statistics import median
 
 from sana_wm.names import SAVING, STARTING, Stage
+from sana_wm.pipeline import PIPELINE
 from sana_wm.planning.device import Device
 from sana_wm.planning.history import History
 from sana_wm.planning.past_runs import PastRun
@@ -51,18 +52,15 @@ class Times:
 
     def of_same_work(self, stage: Stage, phase: str) -> Duration | None:
         """As runs of the same work took; `None` when there is none."""
-        seconds = self._same_work.get((stage, phase))
-        return None if seconds is None else Duration(seconds, measured=True)
+        return _measured(self._same_work.get((one, phase)) for one in _stages_like(stage))
 
     def of_phase(self, forecast: PhaseForecast) -> Duration:
         """A phase, loading included."""
         if same_work := self.of_same_work(forecast.stage, forecast.phase):
             return same_work
-        scaled_s = self._history.seconds(
-            self._device.name, self._dtype, forecast.stage, forecast.phase, forecast.tflop, forecast.parameters
-        )
-        if scaled_s is not None:
-            return Duration(scaled_s, measured=True)
+        work = (forecast.phase, forecast.tflop, forecast.parameters)
+        if scaled := self._of_history(forecast.stage, *work):
+            return scaled
         computing_s = forecast.tflop / GUESSED_TFLOPS[self._device.kind]
         return Duration(max(computing_s, forecast.read_bytes / (GUESSED_DISK_GB_S * 1e9)), measured=False)
 
@@ -70,12 +68,26 @@ class Times:
         """Before a stage's first phase; where `of_saving` knows nothing, all that it takes outside its phases."""
         if same_work := self.of_same_work(stage, STARTING):
             return same_work
-        seconds = self._history.seconds(self._device.name, self._dtype, stage, STARTING, 0.0)
-        return Duration(GUESSED_STARTING_S, measured=False) if seconds is None else Duration(seconds, measured=True)
+        return self._of_history(stage, STARTING, 0.0) or Duration(GUESSED_STARTING_S, measured=False)
 
     def of_saving(self, stage: Stage) -> Duration | None:
         """Between and after a stage's phases; `None` where `of_starting` includes it."""
         return self.of_same_work(stage, SAVING)
+
+    def _of_history(self, stage: Stage, phase: str, tflop: float, parameters: int = 0) -> Duration | None:
+        place = (self._device.name, self._dtype)
+        return _measured(self._history.seconds(*place, one, phase, tflop, parameters) for one in _stages_like(stage))
+
+
+def _stages_like(stage: Stage) -> tuple[Stage, ...]:
+    """A stage, and the one of the same work, if there is one: its times stand in for those that it has not yet."""
+    like = PIPELINE[stage].timed_like
+    return (stage,) if like is None else (stage, like)
+
+
+def _measured(known: Iterable[float | None]) -> Duration | None:
+    """The first time that is one."""
+    return next((Duration(seconds, measured=True) for seconds in known if seconds is not None), None)
 
 
 def median_seconds(runs: list[PastRun]) -> dict[tuple[Stage, str], float]:

@@ -13,6 +13,8 @@ from sana_wm.backends import backend_of, load_part
 from sana_wm.errors import (
     HandoffError,
     IncompleteWeightsError,
+    ManifestError,
+    ModuleEndedError,
     PictureError,
     Problem,
     StageFailedError,
@@ -25,7 +27,10 @@ from sana_wm.manifest.model import ESTIMATE, Manifest
 from sana_wm.manifest.run_manifest import IntrinsicsEstimate, RunManifest
 from sana_wm.names import Stage
 from sana_wm.pipeline import PIPELINE, active_stages
+from sana_wm.planning.cap import settle_cap
+from sana_wm.planning.device import Device
 from sana_wm.planning.space import check_space, existing_part, free_bytes_at, needed_by_volume
+from sana_wm.planning.this_device import find_device
 from sana_wm.preflight.camera_doubts import doubts_about_camera
 from sana_wm.preflight.inputs import check_inputs, describe_crop, hash_inputs, record_picture
 from sana_wm.preflight.intrinsics import estimate_intrinsics, settle_intrinsics
@@ -201,8 +206,28 @@ def settle_estimate(manifest: Manifest) -> tuple[Manifest, IntrinsicsEstimate | 
     return settle_intrinsics(manifest, estimate), estimate, []
 
 
+def known_device(manifest: Manifest) -> Device:
+    """The device that a manifest means.
+
+    Raises:
+        ManifestError: It cannot be used.
+    """
+    try:
+        return find_device(manifest.device)
+    except ModuleEndedError as error:  # what torch said is on standard error
+        advice = 'Set "device": "auto", or install a torch build for it.'
+        problem = Problem("device", f"device {manifest.device} cannot be used", got=str(error), next_step=advice)
+        raise ManifestError([problem]) from error
+
+
 def resolve_manifest(manifest: Manifest, estimate: IntrinsicsEstimate | None = None) -> RunManifest:
-    """What `manifest.json` of the run directory holds: the prompt's text in place, inputs by hash."""
+    """What `manifest.json` of the run directory holds: the prompt's text in place, inputs by hash, the cap a number.
+
+    Raises:
+        ManifestError: The cap asks for the device, which cannot be used.
+    """
+    if manifest.memory.cap_gib == "auto":
+        manifest = settle_cap(manifest, known_device(manifest))
     data = manifest.model_dump(mode="json")
     data["intrinsics_estimate"] = estimate and estimate.model_dump(mode="json")
     data["input"] |= {

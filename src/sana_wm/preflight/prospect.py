@@ -16,7 +16,6 @@ from sana_wm.backends import backend_of
 from sana_wm.errors import (
     IncompleteWeightsError,
     ManifestError,
-    ModuleEndedError,
     Problem,
     RefusedRunError,
     SanaWMError,
@@ -29,10 +28,10 @@ from sana_wm.names import Stage
 from sana_wm.pipeline import active_stages
 from sana_wm.planning.history import History
 from sana_wm.planning.plan import RunPlan, plan_over_cap, plan_run, require_fit
-from sana_wm.planning.this_device import find_device
 from sana_wm.preflight.checks import (
     current_weights,
     find_problems,
+    known_device,
     list_warnings,
     resolve_manifest,
     settle_estimate,
@@ -153,7 +152,9 @@ def inspect(manifest_path: Path, environment: Mapping[str, str], choices: Choice
         error = ManifestError([*problems, *weight_problems])
         can_plan = not (weight_problems or reading.problems or any(one.field == "output_dir" for one in problems))
         return Prospect(choices, manifest, (error,), plan=_try_plan(manifest, environment) if can_plan else None)
-    resolved = resolve_manifest(settled, estimate)
+    resolved = found.attempt(partial(resolve_manifest, settled, estimate))
+    if resolved is None:
+        return Prospect(choices, manifest, tuple(found.errors))
     run = RunDirectory(Path(resolved.output_dir))
     starting_over = found.attempt(partial(compare, run, resolved, force=choices.force))
     prospect = Prospect(
@@ -254,15 +255,8 @@ def _plan(
         ManifestError: The manifest's device cannot be used.
         WeightsError: A header or config cannot be read.
     """
-    try:
-        device = find_device(manifest.device)
-    except ModuleEndedError as error:  # what torch said is on standard error
-        advice = 'Set "device": "auto", or install a torch build for it.'
-        problem = Problem("device", f"device {manifest.device} cannot be used", got=str(error), next_step=advice)
-        raise ManifestError([problem]) from error
-    return plan_run(
-        manifest, stages, device, History.of_this_user(environment), layout or locate_weights(manifest), run
-    )
+    device, history = known_device(manifest), History.of_this_user(environment)
+    return plan_run(manifest, stages, device, history, layout or locate_weights(manifest), run)
 
 
 def _try_plan(manifest: Manifest, environment: Mapping[str, str]) -> RunPlan | None:

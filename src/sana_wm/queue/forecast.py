@@ -81,7 +81,7 @@ def _planned_anew(queue: Queue, job: Job, environment: Mapping[str, str]) -> Job
     """A job that nobody could time when it was added: since then, one like it may have run here."""
     if job.state != "waiting" or job.begun_at_s is not None or not (job.is_guess or job.expected_s is None):
         return job
-    plan = inspect(queue.manifest_file(job.number), environment).plan
+    plan = inspect(queue.manifest_file(job.number), environment, job.options.as_choices()).plan
     if plan is None or not plan.fits:
         return job
     return job.model_copy(update={"expected_s": plan.seconds, "is_guess": not plan.is_measured})

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from sana_wm.names import Stage
 from sana_wm.preflight.prospect import Choices
 from sana_wm.records import Count, Record, Seconds, WallClock, as_unicode
 
@@ -20,18 +21,30 @@ MAX_REASON = 2000
 class JobOptions(Record):
     """What was said besides the manifest when a job was added, as of `Choices`."""
 
+    stop_after: Stage | None = None
     accept_over_cap: bool = False
     accept_numerics: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, choices: Choices) -> JobOptions:
         """What of a command's choices a job keeps; changed fields stand in its manifest already."""
-        return cls(accept_over_cap=choices.accept_over_cap, accept_numerics=choices.accept_numerics)
+        return cls(
+            stop_after=choices.stop_after,
+            accept_over_cap=choices.accept_over_cap,
+            accept_numerics=choices.accept_numerics,
+        )
+
+    def as_choices(self) -> Choices:
+        """The same for `inspect`."""
+        return Choices(**self.model_dump())
 
     def as_arguments(self) -> list[str]:
         """The same as options of run-pipeline."""
-        numerics = [word for rule in self.accept_numerics for word in ("--accept-numerics", rule)]
-        return [*(["--accept-over-cap"] if self.accept_over_cap else []), *numerics]
+        return [
+            *(["--to", self.stop_after] if self.stop_after is not None else []),
+            *(["--accept-over-cap"] if self.accept_over_cap else []),
+            *(word for rule in self.accept_numerics for word in ("--accept-numerics", rule)),
+        ]
 
 
 class Job(Record):

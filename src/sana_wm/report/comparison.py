@@ -61,7 +61,12 @@ class Side:
     @property
     def first_frame(self) -> int:
         """The frame of the camera path that its video begins with."""
-        return int(self.manifest.refiner.enabled and self.manifest.vae_decode.drop_sink_frame)
+        return self.manifest.dropped_frames
+
+    @property
+    def taken_over(self) -> dict[Stage, str]:
+        """The run that a stage was taken over from, where it was: its times are of there."""
+        return {stage: one.taken_from.run for stage, one in self.receipts.items() if one.taken_from is not None}
 
 
 def read_side(letter: str, run: RunDirectory) -> Side:

@@ -21,7 +21,7 @@ from sana_wm.names import Stage
 from sana_wm.pipeline import PIPELINE, active_stages, source_of, stages_from
 from sana_wm.runs.chain import walk_stage
 from sana_wm.runs.kept_parts import valid_parts
-from sana_wm.runs.links import damaged_outputs
+from sana_wm.runs.links import damaged_outputs, has_pruned_latents, pruned_outputs
 from sana_wm.runs.links_refused import refuse_links
 from sana_wm.runs.receipts import Receipt, TakenFrom, read_receipt, write_receipt
 from sana_wm.runs.run_directory import RunDirectory
@@ -117,9 +117,11 @@ def take_over(
         if found is None or manifest.made_from is None:
             continue
         if found.receipt is not None:
-            for name in found.receipt.outputs:
+            pruned = pruned_outputs(found.source, found.receipt)
+            for name in (one for one in found.receipt.outputs if one not in pruned):
                 _link_or_copy(found.source.path / name, run.path / name)
-            if not damaged_outputs(run, found.receipt):  # else it was changed meanwhile, and the stage runs
+            # Else it was changed meanwhile, and the stage runs.
+            if not damaged_outputs(run, found.receipt, apart_from=pruned):
                 origin = TakenFrom(run=str(found.source.path), manifest_sha256=manifest.made_from.manifest_sha256)
                 write_receipt(run, found.receipt.model_copy(update={"taken_from": origin}))
         elif found.parts:
@@ -133,8 +135,10 @@ def _find_receipt(
 ) -> tuple[Receipt | None, str]:
     """The receipt of a stage that would be the same here; or why it would not, in words."""
     for link in walk_stage(source, manifest, stage, weights, with_input_files=False):
-        if link.state not in ("holds", "noted", "unchecked"):
+        if link.state not in ("holds", "noted", "unchecked", "pruned"):
             return None, link.reason
+    if has_pruned_latents(source, stage):
+        return None, "its latents were pruned"
     receipt, earlier = read_receipt(source, stage), source_of(manifest, stage)
     if receipt is None or (earlier is not None and not _begins_with_the_same(run, manifest, earlier, weights, receipt)):
         return None, f"it begins with other latents of {earlier}"
