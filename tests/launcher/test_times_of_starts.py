@@ -31,9 +31,6 @@ from sana_wm.runs.prepare import prepare
 from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 
-#: Of the tiny manifest, which has no preview.
-STAGES: tuple[Stage, ...] = ("stage1", "refiner", "vae_decode")
-
 
 def start(run: RunDirectory, manifest: RunManifest, over: tuple[Stage, ...] = (), **fakes: str) -> list[RunSnapshot]:
     """One start, as `sana_wm.launcher.start` makes it; returns what the screen was shown."""

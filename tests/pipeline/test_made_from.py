@@ -189,6 +189,14 @@ def test_other_video_settings_run_the_decode_alone(parent: RunDirectory) -> None
     }
 
 
+def test_a_run_that_was_stopped_after_a_look_gives_what_it_has(parent: RunDirectory) -> None:
+    for stage in ("refiner", "vae_decode"):
+        parent.clear_stage(stage)
+    run = settle(write_one(parent, refiner_seed=7))
+    assert decisions(run)["stage1"][0] == "skip"
+    assert "refiner text" in decisions(run)["refiner"][1]
+
+
 @pytest.mark.parametrize("harm", ["a bit of the latents", "the receipt", "everything"])
 def test_what_is_not_whole_there_is_made_here(harm: str, parent: RunDirectory) -> None:
     manifest = write_one(parent, refiner_seed=7)

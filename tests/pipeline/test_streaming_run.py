@@ -26,6 +26,8 @@ from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import Stage1Section
+from sana_wm.preflight.checks import current_weights
+from sana_wm.runs.inheritance import take_over
 from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.verify import verify
@@ -97,7 +99,7 @@ def test_a_finished_run_goes_on_with_the_bits_of_one_long_run(
     assert receipt.plan["earlier_blocks"] == 2
     made_from = longer.read_manifest().made_from
     assert made_from is not None
-    assert (made_from.verb, made_from.run, made_from.frame) == ("extend", str(short.path), SHORT_FRAMES - 1)
+    assert (made_from.verb, made_from.run, made_from.frame) == ("extend", str(short.path), SHORT_FRAMES - 2)
     assert made_from.manifest_sha256 == sha256_of(short.manifest_file)
     assert made_from.changed == ("input.continues", "camera.action", "video.num_frames")
 
@@ -268,6 +270,26 @@ def test_a_bidirectional_run_is_refused(short: RunDirectory, tmp_path: Path, san
     assert code == 2
     for part in ("cannot be gone on from", f"got {run.path}", "expected a run of the streaming model", "run-pipeline"):
         assert part in said
+
+
+def test_an_extension_uses_the_prompt_and_the_picture_again(
+    short: RunDirectory, longer: RunDirectory, tmp_path: Path
+) -> None:
+    run = run_here(draft(short, tmp_path / "longer", seconds=1.5), ())
+    take_over(run, run.read_manifest(), current_weights(run.read_manifest()))
+    run_stage_here(run, "stage1")
+    receipt = read_receipt(run, "stage1")
+    assert receipt is not None
+    assert [phase.name for phase in receipt.phases] == ["transformer"]
+    assert run.conditioning_file.read_bytes() == longer.conditioning_file.read_bytes()
+    assert run.stage1_file.read_bytes() == longer.stage1_file.read_bytes()
+
+
+def test_a_preset_of_the_other_model_is_refused(short: RunDirectory, sana_wm: Command) -> None:
+    code, _, said = sana_wm("promote", short.path, "--preset", "fast")
+    assert code == 2
+    assert "there is no preset fast of the streaming" in said
+    assert not short.path.with_name("short-2.json").exists()
 
 
 def test_clip_noise_is_said_to_depend_on_the_length(short: RunDirectory, tmp_path: Path, sana_wm: Command) -> None:

@@ -19,7 +19,7 @@ from sana_wm.names import STAGES, Stage
 from sana_wm.progress.run_progress import RunProgress
 from sana_wm.progress.run_record import RunStart
 from sana_wm.progress.status import StatusReader
-from sana_wm.runs.decisions import StageDecision
+from sana_wm.runs.decisions import Action, StageDecision
 from sana_wm.runs.lock import owning, read_owner
 from sana_wm.runs.run_directory import RunDirectory
 
@@ -304,10 +304,24 @@ def test_status_and_in_use_name_each_other_s_commands(
     assert sana_wm("status", run.path)[1].endswith(f"next          sana-wm resume {run.path}\n")
 
 
-def test_status_of_a_finished_run_names_its_report(
+def test_status_of_a_run_to_be_looked_at_names_refine(
+    run: RunDirectory, sana_wm: Callable[..., tuple[int, str, str]]
+) -> None:
+    actions: dict[Stage, Action] = {"stage1": "run", "preview": "run", "refiner": "later", "vae_decode": "later"}
+    RunStart.of([StageDecision(stage, action, "") for stage, action in actions.items()], EXPECTED, time.time()).write(
+        run
+    )
+    for stage in ("stage1", "preview"):
+        finish(run, stage)
+    assert sana_wm("status", run.path)[1].endswith(f"next          sana-wm refine {run.path}\n")
+
+
+def test_status_of_a_finished_run_names_what_can_be_done_with_it(
     run: RunDirectory, sana_wm: Callable[..., tuple[int, str, str]]
 ) -> None:
     begin(run)
     for stage in ("refiner", "vae_decode"):
         finish(run, stage)
-    assert sana_wm("status", run.path)[1].endswith(f"next          sana-wm report {run.path}\n")
+    words = sana_wm("status", run.path)[1]
+    assert f"next          sana-wm report {run.path} " in words
+    assert f"\n              sana-wm vary {run.path} --seed 43 " in words

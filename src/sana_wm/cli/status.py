@@ -17,6 +17,7 @@ from sana_wm.cli.manifest import AsJson
 from sana_wm.errors import printable
 
 if TYPE_CHECKING:
+    from sana_wm.names import Stage
     from sana_wm.progress.snapshot import RunSnapshot
     from sana_wm.runs.run_directory import RunDirectory
 
@@ -61,10 +62,19 @@ def status(
 
 def what_next(run: RunDirectory, snapshot: RunSnapshot) -> list[str]:
     """What can be done about a run, as commands."""
+    from sana_wm.cli.finish import next_commands
+    from sana_wm.pipeline import PIPELINE
     from sana_wm.runs.lock import read_owner
 
     if snapshot.state == "finished":
-        return [printable(f"next          sana-wm report {shlex.quote(str(run.path))}")]
+        offers = next_commands(run.path, run.read_manifest())
+        return [
+            printable(f"{'' if place else 'next':<14}sana-wm {command:<40}  {what}")
+            for place, (command, what) in enumerate(offers)
+        ]
+    done: list[Stage] = [one.stage for one in snapshot.stages if one.state in ("done", "skipped")]
+    if snapshot.state == "stopped" and done and PIPELINE[done[-1]].looked_at_before is not None:
+        return [printable(f"next          sana-wm refine {shlex.quote(str(run.path))}")]
     if snapshot.state not in ("running", "stopping"):
         return [printable(f"next          {run.resume_command}")]
     owner = read_owner(run)

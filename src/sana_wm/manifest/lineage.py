@@ -21,5 +21,5 @@ class MadeFrom(Section, frozen=True):
     manifest_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] = Field(
         description="SHA-256 of that run's manifest.json, as its video names it too: known again wherever it lies."
     )
-    frame: int | None = Field(default=None, ge=0, description="Of that run, counted from 0; null where none was taken.")
+    frame: int | None = Field(default=None, ge=0, description="Of its video, from 0; null where none was taken.")
     changed: tuple[str, ...] = Field(default=(), description="The manifest fields that are others than its.")

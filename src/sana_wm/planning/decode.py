@@ -64,7 +64,7 @@ class DecodePlan:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DecodePlan:
         """The plan that a receipt holds, whatever it holds besides."""
-        own = {field.name: data[field.name] for field in fields(cls)}
+        own: dict[str, Any] = {field.name: data[field.name] for field in fields(cls)}
         return cls(**{**own, "steps": tuple(own["steps"])})
 
 

@@ -99,7 +99,7 @@ class RunPlan:
     @property
     def range_s(self) -> tuple[float, float]:
         """The least and the most that all phases may take together: as a run says before it has seen anything."""
-        stages = tuple(dict.fromkeys(phase.stage for phase in self.phases))
+        stages: tuple[Stage, ...] = tuple(dict.fromkeys(phase.stage for phase in self.phases))
         return estimate(stages, {}, self.expected_s, 0.0, self.guessed).range_s or (self.seconds, self.seconds)
 
     @property
