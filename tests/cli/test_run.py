@@ -44,6 +44,18 @@ def test_a_dry_run_says_everything_and_leaves_nothing(sana_wm: Cli, workplace: P
     assert sorted(workplace.iterdir()) == before
 
 
+def test_a_look_stops_before_the_refiner(sana_wm: Cli, workplace: Path) -> None:
+    said = ("run", "road.png", *SAID, "--seconds", "0.5", "--look", "--dry-run")
+    code, out, err = sana_wm(*said, "--preset", "standard")
+    assert code == 0, err
+    actions = {line.split()[0]: line.split()[1] for line in out.splitlines()}
+    assert [actions[stage] for stage in ("stage1", "preview")] == ["run", "run"], out
+    assert "run" not in (actions["refiner"], actions["vae_decode"]), out
+    code, out, err = sana_wm(*said)  # of a draft the video itself is what is looked at
+    assert (code, "vae_decode run" in out) == (0, True), err
+    assert workplace.joinpath("runs").exists() is False
+
+
 def test_a_name_that_is_taken_is_left_alone(sana_wm: Cli, workplace: Path) -> None:
     (workplace / "runs" / "road_standard").mkdir(parents=True)
     (workplace / "runs" / "road_standard-2.json").write_text("mine")

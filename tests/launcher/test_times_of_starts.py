@@ -74,7 +74,7 @@ def interrupt_when_begun(run: RunDirectory, stage: Stage) -> threading.Thread:
 
 
 def stage_seconds(snapshot: RunSnapshot) -> dict[str, float]:
-    return {one.stage: round(one.seconds or 0.0, 3) for one in snapshot.stages}
+    return {one.stage: round(one.seconds or 0.0, 3) for one in snapshot.stages if one.state != "off"}
 
 
 def test_a_resumed_run_says_one_number_everywhere(run: RunDirectory, resolved: RunManifest) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.names import SAVING, STARTING, Stage
+from sana_wm.pipeline import active_stages
 from sana_wm.planning.device import Device
 from sana_wm.planning.history import History, PhaseTime
 from sana_wm.planning.past_runs import PastRun
@@ -88,12 +89,13 @@ def test_plan_and_run_promise_the_same(
     if known == "a run":
         recorded["quiet"].write(run)
         run.write_manifest(resolve_manifest(manifest))
-    plan = plan_run(manifest, STAGES, CPU, history)
+    stages = active_stages(manifest)
+    plan = plan_run(manifest, stages, CPU, history)
     # The run plans what is in its directory, and expects what its plan says.
-    of_run = plan_run(resolve_manifest(manifest), STAGES, CPU, history, run=RunDirectory(tmp_path / "runs" / "next"))
-    start = RunStart.of([StageDecision(stage, "run", "") for stage in STAGES], of_run.expected_s, 0.0, of_run.guessed)
+    of_run = plan_run(resolve_manifest(manifest), stages, CPU, history, run=RunDirectory(tmp_path / "runs" / "next"))
+    start = RunStart.of([StageDecision(stage, "run", "") for stage in stages], of_run.expected_s, 0.0, of_run.guessed)
     assert plan.expected_s == of_run.expected_s
-    left = estimate(STAGES, {}, start.expected, 0.0)
+    left = estimate(stages, {}, start.expected, 0.0)
     assert left.remaining_s == pytest.approx(plan.seconds, abs=0.01)  # kept to the millisecond
     assert left.not_counted == ()
     assert plan.is_measured == (known == "a run") == (not start.guessed)
@@ -105,13 +107,15 @@ def test_plan_and_run_promise_the_same(
 def test_what_is_guessed_of_a_first_tiny_run_is_a_range_that_holds_the_truth(
     write_manifest: Callable[..., Path], recorded: dict[str, Any], history: History, name: str
 ) -> None:
-    plan = plan_run(load_manifest(write_manifest(), {}), STAGES, CPU, history)
+    manifest = load_manifest(write_manifest(), {})
+    stages = active_stages(manifest)
+    plan = plan_run(manifest, stages, CPU, history)
     run = recorded[name]
     ended_at_s = run.events["vae_decode"][-1].time_s
     now_s = run.started_at_s
     while now_s < ended_at_s:
         seen = run.seen_by(now_s)
-        left = estimate(STAGES, seen, plan.expected_s, now_s, plan.guessed)
+        left = estimate(stages, seen, plan.expected_s, now_s, plan.guessed)
         assert left.range_s is not None
         low_s, high_s = left.range_s
         assert low_s <= ended_at_s - now_s <= high_s, f"after {now_s - run.started_at_s:.1f} s"

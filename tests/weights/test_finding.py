@@ -95,7 +95,7 @@ def test_of_two_layouts_the_whole_one_is_taken(tiny_models: dict[str, dict[str, 
 def test_the_model_itself_is_recognised(tiny_models: dict[str, dict[str, Any]], layout: str) -> None:
     root = Path(tiny_models[layout]["root"])
     assert {variant: places.layout_name for variant, places in require_any(root).items()} == {"bidirectional": layout}
-    with pytest.raises(WeightsError, match=r"holds no weights of the streaming model.*download --to .* --variant"):
+    with pytest.raises(WeightsError, match=r"holds no weights of the streaming model.*download --in .* --variant"):
         require_any(root, "streaming")
 
 
@@ -114,7 +114,7 @@ def test_the_command_says_what_it_took_and_refuses_what_is_not_whole(
     shutil.rmtree(partial / "SANA-WM_bidirectional" / "refiner" / "transformer")
     code, _, err = sana_wm("weights", "use", partial)
     assert code == 3
-    assert f"Complete the folder with: sana-wm weights download --to {partial}" in err
+    assert f"Complete the folder with: sana-wm weights download --in {partial}" in err
     assert str(partial) not in sana_wm("weights", "use")[1], "nothing was remembered"
     assert sana_wm("weights", "use", partial, "--stages", "stage1,vae_decode")[0] == 0
     assert "holds no weights of SANA-WM" in sana_wm("weights", "use", workplace)[2]
@@ -124,4 +124,4 @@ def test_the_command_that_completes_is_the_one_that_began(tiny_models: dict[str,
     places = recognise_weights(Path(tiny_models["diffusers"]["root"]), "bidirectional")
     assert places is not None
     assert download_command(Path("weights"), places) == "sana-wm weights download --layout diffusers"
-    assert download_command(Path("/my disk"), places).endswith("--layout diffusers --to '/my disk'")
+    assert download_command(Path("/my disk"), places).endswith("--layout diffusers --in '/my disk'")

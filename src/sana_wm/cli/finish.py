@@ -27,18 +27,44 @@ def finish(run: RunDirectory, *, open_it: bool) -> None:
         run: A run that has just ended well.
         open_it: Whether its video shall be shown.
     """
-    from sana_wm.video.reader import probe
-
-    video, manifest = run.video_file, run.read_manifest()
-    facts = probe(video)
-    length = f"{facts.num_frames} frames, {facts.num_frames / facts.fps:.1f} s at {facts.fps:g} fps"
-    size = f"{facts.width}x{facts.height}, {format_bytes(video.stat().st_size)}"
-    typer.echo(f"{length}, {size}", err=True)
+    manifest = run.read_manifest()
+    _say_facts(run.video_file)
     typer.echo("next:", err=True)
     for command, what in next_commands(run.path, manifest):
         typer.echo(printable(f"  sana-wm {command:<40}  {what}"), err=True)
     notify(f"sana-wm: {manifest.name} is done")
-    if open_it and typer.launch(str(video)) != 0:
+    if open_it:
+        open_in_player(run.video_file)
+
+
+def show_preview(path: Path, *, open_it: bool) -> None:
+    """Say the same of a run that stopped after its preview; what goes on with it has been said.
+
+    Args:
+        path: The run's directory.
+        open_it: Whether the preview shall be shown.
+    """
+    from sana_wm.runs.run_directory import RunDirectory
+
+    run = RunDirectory(path)
+    _say_facts(run.preview_file)
+    notify(f"sana-wm: {run.read_manifest().name} can be looked at")
+    if open_it:
+        open_in_player(run.preview_file)
+
+
+def _say_facts(video: Path) -> None:
+    from sana_wm.video.reader import probe
+
+    facts = probe(video)
+    length = f"{facts.num_frames} frames, {facts.num_frames / facts.fps:.1f} s at {facts.fps:g} fps"
+    size = f"{facts.width}x{facts.height}, {format_bytes(video.stat().st_size)}"
+    typer.echo(f"{length}, {size}", err=True)
+
+
+def open_in_player(video: Path) -> None:
+    """Open a video as the system opens videos, or say that it cannot."""
+    if typer.launch(str(video)) != 0:
         typer.echo(printable(f"no program of this system opens {video}"), err=True)
 
 

@@ -30,6 +30,9 @@ from sana_wm.errors import IncompleteWeightsError, printable
 if TYPE_CHECKING:
     from sana_wm.preflight.prospect import Prospect
 
+Look = Annotated[
+    bool, typer.Option("--look", help="Stop after the preview, before the refiner's minutes; refine RUN goes on.")
+]
 Open = Annotated[bool, typer.Option("--open", help="Open the video at the end, in the system's player.")]
 
 
@@ -38,6 +41,7 @@ Open = Annotated[bool, typer.Option("--open", help="Open the video at the end, i
 def run(
     picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="The first frame.")],
     *,
+    look: Look = False,
     open_video: Open = False,
     to_queue: ToQueue = False,
     dry_run: DryRun = False,
@@ -49,18 +53,24 @@ def run(
     said: Wishes,
 ) -> None:
     """Make a video of a picture. Finds the weights, names the run, checks everything, runs it, says what comes next."""
-    from sana_wm.cli.finish import finish
+    from sana_wm.cli.finish import finish, show_preview
     from sana_wm.drafting.new_run import write_new_run
     from sana_wm.preflight.prospect import Choices, inspect
 
     outlive_the_output()
     if to_queue:
-        refuse_beside_queue(open=open_video, dry_run=dry_run, json_progress=json_progress or json_progress_fd)
+        refuse_beside_queue(
+            look=look, open=open_video, dry_run=dry_run, json_progress=json_progress or json_progress_fd
+        )
     lines = open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     new = write_new_run(replace(said, image=picture), os.environ)
     for note in new.notes:
         say_aside("note", printable(note))
-    choices = Choices(accept_over_cap=accept_over_cap, accept_numerics=tuple(accept_numerics or ()))
+    choices = Choices(
+        stop_after="preview" if look else None,
+        accept_over_cap=accept_over_cap,
+        accept_numerics=tuple(accept_numerics or ()),
+    )
     if to_queue:
         queue_new_runs([new], choices, as_json=as_json)
         return
@@ -73,6 +83,8 @@ def run(
         new.discard_unstarted()
     if done is not None:
         finish(done, open_it=open_video)
+    elif look and not dry_run:
+        show_preview(new.path, open_it=open_video)
 
 
 def _require_whole_weights(prospect: Prospect, said: Wishes) -> None:

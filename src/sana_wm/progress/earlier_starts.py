@@ -41,7 +41,8 @@ def look_back(run: RunDirectory, decisions: Sequence[StageDecision], over: Seque
     reached = dict[Stage, Reached]()
     for decision in decisions:
         stage = decision.stage
-        if decision.action != "run" or stage in over or not run.beginning_file(stage).is_file():
+        is_to_come = decision.action in ("run", "later") and stage not in over
+        if not is_to_come or not run.beginning_file(stage).is_file():
             continue
         progress = seen.get(stage)
         stages_s[stage] = last.times_of(stage, progress, ended_at_s)

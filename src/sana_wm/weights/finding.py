@@ -162,14 +162,14 @@ def require_any(folder: Path, variant: Variant | None = None) -> dict[Variant, W
         f"{folder} holds no {model}",
         got="none of their folders" if is_folder(folder) else "no folder",
         expected="a folder that `weights download` filled, or the model's own",
-        next_step=f"Name another folder, or download them: sana-wm weights download --to {shlex.quote(str(folder))}"
+        next_step=f"Name another folder, or download them: sana-wm weights download --in {shlex.quote(str(folder))}"
         f"{option}",
     )
 
 
 def download_command(folder: Path | None, places: WeightPlaces) -> str:
     """The command that completes weights; `folder` as in `FoundWeights`."""
-    to = "" if folder is None or folder.absolute() == USUAL_FOLDER.absolute() else f" --to {shlex.quote(str(folder))}"
+    to = "" if folder is None or folder.absolute() == USUAL_FOLDER.absolute() else f" --in {shlex.quote(str(folder))}"
     layout = "" if places.layout_name == LAYOUTS[0] else f" --layout {places.layout_name}"
     variant = "" if places.variant == VARIANTS[0] else f" --variant {places.variant}"
     return f"sana-wm weights download{variant}{layout}{to}"
