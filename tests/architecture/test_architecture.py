@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "drafting": {
         *("errors", "durable", "modules", "manifest", "camera", "video", "weights", "runs", "planning", "preflight"),
     },
-    "catalogue": {"errors", "durable", "manifest", "runs", "progress", "drafting"},
+    "catalogue": {"errors", "durable", "manifest", "runs", "progress", "drafting", "queue"},
     "launcher": {
         *("errors", "held", "durable", "records", "modules", "system", "manifest", "video", "weights", "runs"),
         *("progress", "planning", "preflight", "tether"),

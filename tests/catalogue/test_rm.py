@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from sana_wm.durable import remove_file
+from sana_wm.queue.folder import Queue
+from sana_wm.queue.job import JobOptions
 from sana_wm.runs.lock import owning
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.verify import verify
@@ -128,6 +130,18 @@ def test_children_and_unfinished_readers_are_named_and_stay_whole(
     assert json.loads(out)["freed_bytes"] > 0
     assert not parent.exists()
     assert [link.name for link in verify(RunDirectory(child)) if link.state == "broken"] == []
+
+
+def test_jobs_that_are_to_come_and_name_it_are_named(runs: Path, copy_run: CopyRun, sana_wm: SanaWM) -> None:
+    parent, other = copy_run("parent"), copy_run("parent-2")
+    queue = Queue(runs / "queue")
+    for name, run in (("child", parent), ("stranger", other)):
+        text = json.dumps({"name": name, "made_from": {"run": str(run)}})
+        with queue.changing():
+            queue.new_job(name, str(runs / name), text, None, is_guess=False, options=JobOptions())
+    out = sana_wm("runs", "rm", parent, "--yes")[1]
+    assert "job 1 of the queue, waiting, names it: child" in out
+    assert "stranger" not in out
 
 
 def test_nothing_goes_without_a_yes(copy_run: CopyRun, sana_wm: SanaWM) -> None:

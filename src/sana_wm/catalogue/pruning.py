@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sana_wm.catalogue.entry import Entry, read_entry
+from sana_wm.catalogue.jobs import jobs_that_name
 from sana_wm.catalogue.lineage import readers_of
 from sana_wm.catalogue.removal import Going, around
 from sana_wm.durable import remove_file
@@ -44,7 +45,8 @@ def plan_pruning(entries: Sequence[Entry], *, latents: bool) -> list[Going]:
     plans: list[Going] = []
     for entry in entries:
         readers = tuple(readers_of(entry, others)) if latents else ()
-        plans.append(Going(entry, _prunable(entry, latents=latents), readers=readers))
+        jobs = jobs_that_name(entry) if latents else ()
+        plans.append(Going(entry, _prunable(entry, latents=latents), readers=readers, jobs=jobs))
     return [plan for plan in plans if plan.files]
 
 

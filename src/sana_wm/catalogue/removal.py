@@ -13,10 +13,12 @@ from pathlib import Path
 
 from sana_wm.catalogue.entry import Entry, read_entry
 from sana_wm.catalogue.folder import read_catalogue
+from sana_wm.catalogue.jobs import jobs_that_name
 from sana_wm.catalogue.lineage import children_of, readers_of
 from sana_wm.drafting.new_run import files_beside
 from sana_wm.durable import remove_empty_folder, remove_file
 from sana_wm.errors import HandoffError, RunDirectoryBusyError, UsageError
+from sana_wm.queue.job import Job
 from sana_wm.runs.inventory import RunFile, freed_bytes, list_files, list_folders
 from sana_wm.runs.links_refused import refuse_links
 from sana_wm.runs.lock import owning
@@ -34,6 +36,7 @@ class Going:
         beside: The run's own files that lie beside its directory and stay: other runs may begin with them.
         children: Runs that were made from it and stay: what they share with it is theirs, too.
         readers: Runs that are not finished and read files of it: they cannot go on without.
+        jobs: Jobs of the queue that are to come and name it.
     """
 
     entry: Entry
@@ -42,6 +45,7 @@ class Going:
     beside: tuple[Path, ...] = ()
     children: tuple[Entry, ...] = ()
     readers: tuple[Entry, ...] = ()
+    jobs: tuple[Job, ...] = ()
 
 
 def entries_of(runs: Sequence[Path]) -> list[Entry]:
@@ -88,6 +92,7 @@ def plan_removal(entries: Sequence[Entry]) -> list[Going]:
                 beside=tuple(path for path in files_beside(entry.path) if path.is_file()),
                 children=tuple(children_of(same, left)),
                 readers=tuple(readers_of(same, left)),
+                jobs=jobs_that_name(entry),
             )
         )
     return plans

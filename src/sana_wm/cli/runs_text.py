@@ -93,7 +93,8 @@ def question_of(verb: str, plans: Sequence[Going]) -> str:
 
 
 def _describe_readers(plan: Going) -> list[str]:
-    return [f"  reads files of it, is not finished, and cannot go on without: {one.path}" for one in plan.readers]
+    runs = [f"  reads files of it, is not finished, and cannot go on without: {one.path}" for one in plan.readers]
+    return [*runs, *(f"  job {job.number} of the queue, {job.state}, names it: {job.name}" for job in plan.jobs)]
 
 
 def _by_kind(files: Sequence[RunFile]) -> Iterator[str]:
