@@ -12,6 +12,7 @@ import pytest
 
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.names import SAVING, STARTING, Stage
+from sana_wm.planning.cap import settle_cap
 from sana_wm.planning.device import Device
 from sana_wm.planning.history import History, PhaseTime
 from sana_wm.planning.past_runs import PastRun
@@ -83,7 +84,8 @@ def test_what_a_stage_takes_outside_its_phases_is_guessed_as_a_whole_and_measure
 def test_plan_and_run_promise_the_same(
     write_manifest: Callable[..., Path], recorded: dict[str, Any], history: History, tmp_path: Path, known: str
 ) -> None:
-    manifest = load_manifest(write_manifest(output_dir=str(tmp_path / "runs" / "next")), {})
+    # The cap of this test's device: an automatic one would be another on the machine that the test runs on.
+    manifest = settle_cap(load_manifest(write_manifest(output_dir=str(tmp_path / "runs" / "next")), {}), CPU)
     run = RunDirectory(tmp_path / "runs" / "before")
     if known == "a run":
         recorded["quiet"].write(run)
