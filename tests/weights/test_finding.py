@@ -91,6 +91,15 @@ def test_of_two_layouts_the_whole_one_is_taken(tiny_models: dict[str, dict[str, 
     assert places.layout_name == "diffusers"
 
 
+def test_two_models_in_folders_of_the_same_names_are_told_apart(tmp_path: Path) -> None:
+    """Conversions of the student have no schedulers, those of the other model do."""
+    for name in ("transformer", "vae"):
+        (tmp_path / name).mkdir()
+    assert list(require_any(tmp_path)) == ["streaming"]
+    (tmp_path / "scheduler").mkdir()
+    assert list(require_any(tmp_path)) == ["bidirectional"]
+
+
 @pytest.mark.parametrize("layout", ["original", "diffusers"])
 def test_the_model_itself_is_recognised(tiny_models: dict[str, dict[str, Any]], layout: str) -> None:
     root = Path(tiny_models[layout]["root"])

@@ -54,9 +54,10 @@ def write_tiny_checkpoint(
     _write_network(refiner_text, "refiner_text_encoder", seed, shards=2)
     write_tiny_tokenizer(out / "tokenizer")
     write_tiny_tokenizer(refiner / "tokenizer")
-    FlowMatchEulerDiscreteScheduler(shift=9.8).save_config(out / "scheduler")
-    FlowMatchEulerDiscreteScheduler(shift=1.0).save_config(refiner / "scheduler")
-    _write_pipeline_indexes(out, refiner)
+    if folders.has_schedulers:
+        FlowMatchEulerDiscreteScheduler(shift=9.8).save_config(out / "scheduler")
+        FlowMatchEulerDiscreteScheduler(shift=1.0).save_config(refiner / "scheduler")
+        _write_pipeline_indexes(out, refiner)
     return WeightPlaces(layout, out, None, refiner, variant)
 
 
