@@ -19,7 +19,7 @@ from sana_wm.runtime.latents import CONTENT_KEY, METADATA_KEY, load_tensors, sav
 
 def draft(run: RunDirectory, out: Path, **asked: Any) -> Path:
     """The manifest of a run that goes on from another."""
-    return write_extension(run, Extension(out=out, **asked))
+    return write_extension(run, Extension(out=out, **asked)).manifest_path
 
 
 def extend_here(

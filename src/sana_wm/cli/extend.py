@@ -11,7 +11,7 @@ from sana_wm.cli.app import app
 from sana_wm.cli.camera import MoveOption
 from sana_wm.cli.manifest import AsJson
 from sana_wm.cli.output import real_path
-from sana_wm.cli.queue import ToQueue, add_to_queue, refuse_beside_queue
+from sana_wm.cli.queue import ToQueue, queue_new_runs, refuse_beside_queue
 from sana_wm.cli.run_pipeline import AcceptNumerics, AcceptOverCap, DryRun, JsonLines, JsonLinesTo, run_pipeline
 from sana_wm.errors import printable
 
@@ -31,7 +31,7 @@ def extend(
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0.01, help="Of video to add; whole chunks, 1.5 s at 16 fps.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The new run; RUN_DIR-2 if left out.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run directory; beside RUN_DIR if left out.")] = None,
     to_queue: ToQueue = False,
     dry_run: DryRun = False,
     accept_numerics: AcceptNumerics = None,
@@ -47,21 +47,24 @@ def extend(
 
     if to_queue:
         refuse_beside_queue(dry_run=dry_run, json_progress=json_progress or json_progress_fd)
-    manifest_path = write_extension(
+    new = write_extension(
         RunDirectory(real_path(run_dir)),
         Extension(action=action, move=move, poses=poses, prompt=prompt, seconds=seconds, out=out),
     )
-    typer.echo(printable(f"{manifest_path} is written"), err=True)
+    typer.echo(printable(f"run: {new.path}"), err=True)
     if to_queue:
         choices = Choices(accept_over_cap=accept_over_cap, accept_numerics=tuple(accept_numerics or ()))
-        add_to_queue([manifest_path], choices, as_json=as_json)
+        queue_new_runs([new], choices, as_json=as_json)
         return
-    run_pipeline(
-        manifest_path,
-        dry_run=dry_run,
-        accept_numerics=accept_numerics,
-        accept_over_cap=accept_over_cap,
-        as_json=as_json,
-        json_progress=json_progress,
-        json_progress_fd=json_progress_fd,
-    )
+    try:
+        run_pipeline(
+            new.manifest_path,
+            dry_run=dry_run,
+            accept_numerics=accept_numerics,
+            accept_over_cap=accept_over_cap,
+            as_json=as_json,
+            json_progress=json_progress,
+            json_progress_fd=json_progress_fd,
+        )
+    finally:
+        new.discard_unstarted()

@@ -16,8 +16,8 @@ from sana_wm.camera.poses.reading import read_poses
 from sana_wm.camera.trajectory import Trajectory
 from sana_wm.drafting.camera_view import ActionPath, write_poses
 from sana_wm.drafting.lineage import Parent, made_from
-from sana_wm.drafting.new_manifest import write_manifest
-from sana_wm.drafting.new_run import manifest_beside, next_free, require_free
+from sana_wm.drafting.new_run import NewRun
+from sana_wm.drafting.variation import choose_place, write_child
 from sana_wm.errors import HandoffError, UsageError
 from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.model import VideoSection
@@ -55,8 +55,8 @@ class Extension:
     out: Path | None = None
 
 
-def write_extension(run: RunDirectory, asked: Extension) -> Path:
-    """Write the manifest of the run that goes on, and its camera path where that is no action; returns its file.
+def write_extension(run: RunDirectory, asked: Extension) -> NewRun:
+    """Write the manifest of the run that goes on, and its camera path where that is no action.
 
     Args:
         run: A finished run; it is only read.
@@ -69,9 +69,8 @@ def write_extension(run: RunDirectory, asked: Extension) -> Path:
     manifest = run.read_manifest()
     model = MODELS[manifest.model.variant]
     _require_whole(run, manifest, model, new_prompt=asked.prompt not in (None, manifest.input.prompt))
-    out = (asked.out or next_free(run.path)).absolute()
-    manifest_path = manifest_beside(out)
-    require_free(out)
+    parent = Parent.of(run)
+    out = choose_place(parent, asked.out)
     data = rerun_manifest(manifest)
     num_frames = manifest.video.num_frames
     added, camera = _go_on(manifest, asked, model, out)
@@ -81,10 +80,8 @@ def write_extension(run: RunDirectory, asked: Extension) -> Path:
     if asked.prompt is not None:
         data["input"] |= {"prompt": escape_variables(asked.prompt), "prompt_file": None}
     data["output_dir"] = escape_variables(str(out))
-    data["made_from"] = made_from(Parent.of(run), "extend", data, frame=num_frames - manifest.dropped_frames - 1)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_manifest(data, manifest_path)
-    return manifest_path
+    origin = made_from(parent, "extend", data, frame=num_frames - manifest.dropped_frames - 1)
+    return write_child(data, out, origin, notes=())
 
 
 def _require_whole(run: RunDirectory, manifest: RunManifest, model: ReleasedModel, *, new_prompt: bool) -> None:
