@@ -97,7 +97,7 @@ def test_a_first_day_by_commands_alone(
         "room_draft-4": ("vary", "room_draft", None),
         "room_draft-5": ("promote", "room_draft-3", None),
         "room_draft-6": ("branch", "room_draft-5", 40),
-        "room_draft-7": ("extend", "room_draft-6", None),
+        "room_draft-7": ("extend", "room_draft-6", 48),
     }
     for name in state:  # room_draft-2, whose parts some of them share, is gone
         done = shell(f"sana-wm verify runs/{name}")

@@ -102,6 +102,7 @@ def interrupt_in(stage: Stage, step: int, undisturbed: RunDirectory, folder: Pat
     return run
 
 
+@pytest.mark.long
 def test_what_another_torch_began_is_neither_mixed_nor_lost(undisturbed: RunDirectory, tmp_path: Path) -> None:
     run = interrupt_in("refiner", 2, undisturbed, tmp_path)
     begun = run.beginning_file("refiner")
@@ -139,6 +140,7 @@ def test_latents_that_are_not_those_of_the_receipt_are_refused_and_cost_nothing(
     assert sorted(run.checkpoint_folder("refiner").iterdir()) == kept
 
 
+@pytest.mark.long
 def test_another_cap_keeps_the_finished_segments(
     undisturbed: RunDirectory, tmp_path: Path, edit_run_manifest: EditManifest
 ) -> None:
@@ -250,6 +252,7 @@ def run_asked_to_shrink(run: RunDirectory, stage: Stage) -> list[dict[str, Any]]
     return [event for event in events_of(run, stage) if event["event"] == "shrunk"]
 
 
+@pytest.mark.long
 def test_stages_take_less_when_asked_and_finish(undisturbed: RunDirectory, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     shutil.copytree(undisturbed.path, run.path)
@@ -289,6 +292,7 @@ def test_latents_that_look_broken_stop_the_stage_and_are_kept(
     assert not run.receipt_file("stage1").exists()
 
 
+@pytest.mark.long
 def test_a_decode_that_is_not_finite_stops_is_kept_and_is_made_again_from_the_latents(
     undisturbed: RunDirectory, tmp_path: Path, edit_run_manifest: EditManifest
 ) -> None:
@@ -318,6 +322,7 @@ def test_a_decode_that_is_not_finite_stops_is_kept_and_is_made_again_from_the_la
     ]
 
 
+@pytest.mark.long
 def test_what_a_camera_may_see_is_a_warning_in_the_receipt_wherever_a_run_was_interrupted(
     undisturbed: RunDirectory, tmp_path: Path, edit_run_manifest: EditManifest
 ) -> None:

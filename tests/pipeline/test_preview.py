@@ -72,6 +72,7 @@ def test_it_shows_what_the_run_would_without_its_refiner_and_goes_on_after_a_kil
     assert frames_of(run.preview_file) == frames_of(run.video_file)
 
 
+@pytest.mark.long
 def test_a_streaming_run_is_looked_at_and_refined_by_command(tmp_path: Path, sana_wm: SanaWM) -> None:
     model = tiny_student(tmp_path / "weights")
     manifest = write_streaming_manifest(tmp_path / "run", model, 49, preview__enabled=True)
