@@ -65,7 +65,8 @@ class DecodePlan:
     def from_json(cls, data: Mapping[str, Any]) -> DecodePlan:
         """The plan that a receipt holds, whatever it holds besides."""
         own: dict[str, Any] = {field.name: data[field.name] for field in fields(cls)}
-        return cls(**{**own, "steps": tuple(own["steps"])})
+        own["steps"] = tuple(own["steps"])
+        return cls(**own)
 
 
 @dataclass(frozen=True)
