@@ -24,8 +24,8 @@ from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics
 from sana_wm.drafting.branching import parse_frame, write_branch
 from sana_wm.drafting.lineage import find_parent
 from sana_wm.drafting.new_run import frame_beside
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.drafting.variation import write_variations
-from sana_wm.drafting.wishes import Wishes
 from sana_wm.durable import sha256_of
 from sana_wm.models.loading import load_vae
 from sana_wm.models.vae.first_frame import encode_first_frame
@@ -81,7 +81,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 def write_one(parent: RunDirectory, **said: Any) -> Path:
     """The manifest of a variation."""
-    (new,) = write_variations(find_parent(parent.path), "vary", Wishes(**said), {})
+    (new,) = write_variations(find_parent(parent.path), "vary", VideoRequest(**said), {})
     return new.manifest_path
 
 
@@ -255,7 +255,7 @@ def test_a_branch_begins_with_its_frame_and_keeps_the_lens(
     """The picture, gone by now, was scaled by 0.8 and lost 16 columns on either side; at frame 13 it had zoomed."""
     edit_run_manifest(parent.path, input__image=str(tmp_path / "gone.png"))
     taken, before = take_names(parent), contents(parent.path)
-    new = write_branch(find_parent(parent.path), "13", Wishes(action="w-8"), {})
+    new = write_branch(find_parent(parent.path), "13", VideoRequest(action="w-8"), {})
     assert new.path.name == "first-5"
     assert [path.read_text() for path in taken] == ["mine"] * 3
     assert contents(parent.path) == before
@@ -289,7 +289,7 @@ def test_promotion_keeps_picture_path_length_and_seed(parent: RunDirectory, sana
     assert code == 0
     assert "stage1.num_inference_steps: 2 -> 60" in said
     assert list(parent.path.parent.iterdir()) == [parent.path], "a dry run leaves nothing"
-    (new,) = write_variations(find_parent(parent.path), "promote", Wishes(preset="standard"), {})
+    (new,) = write_variations(find_parent(parent.path), "promote", VideoRequest(preset="standard"), {})
     before, after = parent.read_manifest(), settle(new.manifest_path).read_manifest()
     assert (after.input, after.video.num_frames, after.stage1.seed) == (before.input, FRAMES, before.stage1.seed)
     assert after.camera == before.camera
@@ -380,7 +380,7 @@ def take_names(parent: RunDirectory) -> list[Path]:
 def test_nothing_that_is_there_is_overwritten(verb: str, parent: RunDirectory) -> None:
     """Nor by a branch, above; and a name that the user says is refused, below."""
     taken, before = take_names(parent), contents(parent.path)
-    said = Wishes(seed=7) if verb == "vary" else Wishes(preset="standard")
+    said = VideoRequest(seed=7) if verb == "vary" else VideoRequest(preset="standard")
     (new,) = write_variations(find_parent(parent.path), verb, said, {})  # pyright: ignore[reportArgumentType]
     assert new.path.name == "first-5"
     assert [path.read_text() for path in taken] == ["mine"] * 3

@@ -11,8 +11,8 @@ from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics
 from sana_wm.drafting.changed_manifest import change_manifest
 from sana_wm.drafting.lineage import Parent, made_from
 from sana_wm.drafting.new_run import NewRun, frame_beside
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.drafting.variation import choose_place, write_child
-from sana_wm.drafting.wishes import Wishes
 from sana_wm.errors import HandoffError, UsageError
 from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.portable import rerun_manifest
@@ -26,7 +26,7 @@ from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.video.picture import inspect_picture
 
 
-def write_branch(parent: Parent, frame: str, said: Wishes, environ: Mapping[str, str]) -> NewRun:
+def write_branch(parent: Parent, frame: str, said: VideoRequest, environ: Mapping[str, str]) -> NewRun:
     """Write the manifest of a run that begins with a frame of another, and that frame beside it.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sana_wm.drafting.new_manifest import draft_manifest, run_name, write_manifest
-from sana_wm.drafting.wishes import Wishes
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.errors import UsageError, WeightsError
 from sana_wm.manifest.loading import escape_variables
 from sana_wm.variants import MODELS
@@ -92,7 +92,7 @@ class NewRun:
                 self.path.parent.rmdir()
 
 
-def write_new_run(said: Wishes, environ: Mapping[str, str]) -> NewRun:
+def write_new_run(said: VideoRequest, environ: Mapping[str, str]) -> NewRun:
     """Write the manifest of a new run of a picture, in a place of its own.
 
     Args:
@@ -115,7 +115,7 @@ def write_new_run(said: Wishes, environ: Mapping[str, str]) -> NewRun:
     return NewRun(path, tuple(notes), made_folder)
 
 
-def require_weights(said: Wishes, environ: Mapping[str, str]) -> None:
+def require_weights(said: VideoRequest, environ: Mapping[str, str]) -> None:
     """Refuse a run whose weights nobody knows, before anything else is looked at.
 
     Raises:

@@ -12,7 +12,7 @@ from sana_wm.drafting.changed_manifest import change_manifest
 from sana_wm.drafting.lineage import Parent, made_from
 from sana_wm.drafting.new_manifest import write_manifest
 from sana_wm.drafting.new_run import RUNS_FOLDER, NewRun, manifest_beside, next_free, require_free
-from sana_wm.drafting.wishes import Wishes
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.errors import UsageError
 from sana_wm.manifest.lineage import Verb
 from sana_wm.manifest.loading import escape_variables
@@ -27,7 +27,7 @@ def next_seeds(parent: Parent, count: int) -> list[int]:
 
 
 def write_variations(
-    parent: Parent, verb: Verb, said: Wishes, environ: Mapping[str, str], seeds: Sequence[int] = ()
+    parent: Parent, verb: Verb, said: VideoRequest, environ: Mapping[str, str], seeds: Sequence[int] = ()
 ) -> list[NewRun]:
     """Write a manifest for every seed, or one for none; each names the parent and a new run directory.
 
@@ -56,7 +56,7 @@ def write_variations(
     return new
 
 
-def _write_variation(parent: Parent, verb: Verb, said: Wishes, environ: Mapping[str, str]) -> NewRun:
+def _write_variation(parent: Parent, verb: Verb, said: VideoRequest, environ: Mapping[str, str]) -> NewRun:
     out = choose_place(parent, said.out)
     data, notes = change_manifest(rerun_manifest(parent.manifest), replace(said, out=out), out.parent, environ)
     origin = made_from(parent, verb, data)
