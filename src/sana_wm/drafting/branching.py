@@ -10,9 +10,9 @@ from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics
 from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics
 from sana_wm.drafting.changed_manifest import change_manifest
 from sana_wm.drafting.lineage import Parent, made_from
-from sana_wm.drafting.new_run import NewRun, frame_beside
+from sana_wm.drafting.new_run import NewRun, frame_beside, new_place
 from sana_wm.drafting.request import VideoRequest
-from sana_wm.drafting.variation import choose_place, write_child
+from sana_wm.drafting.variation import child_names
 from sana_wm.errors import HandoffError, UsageError
 from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.portable import rerun_manifest
@@ -50,16 +50,17 @@ def write_branch(parent: Parent, frame: str, said: VideoRequest, environ: Mappin
             expected="--move, --action or --poses",
             next_step="Add one of them, such as --action w-48.",
         )
-    out = choose_place(parent, said.out)
-    picture = frame_beside(out)
-    decoded = manifest.dropped_frames + number
-    data = rerun_manifest(manifest)
-    data["input"] |= {"image": escape_variables(str(picture)), "continues": None}
-    data["camera"]["intrinsics"] = carried_intrinsics(manifest, decoded)
-    data, notes = change_manifest(data, replace(said, out=out), out.parent, environ)
-    arguments = [str(run.path), str(decoded), str(picture)]
-    run_module("sana_wm.stages.frame", arguments, environment=without_overrides(environ))
-    return write_child(data, out, made_from(parent, "branch", data, frame=number), notes)
+    with new_place(child_names(parent, said.out)) as place:
+        out, picture = place.path, frame_beside(place.path)
+        decoded = manifest.dropped_frames + number
+        data = rerun_manifest(manifest)
+        data["input"] |= {"image": escape_variables(str(picture)), "continues": None}
+        data["camera"]["intrinsics"] = carried_intrinsics(manifest, decoded)
+        data, notes = change_manifest(data, replace(said, out=out), out.parent, environ)
+        arguments = [str(run.path), str(decoded), str(picture)]
+        run_module("sana_wm.stages.frame", arguments, environment=without_overrides(environ))
+        origin = made_from(parent, "branch", data, frame=number)
+        return place.written({**data, "made_from": origin}, notes)
 
 
 def parse_frame(text: str, manifest: RunManifest) -> int:

@@ -16,8 +16,8 @@ from sana_wm.camera.poses.reading import read_poses
 from sana_wm.camera.trajectory import Trajectory
 from sana_wm.drafting.camera_view import ActionPath, write_poses
 from sana_wm.drafting.lineage import Parent, made_from
-from sana_wm.drafting.new_run import NewRun
-from sana_wm.drafting.variation import choose_place, write_child
+from sana_wm.drafting.new_run import NewRun, new_place
+from sana_wm.drafting.variation import child_names
 from sana_wm.errors import HandoffError, UsageError
 from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.model import VideoSection
@@ -70,18 +70,18 @@ def write_extension(run: RunDirectory, asked: Extension) -> NewRun:
     model = MODELS[manifest.model.variant]
     _require_whole(run, manifest, model, new_prompt=asked.prompt not in (None, manifest.input.prompt))
     parent = Parent.of(run)
-    out = choose_place(parent, asked.out)
     data = rerun_manifest(manifest)
     num_frames = manifest.video.num_frames
-    added, camera = _go_on(manifest, asked, model, out)
-    data["camera"] |= camera
-    data["video"] |= {"num_frames": num_frames + added, "frames_dir": None}
-    data["input"]["continues"] = escape_variables(str(run.stage1_file.absolute()))
-    if asked.prompt is not None:
-        data["input"] |= {"prompt": escape_variables(asked.prompt), "prompt_file": None}
-    data["output_dir"] = escape_variables(str(out))
-    origin = made_from(parent, "extend", data, frame=num_frames - manifest.dropped_frames - 1)
-    return write_child(data, out, origin, notes=())
+    with new_place(child_names(parent, asked.out)) as place:
+        added, camera = _go_on(manifest, asked, model, place.path)
+        data["camera"] |= camera
+        data["video"] |= {"num_frames": num_frames + added, "frames_dir": None}
+        data["input"]["continues"] = escape_variables(str(run.stage1_file.absolute()))
+        if asked.prompt is not None:
+            data["input"] |= {"prompt": escape_variables(asked.prompt), "prompt_file": None}
+        data["output_dir"] = escape_variables(str(place.path))
+        origin = made_from(parent, "extend", data, frame=num_frames - manifest.dropped_frames - 1)
+        return place.written({**data, "made_from": origin}, notes=())
 
 
 def _require_whole(run: RunDirectory, manifest: RunManifest, model: ReleasedModel, *, new_prompt: bool) -> None:
@@ -245,6 +245,5 @@ def _joined_poses(manifest: RunManifest, way: Trajectory, added: int, out: Path)
 
 def _write_joined(shown: NDArray[np.float64], following: NDArray[np.float64], out: Path) -> dict[str, Any]:
     path = out.with_name(f"{out.name}-camera.npy")
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_poses(Trajectory(np.concatenate([shown, following]).astype(np.float32)), path)
     return {"action": None, "poses": escape_variables(str(path)), "poses_convention": "opencv_c2w", "poses_fps": None}
