@@ -21,6 +21,7 @@ from tests.conftest import draw_picture, tiny_manifest
 from tests.pipeline.streaming_runs import run_here, run_stage_here
 
 from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics
+from sana_wm.catalogue.pruning import prune_run
 from sana_wm.drafting.branching import parse_frame, write_branch
 from sana_wm.drafting.lineage import find_parent
 from sana_wm.drafting.new_run import frame_beside
@@ -353,6 +354,27 @@ def test_a_branch_needs_a_finished_and_whole_run(parent: RunDirectory, sana_wm: 
     code, _, said = sana_wm("branch", f"{parent.path}@3", "--action", "w-8")
     assert (code, "is not finished" in said) == (4, True)
     assert "sana-wm resume" in said
+
+
+def test_the_command_that_a_branch_of_a_pruned_run_names_makes_its_latents_again(
+    parent: RunDirectory, sana_wm: Command
+) -> None:
+    """To the bits of before, in real processes: a plain resume would skip all of it."""
+    before = contents(parent.path)
+    prune_run(parent, latents=True)
+    assert {action for action, _ in decisions(parent).values()} == {"skip", "off"}
+    branch = ("branch", f"{parent.path}@3", "--action", "w-8", "--dry-run")
+    code, _, said = sana_wm(*branch)
+    assert (code, "latents/refined.safetensors was pruned" in said) == (4, True)
+    command = said.strip().rpartition("mend it with: sana-wm ")[2].rstrip(".").split()
+    assert command == ["resume", str(parent.path), "--from", "refiner"]
+    done = subprocess.run([sys.executable, "-m", "sana_wm", *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made = {name: sha256 for name, sha256 in contents(parent.path).items() if name in before}
+    results = [name for name in before if name.startswith(("latents/", "video.mp4"))]
+    assert [made.get(name) for name in results] == [before[name] for name in results]
+    assert [link.name for link in verify(parent) if link.state != "holds"] == []
+    assert sana_wm(*branch)[0] == 0
 
 
 @pytest.mark.parametrize("verb", [["vary", "--seed", "7"], ["promote"]], ids=" ".join)

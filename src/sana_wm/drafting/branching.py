@@ -9,7 +9,7 @@ from pathlib import Path
 from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics
 from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics
 from sana_wm.drafting.changed_manifest import change_manifest
-from sana_wm.drafting.lineage import Parent, made_from
+from sana_wm.drafting.lineage import Parent, made_from, require_whole
 from sana_wm.drafting.new_run import NewRun, frame_beside, new_place
 from sana_wm.drafting.request import VideoRequest
 from sana_wm.drafting.variation import child_names
@@ -19,9 +19,6 @@ from sana_wm.manifest.portable import rerun_manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.modules import run_module, without_overrides
 from sana_wm.pipeline import source_of
-from sana_wm.runs.chain import stages_due
-from sana_wm.runs.links import changed_settings, damaged_outputs
-from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.video.picture import inspect_picture
 
@@ -112,20 +109,5 @@ def _require_decoded(run: RunDirectory, manifest: RunManifest) -> None:
             expected="its latents: the frame is decoded from them, not taken from the video",
             next_step="Name the run directory: sana-wm branch RUN_DIR@FRAME.",
         )
-    receipts = {stage: read_receipt(run, stage) for stage in stages_due(run, manifest)}
-    if unfinished := [stage for stage, receipt in receipts.items() if receipt is None]:
-        raise HandoffError(
-            f"{run.path} is not finished",
-            got=f"no receipt of {', '.join(unfinished)}",
-            expected="a finished run",
-            next_step=f"Finish it: {run.resume_command}",
-        )
     source = source_of(manifest, "vae_decode")
-    receipt = receipts.get(source) if source is not None else None
-    if receipt is not None and (findings := changed_settings(receipt, manifest) or damaged_outputs(run, receipt)):
-        raise HandoffError(
-            f"{run.path} is not whole",
-            got="; ".join(findings),
-            expected="what it left",
-            next_step=f"Look at it with: sana-wm verify {run.path}; mend it with: {run.resume_command}",
-        )
+    require_whole(run, manifest, [source] if source is not None else [])
