@@ -36,9 +36,11 @@ def test_without_a_manifest_every_mode_is_answered(plan: Plan) -> None:
     assert done.returncode == 0, done.stderr
     assert "16 GPU cores assumed" in done.stdout
     assert "a guess, not measured on this chip" in done.stdout
-    rows = [line for line in done.stdout.splitlines() if " s  " in line and line.startswith(("draft", "fast", "stand"))]
-    assert len(rows) == 6
+    rows = [line for line in done.stdout.splitlines() if re.match(r"(draft|fast|standard|author|streaming)\S* ", line)]
+    assert len(rows) == 18
     assert all("~" in row or "too much" in row for row in rows)  # no time that is not marked as a guess
+    assert {re.split(r"  +", row.split(" s ", 1)[1].strip())[1] for row in rows} == {"off", "from disk"}
+    assert max(map(len, done.stdout.splitlines()[:22])) <= 80
 
 
 def test_json_says_the_same_as_the_table(plan: Plan) -> None:
@@ -46,12 +48,14 @@ def test_json_says_the_same_as_the_table(plan: Plan) -> None:
     text = plan("--for", "m1 16gb").stdout
     assert {one["mode"] for one in said["modes"]} >= {"draft", "fast", "standard", "author-defaults", "streaming draft"}
     for one in said["modes"]:
-        begin = re.compile(rf"{one['mode']} +\d+ s +{one['num_frames']} ")
+        refiner = "(on|from disk|in memory)" if one["refine"] else "off"
+        begin = re.compile(rf"{one['mode']} +\d+ s +{one['num_frames']}  {refiner} ")
         [row] = [row for row in text.splitlines() if begin.match(row)]
         assert one["fits"] == (" yes " in row) == (" NO " not in row)
         assert one["is_measured"] is False
         if one["fits"]:
-            assert f"~{format_range(*one['range_s'])} " in row
+            assert row.endswith(f"  ~{format_range(*one['range_s'])}")
+            assert any(phase["reads_from_disk"] for phase in one["phases"]) == ("from disk" in row)
     assert {one["fits"] for one in said["modes"]} == {True, False}
 
 

@@ -20,15 +20,16 @@ def describe_modes(mac: Mac, modes: Mapping[Mode, MacPlan]) -> str:
     lines = [
         *_head(mac),
         "",
-        f"{'mode':<18}{'video':>6}{'frames':>8}  {'fits':<5}{'peak':>10}  {'time':<18}weights",
+        f"{'mode':<20}{'video':>6}{'frames':>8}  {'refiner':<11}{'fits':<5}{'peak':>8}  time",
     ]
     for mode, plan in modes.items():
-        row = f"{mode.name:<18}{mode.video_s:>4} s{mode.num_frames:>8}  {'yes' if plan.fits else 'NO':<5}"
+        refiner = describe_refiner(plan) if mode.refine else "off"
+        row = f"{mode.name:<20}{mode.video_s:>4} s{mode.num_frames:>8}  {refiner:<11}"
         if plan.range_s is None:
-            lines.append(f"{row}{'too much':>10}")
+            lines.append(f"{row}{'NO':<5}{'too much':>8}")
         else:
             peak = f"{plan.slow.peak_bytes / GIB:.1f} GiB"
-            lines.append(f"{row}{peak:>10}  {'~' + format_range(*plan.range_s):<18}{describe_weights(plan)}")
+            lines.append(f"{row}{'yes':<5}{peak:>8}  ~{format_range(*plan.range_s)}")
     return "\n".join([*lines, "", *_foot(mac)])
 
 
@@ -53,11 +54,11 @@ def describe_mac_plan(plan: MacPlan) -> str:
     return "\n".join(lines)
 
 
-def describe_weights(plan: MacPlan) -> str:
-    """Which weights stay in memory while they are used, and which are read from disk again and again."""
-    if not plan.streamed:
-        return "in memory"
-    return "from disk: " + ", ".join(f"{stage} {phase.replace('_', ' ')}" for stage, phase in plan.streamed)
+def describe_refiner(plan: MacPlan) -> str:
+    """Where the refiner's weights are while it works: all in memory, or read from disk again and again."""
+    if not plan.fits:
+        return "on"
+    return "from disk" if plan.streamed else "in memory"  # no other stage's are ever read again and again
 
 
 def _head(mac: Mac) -> list[str]:

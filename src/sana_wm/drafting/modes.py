@@ -13,10 +13,16 @@ from sana_wm.planning.mac_plan import MacPlan, plan_on_macs
 from sana_wm.planning.macs import Mac
 
 FPS = 16
-#: Of each model, the word before its presets, those that differ in time or memory, and lengths of about 5 and 20 s.
-ASKED: dict[Variant, tuple[str, tuple[str, ...], tuple[int, ...]]] = {
-    "bidirectional": ("", ("draft", "fast", "standard", "author-defaults"), (81, 321)),
-    "streaming": ("streaming ", ("draft", "standard"), (73, 313)),
+#: What a preset's name follows, by model.
+SPOKEN: dict[Variant, str] = {"bidirectional": "", "streaming": "streaming "}
+#: Of each model the lengths of about 5 and 20 s, and the presets that differ in time or memory, each without the
+#: refiner, with it or both; what a draft is without.
+ASKED: dict[Variant, tuple[tuple[int, ...], dict[str, tuple[bool, ...]]]] = {
+    "bidirectional": (
+        (81, 321),
+        {"draft": (False,), "fast": (False, True), "standard": (False, True), "author-defaults": (False, True)},
+    ),
+    "streaming": ((73, 313), {"draft": (False,), "standard": (True,)}),
 }
 
 
@@ -25,16 +31,21 @@ class Mode:
     """One of them.
 
     Attributes:
-        name: For people: `standard`, `streaming draft`.
         variant: The model.
         preset: Its effort, as `--preset` takes it.
+        refine: Whether the refiner works on it; `--no-refine` leaves it out.
         num_frames: Of the video.
     """
 
-    name: str
     variant: Variant
     preset: str
+    refine: bool
     num_frames: int
+
+    @property
+    def name(self) -> str:
+        """For people: `standard`, `streaming draft`."""
+        return f"{SPOKEN[self.variant]}{self.preset}"
 
     @property
     def video_s(self) -> int:
@@ -43,7 +54,13 @@ class Mode:
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
-        return {"mode": self.name, "variant": self.variant, "preset": self.preset, "num_frames": self.num_frames}
+        return {
+            "mode": self.name,
+            "variant": self.variant,
+            "preset": self.preset,
+            "refine": self.refine,
+            "num_frames": self.num_frames,
+        }
 
     def manifest(self) -> Manifest:
         """A run of it, with inputs that need not be there: neither memory nor time depends on them."""
@@ -57,13 +74,15 @@ class Mode:
             "output_dir": "runs/plan",
         }
         apply_preset(data, self.preset, self.variant)
+        data["refiner"]["enabled"] = self.refine
         return Manifest.model_validate(data)
 
 
 MODES = tuple(
-    Mode(word + preset, variant, preset, num_frames)
-    for variant, (word, presets, lengths) in ASKED.items()
-    for preset in presets
+    Mode(variant, preset, refine, num_frames)
+    for variant, (lengths, presets) in ASKED.items()
+    for preset, with_refiner in presets.items()
+    for refine in with_refiner
     for num_frames in lengths
 )
 
