@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-long mps-check check format clean schema docs structure
+.PHONY: install demo test test-long mps-check check format clean schema docs which-mac structure
 
 install: $(STAMP)
 
@@ -43,6 +43,10 @@ format: install
 # A site under build/site; fails on a broken link.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# docs/which-mac.md and the short table of README.md, from the table of Macs (configs/macs.json) and the plan.
+which-mac: install
+	$(BIN)/python docs/make_which_mac.py
 
 clean:
 	rm -rf $(VENV) dist build
