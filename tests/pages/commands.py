@@ -103,9 +103,9 @@ def _give(word: str, work: Path, finished_run: Path, model: dict[str, Any]) -> l
     path = work / word.partition("@")[0]
     if word.startswith("-") or len(word.split()) != 1:
         return []
-    if word.startswith("runs/") and not path.suffix:
-        shutil.copytree(finished_run, path)
-        return [path]
+    if run_name := re.match(r"runs/([^./]+)(/|$)", word.partition("@")[0]):
+        shutil.copytree(finished_run, work / "runs" / run_name[1])
+        return [work / "runs" / run_name[1]]
     path.parent.mkdir(parents=True, exist_ok=True)
     match path.suffix:
         case ".jpg" | ".jpeg" | ".png" | ".heic":
