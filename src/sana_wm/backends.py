@@ -17,7 +17,16 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from sana_wm.errors import Problem
-from sana_wm.names import LAYOUTS, REFINER_MODES, CameraRescale, LayoutName, RefinerMode, Variant
+from sana_wm.names import (
+    LAYOUTS,
+    REFINER_MODES,
+    WEIGHT_BITS,
+    CameraRescale,
+    LayoutName,
+    RefinerMode,
+    Variant,
+    WeightBits,
+)
 
 if TYPE_CHECKING:
     from sana_wm.manifest.model import Manifest
@@ -41,6 +50,7 @@ class Backend:
         layouts: Weight layouts that it reads.
         refiner_modes: The ways to refine that it has.
         camera_rescales: The versions of the camera branch that it computes.
+        weight_bits: How it can hold the weights of the refiner and of its text encoder.
         packages: Whose versions an unfinished stage depends on.
         required_field: The field of `model` that it cannot do without, and what that holds.
         find_problems: Looks for what must be installed besides: from a manifest to problems.
@@ -61,6 +71,7 @@ class Backend:
     layouts: tuple[LayoutName, ...] = LAYOUTS
     refiner_modes: tuple[RefinerMode, ...] = REFINER_MODES
     camera_rescales: tuple[CameraRescale, ...] = ("pr379", "diffusers", "none")
+    weight_bits: tuple[WeightBits, ...] = WEIGHT_BITS
     packages: tuple[str, ...] = ("torch", "diffusers", "transformers")
     required_field: tuple[str, str] | None = None
     find_problems: str | None = None
@@ -79,6 +90,7 @@ class Backend:
                 self._refuse_choice("refiner.mode", manifest.refiner.mode, self.refiner_modes)
                 if manifest.refiner.enabled
                 else None,
+                self._refuse_choice("model.weights", model.weights, self.weight_bits),
                 self._refuse_choice("stage1.camera_rescale", manifest.stage1.camera_rescale, self.camera_rescales),
             )
             if problem is not None
@@ -145,6 +157,7 @@ PR379 = Backend(
     layouts=("original",),
     refiner_modes=("single_shot",),
     camera_rescales=("pr379",),
+    weight_bits=("as_stored",),
     required_field=("pr_root", "a patched checkout of NVlabs/Sana (docs/pr379.md)"),
     find_problems="sana_wm.replacements.checkout:find_problems",
     list_warnings="sana_wm.replacements.checkout:list_warnings",

@@ -28,6 +28,9 @@ CameraRescale = Literal["pr379", "diffusers", "none"]
 StreamingVersion = Literal["main", "release401"]
 #: Where the noise of a chunk comes from: its own number, or one draw for the whole clip.
 ChunkNoise = Literal["chunk", "clip"]
+#: How the weights of the refiner and of its text encoder are held.
+WeightBits = Literal["as_stored", "int8"]
+WEIGHT_BITS: tuple[WeightBits, ...] = get_args(WeightBits)
 RefinerMode = Literal["autoregressive", "single_shot"]
 REFINER_MODES: tuple[RefinerMode, ...] = get_args(RefinerMode)
 Codec = Literal["libx264", "h264_videotoolbox", "hevc_videotoolbox"]

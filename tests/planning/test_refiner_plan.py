@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from sana_wm.weights.stored import entries_of
+
 GIB = 2**30
 LATENT_SHAPE = (1, 128, 41, 22, 40)
 
@@ -22,7 +24,7 @@ def full_size_transformer() -> Any:
 def sizes(transformer: Any, mode: Any = "autoregressive", **options: Any) -> Any:
     from sana_wm.planning.refiner import Refinement, measure_refiner
 
-    tensors = {name: tuple(parameter.shape) for name, parameter in transformer.named_parameters()}
+    tensors = entries_of(((name, tuple(weight.shape)) for name, weight in transformer.named_parameters()), "BF16")
     return measure_refiner(tensors, transformer.config, Refinement(LATENT_SHAPE, mode, **options), 2)
 
 
@@ -72,10 +74,9 @@ def test_a_budget_below_one_block_is_refused_with_the_smallest_that_works(full_s
 def test_host_buffers_hold_blocks_as_they_lie_in_the_file(full_size_transformer: Any) -> None:
     from sana_wm.planning.refiner import Refinement, measure_refiner
 
-    tensors = {name: tuple(parameter.shape) for name, parameter in full_size_transformer.named_parameters()}
-    in_float32 = measure_refiner(
-        tensors, full_size_transformer.config, Refinement(LATENT_SHAPE, "autoregressive"), 2, stored_element_bytes=4
-    )
+    shapes = [(name, tuple(weight.shape)) for name, weight in full_size_transformer.named_parameters()]
+    asked = Refinement(LATENT_SHAPE, "autoregressive")
+    in_float32 = measure_refiner(entries_of(shapes, "F32"), full_size_transformer.config, asked, 2)
     assert in_float32.host_bytes == 2 * sizes(full_size_transformer).host_bytes
     assert in_float32.resident_bytes == sizes(full_size_transformer).resident_bytes
 

@@ -43,6 +43,7 @@ from sana_wm.runtime.device import (
 )
 from sana_wm.sizes import REFINER_PROMPT_TOKENS
 from sana_wm.weights.layout import Component
+from sana_wm.weights.stored import entries_of
 
 LATENT_HEIGHT, LATENT_WIDTH = 22, 40
 TEXT_TOKENS = REFINER_PROMPT_TOKENS
@@ -154,7 +155,7 @@ def our_row(
     device = inputs[1].device
     empty = build_transformer(torch.device("meta"))
     refinement = Refinement(tuple(inputs[0].shape), mode, text_tokens=TEXT_TOKENS)
-    tensors = {name: tuple(parameter.shape) for name, parameter in empty.named_parameters()}
+    tensors = entries_of(((name, tuple(weight.shape)) for name, weight in empty.named_parameters()), "BF16")
     sizes = measure_refiner(tensors, empty.config, refinement, torch.bfloat16.itemsize)
     plan = plan_refiner(sizes, sizes.resident_bytes if budget_gib is None else int(budget_gib * GIB))
     _forget(device)

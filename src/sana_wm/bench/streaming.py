@@ -30,6 +30,7 @@ from sana_wm.planning.stage1 import Stage1Plan
 from sana_wm.planning.streaming import CHUNK_FRAMES, Window, chunk_ranges, chunk_tflop
 from sana_wm.runtime.device import device_memory, empty_cache, reset_peak, synchronize
 from sana_wm.sizes import GIB
+from sana_wm.weights.stored import entries_of
 
 SEED = 42
 RELEASED_PLANE = (22, 40)
@@ -218,7 +219,8 @@ def released_refiner_row(device: torch.device) -> dict[str, Any]:
     """`refiner_row` at the released size, its video half resident."""
     transformer = build_refiner(device)
     drop_audio(transformer)
-    tensors = {name: tuple(weight.shape) for name, weight in transformer.named_parameters() if not weight.is_meta}
+    shapes = ((name, tuple(weight.shape)) for name, weight in transformer.named_parameters() if not weight.is_meta)
+    tensors = entries_of(shapes, "BF16")
     asked = Refinement((1, 1, 1 + CHUNK_FRAMES * REFINER_BLOCKS, *RELEASED_PLANE), "autoregressive")
     sizes = measure_refiner(tensors, transformer.config, asked, torch.bfloat16.itemsize)
     prompt_embeds = torch.randn(1, asked.text_tokens, transformer.config.caption_channels, device=device)
@@ -226,7 +228,7 @@ def released_refiner_row(device: torch.device) -> dict[str, Any]:
     engine = RefinerEngine(transformer)
     engine.set_prompt(*prompt)
     drop_prompt_projections(transformer)
-    parameters = sizes.blocks * sizes.block_bytes // torch.bfloat16.itemsize
+    parameters = sizes.blocks * sizes.block_parameters
     return refiner_row(engine, prompt, RELEASED_PLANE, parameters, predicted_bytes=sizes.resident_bytes)
 
 

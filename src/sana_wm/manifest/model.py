@@ -26,6 +26,7 @@ from sana_wm.names import (
     RefinerMode,
     StreamingVersion,
     Variant,
+    WeightBits,
 )
 from sana_wm.sizes import FRAMES_PER_LATENT, MOST_FRAMES, PIXELS_PER_LATENT
 
@@ -62,6 +63,10 @@ class ModelSection(Section, frozen=True):
     variant: Annotated[Variant, facts("stage1", "refiner", work=True)] = Field(
         default="bidirectional",
         description="Which released model: bidirectional, 60 steps for the whole clip, or streaming, 4 for each chunk.",
+    )
+    weights: Annotated[WeightBits, facts("refiner/text", "refiner", work=True)] = Field(
+        default="as_stored",
+        description="as_stored, or int8: the refiner and its text encoder in 8 bits, half the memory (docs/int8.md).",
     )
     pr_root: Annotated[PathText | None, neutral(path="code")] = Field(
         default=None, description="Patched checkout of NVlabs/Sana; needed by backend pr379 only (docs/pr379.md)."

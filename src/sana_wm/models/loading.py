@@ -26,9 +26,11 @@ from transformers import (
 )
 
 from sana_wm.errors import WeightsError
+from sana_wm.models.int8 import use_int8_linears
 from sana_wm.weights.component_config import read_config
 from sana_wm.weights.headers import TensorEntry, read_header
 from sana_wm.weights.layout import REPAIR, TOKENIZER_FILES, Component, KeyRules, WeightLayout
+from sana_wm.weights.stored import read_stored_weights
 
 M = TypeVar("M", bound=nn.Module)
 VaePart = Literal["encoder", "decoder"]
@@ -219,6 +221,7 @@ def load_gemma3(layout: WeightLayout, device: torch.device, dtype: torch.dtype) 
     config = read_config(component)
     config = config.get("text_config", config)
     model = build_network(component, lambda: Gemma3TextModel(Gemma3TextConfig.from_dict(config)))
+    use_int8_linears(model, read_stored_weights(component).tensors)
     load_weights(model, component.shards, device=device, dtype=dtype, rename=component.rules)
     return model
 
@@ -232,6 +235,7 @@ def load_connectors(layout: WeightLayout, device: torch.device, dtype: torch.dty
     component = layout.connectors
     connectors = build_diffusers(LTX2TextConnectors, component)
     connectors.add_module("audio_connector", UnusedAudioConnector())
+    use_int8_linears(connectors, read_stored_weights(component).tensors)
     load_weights(connectors, component.shards, device=device, dtype=dtype, rename=component.rules)
     return connectors
 

@@ -13,6 +13,7 @@ from sana_wm.planning.cap import known_cap_gib
 from sana_wm.planning.device import Device, budget_bytes, element_bytes, reserved_bytes
 from sana_wm.sizes import GIB, LATENT_CHANNELS
 from sana_wm.weights.component_config import read_config
+from sana_wm.weights.int8 import as_int8
 from sana_wm.weights.layout import Component, WeightLayout
 from sana_wm.weights.stored import StoredWeights, read_stored_weights
 from sana_wm.weights.tables import network_sizes
@@ -127,8 +128,11 @@ class PlannedRun:
         return phase.device_bytes + (phase.host_bytes if self.device.is_unified else 0)
 
     def network(self, component: Component) -> tuple[dict[str, int], StoredWeights]:
-        """The sizes that a network's config gives, and the headers of its files."""
-        return network_sizes(component.name, read_config(component)), read_stored_weights(component)
+        """The sizes that a network's config gives, and the headers of the files that are loaded."""
+        weights = read_stored_weights(component)
+        if self.manifest.model.weights == "int8":
+            weights = as_int8(component.name, weights)
+        return network_sizes(component.name, read_config(component)), weights
 
     def resident(
         self,
@@ -153,12 +157,12 @@ class PlannedRun:
         """
         # Where device and host share memory, the largest tensor is there twice while it is loaded.
         loading_bytes = weights.largest_elements * self.element_bytes if self.device.is_unified else 0
-        device_work_bytes = max(work_bytes, loading_bytes)
+        device_work_bytes = max(work_bytes + weights.unpacked_elements * self.element_bytes, loading_bytes)
         forecast = PhaseForecast(
             stage=stage,
             phase=phase,
             mode="resident",
-            weights_bytes=weights.elements * self.element_bytes,
+            weights_bytes=weights.held_bytes(self.element_bytes),
             work_bytes=device_work_bytes,
             host_bytes=host_bytes + max(0, afterwards_bytes - device_work_bytes),
             read_bytes=weights.stored_bytes,

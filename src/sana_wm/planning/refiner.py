@@ -10,7 +10,10 @@ from typing import Literal
 from sana_wm.errors import MemoryCapError
 from sana_wm.names import RefinerMode
 from sana_wm.sizes import GIB, REFINER_PROMPT_TOKENS
+from sana_wm.weights.headers import TensorEntry
+from sana_wm.weights.int8 import SCALE_SUFFIX
 from sana_wm.weights.layout import REFINER_RULES
+from sana_wm.weights.stored import held_element_bytes
 
 SIGMAS = (0.909375, 0.725, 0.421875, 0.0)
 """Noise levels that the released refiner was distilled to (NVlabs/Sana PR #379, diffusers' `SanaWMLTX2Refiner`); the
@@ -150,17 +153,19 @@ class RefinerSizes:
         fixed_bytes: Weights outside the blocks.
         block_bytes: One block without its prompt projections.
         stored_block_bytes: The same as it lies in its file, which a host buffer must hold.
+        block_parameters: Parameters of it, a count; scales of 8-bit weights are none.
         prompt_projection_bytes: The prompt projections of one block. A run reads them through one slot; a benchmark
             holds all of them until the prompt is set.
         prompt_bytes: The prompt's keys and values of all layers.
         window_bytes: Sink, history and the shared window.
-        activation_bytes: Tensors of the pass itself.
+        activation_bytes: Tensors of the pass itself, with the buffer that 8-bit weights are unpacked into.
     """
 
     blocks: int
     fixed_bytes: int
     block_bytes: int
     stored_block_bytes: int
+    block_parameters: int
     prompt_projection_bytes: int
     prompt_bytes: int
     window_bytes: int
@@ -214,25 +219,25 @@ def plan_refiner(sizes: RefinerSizes, budget_bytes: int) -> RefinerPlan:
 
 
 def measure_refiner(
-    tensors: Mapping[str, tuple[int, ...]],
+    tensors: Mapping[str, TensorEntry],
     sizes: Mapping[str, int],
     asked: Refinement,
     element_bytes: int,
-    stored_element_bytes: int | None = None,
 ) -> RefinerSizes:
     """Sizes for one refinement.
 
     Args:
-        tensors: Shapes of the transformer's tensors by its own names, with or without its audio half.
+        tensors: Of the transformer as it is loaded, by its own names, with or without its audio half.
         sizes: Of its config: `num_layers`, `num_attention_heads`, `attention_head_dim`.
         asked: What shall be refined, and how.
         element_bytes: Bytes of an element of weights and activations.
-        stored_element_bytes: Bytes of an element in the files; the same when left out.
     """
     shape = window_shape(sizes, asked.latent_shape, asked.sink_size, asked.history_frames, asked.current_frames)
-    fixed = block = projections = 0
-    for name, extent in tensors.items():
-        size = math.prod(extent) * element_bytes
+    fixed = block = stored_block = parameters = projections = unpacked = 0
+    for name, entry in tensors.items():
+        elements = math.prod(entry.shape)
+        size = elements * held_element_bytes(entry, element_bytes)
+        unpacked = max(unpacked, elements * element_bytes if entry.dtype == "I8" else 0)
         if REFINER_RULES(name) is None:
             continue
         if not name.startswith("transformer_blocks."):
@@ -240,18 +245,22 @@ def measure_refiner(
         elif name.startswith("transformer_blocks.0."):
             is_projection = any(part in name for part in TEXT_PARTS)
             projections += size if is_projection else 0
-            block += 0 if is_projection else size
+            if not is_projection:
+                block += size
+                stored_block += entry.end_bytes - entry.start_bytes
+                parameters += 0 if name.endswith(SCALE_SUFFIX) else elements
     width = shape.heads * shape.head_dim
     current_tokens = shape.batch * asked.current_frames * shape.frame_tokens
     return RefinerSizes(
         blocks=shape.layers,
         fixed_bytes=fixed,
         block_bytes=block,
-        stored_block_bytes=block // element_bytes * (stored_element_bytes or element_bytes),
+        stored_block_bytes=stored_block,
+        block_parameters=parameters,
         prompt_projection_bytes=projections,
         prompt_bytes=2 * shape.layers * shape.batch * asked.text_tokens * width * element_bytes,
         window_bytes=shape.elements * element_bytes,
-        activation_bytes=_activation_bytes(current_tokens, width, element_bytes),
+        activation_bytes=_activation_bytes(current_tokens, width, element_bytes) + unpacked,
     )
 
 

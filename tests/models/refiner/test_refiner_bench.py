@@ -25,13 +25,14 @@ def test_the_benchmark_compares_stock_resident_and_streamed(monkeypatch: pytest.
 
     from sana_wm.bench import refiner, refiner_weights
     from sana_wm.planning.refiner import Refinement, measure_refiner
+    from sana_wm.weights.stored import entries_of
 
     monkeypatch.setattr(refiner_weights, "CONFIG", TINY)
     monkeypatch.setattr(refiner, "LATENT_HEIGHT", 2)
     monkeypatch.setattr(refiner, "LATENT_WIDTH", 3)
     monkeypatch.setattr(refiner, "TEXT_TOKENS", 16)
     empty = refiner_weights.build_transformer(torch.device("meta"))
-    tensors = {name: tuple(parameter.shape) for name, parameter in empty.named_parameters()}
+    tensors = entries_of(((name, tuple(weight.shape)) for name, weight in empty.named_parameters()), "BF16")
     refinement = Refinement((1, 128, 8, 2, 3), "autoregressive", text_tokens=16)
     sizes = measure_refiner(tensors, empty.config, refinement, torch.bfloat16.itemsize)
     budget_gib = sizes.streamed_bytes(0) / 2**30

@@ -102,6 +102,7 @@ def test_the_planned_window_is_the_allocated_one(refiner_case: Any, kv_max_frame
     from sana_wm.models.refiner.refine import refine_autoregressive
     from sana_wm.models.refiner.transformer import RefinerEngine
     from sana_wm.planning.refiner import Refinement, measure_refiner
+    from sana_wm.weights.stored import entries_of
 
     case = refiner_case(9)
     engine = RefinerEngine(case.transformer)
@@ -111,7 +112,7 @@ def test_the_planned_window_is_the_allocated_one(refiner_case: Any, kv_max_frame
     inputs = (case.latents, case.prompt_embeds, case.prompt_attention_mask)
     generator = torch.Generator("cpu")
     refine_autoregressive(engine, *inputs, fps=16.0, generator=generator, kv_max_frames=kv_max_frames)
-    tensors = {name: tuple(parameter.shape) for name, parameter in case.transformer.named_parameters()}
+    tensors = entries_of(((name, tuple(weight.shape)) for name, weight in case.transformer.named_parameters()), "F32")
     asked = Refinement(tuple(case.latents.shape), "autoregressive", kv_max_frames=kv_max_frames)
     measured = measure_refiner(tensors, case.transformer.config, asked, element_bytes=4)
     kept = (tensor for layers in windows[0]._kept.values() for tensor in layers)

@@ -18,7 +18,7 @@ from sana_wm.errors import WeightsError
 from sana_wm.weights.headers import TensorEntry, read_header
 from sana_wm.weights.layout import REPAIR, Component
 
-STORED_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+STORED_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "I8": torch.int8}
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class StoredTensor:
                 expected=", ".join(STORED_DTYPES),
                 next_step=REPAIR,
             ) from None
+
+
+def held_dtype(stored: StoredTensor, dtype: torch.dtype) -> torch.dtype:
+    """What a tensor becomes on the device: floating ones are cast, bytes stay."""
+    return dtype if stored.dtype.is_floating_point else stored.dtype
 
 
 def index_weights(component: Component) -> dict[str, StoredTensor]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from sana_wm.models.refiner.stored_weights import StoredTensor, TensorReader, bytes_of, verify_shape
+from sana_wm.models.refiner.stored_weights import StoredTensor, TensorReader, bytes_of, held_dtype, verify_shape
 from sana_wm.planning.refiner import HOST_BUFFERS
 
 # From the page cache eight read 35.6 GB/s, more than any disk gives; four read 19.5 (reports/bench/refiner.md).
@@ -39,7 +39,7 @@ class BlockStream:
             on the device, valid from `fill` to the next `fill`.
         weights: Per block, the tensors to stream by the block's own names; an empty mapping for a resident block.
         device: Where blocks compute.
-        dtype: What their weights become.
+        dtype: What their floating weights become; bytes stay.
         cyclic: After the last block the first comes again, so it is read ahead too. Otherwise one pass is all, and its
             end closes the stream.
         pin_host_memory: Use page-locked host buffers, which CUDA copies from faster.
@@ -114,7 +114,7 @@ class BlockStream:
     def _take_memory(self) -> _OpenStream:
         first = self._streamed[0]
         slot = {
-            name: torch.empty(stored.entry.shape, dtype=self._dtype, device=self._device)
+            name: torch.empty(stored.entry.shape, dtype=held_dtype(stored, self._dtype), device=self._device)
             for name, stored in self._weights[first].items()
         }
         host_bytes = max(_host_bytes(self._weights[index]) for index in self._streamed)

@@ -9,7 +9,6 @@ from sana_wm.planning.phase import PhaseForecast, PlannedRun, Planner
 from sana_wm.planning.refiner import Refinement, RefinerSizes, measure_refiner, plan_refiner, refinement_tflop
 from sana_wm.planning.text import connectors_work_bytes, packing_bytes, streamed_text_bytes, text_work_bytes
 from sana_wm.sizes import REFINER_PROMPT_TOKENS
-from sana_wm.weights.headers import DTYPE_BYTES
 from sana_wm.weights.stored import StoredWeights
 
 
@@ -22,19 +21,20 @@ def plan_text_encoder(run: PlannedRun) -> Planner:
     packing = packing_bytes(packed_width, REFINER_PROMPT_TOKENS, run.element_bytes)
     resident = run.resident("refiner", "text_encoder", weights, work_bytes, tflop, afterwards_bytes=packing)
     layer = weights.part(lambda name: name.startswith("layers.0."))
+    unpacked_bytes = weights.unpacked_elements * run.element_bytes
 
     def plan(budget: int) -> PhaseForecast:
         try:
             return resident(budget)
         except MemoryCapError:
             pass
-        weights_bytes, buffers_bytes = streamed_text_bytes(layer.elements * run.element_bytes, layer.stored_bytes)
+        weights_bytes, buffers_bytes = streamed_text_bytes(layer.held_bytes(run.element_bytes), layer.stored_bytes)
         forecast = PhaseForecast(
             stage="refiner",
             phase="text_encoder",
             mode=f"streamed, one of {sizes['num_hidden_layers']} layers at a time",
             weights_bytes=weights_bytes,
-            work_bytes=work_bytes,
+            work_bytes=work_bytes + unpacked_bytes,
             # By the time it packs, the activations are gone.
             host_bytes=buffers_bytes + max(0, packing - work_bytes),
             read_bytes=weights.stored_bytes,
@@ -79,15 +79,8 @@ def measure_transformer(
         weights: Its headers.
     """
     asked = ask_refinement(run)
-    first = next(iter(weights.tensors.values()))
-    measured = measure_refiner(
-        {name: entry.shape for name, entry in weights.tensors.items()},
-        sizes,
-        asked,
-        run.element_bytes,
-        DTYPE_BYTES[first.dtype],
-    )
-    return measured, refinement_tflop(sizes, asked, measured.blocks * measured.block_bytes // run.element_bytes)
+    measured = measure_refiner(weights.tensors, sizes, asked, run.element_bytes)
+    return measured, refinement_tflop(sizes, asked, measured.blocks * measured.block_parameters)
 
 
 def plan_transformer(run: PlannedRun) -> Planner:

@@ -1,0 +1,94 @@
+"""Writes the 8-bit files of a network, once; they name the files that they were made of by their identity."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sana_wm.durable import durable_file, make_folder, write_durably
+from sana_wm.errors import WeightsError
+from sana_wm.models.int8 import quantize
+from sana_wm.weights.component_config import read_config
+from sana_wm.weights.headers import identity_digest, read_header
+from sana_wm.weights.int8 import int8_components, int8_folder, int8_rule, scale_of, with_int8_files
+from sana_wm.weights.key_rules import AS_STORED
+from sana_wm.weights.layout import REPAIR, Component, WeightLayout
+from sana_wm.weights.reading import is_file
+
+FORMAT = "sana-wm int8 1"
+Say = Callable[[str], None]
+
+
+def quantize_layout(layout: WeightLayout, say: Say) -> WeightLayout:
+    """The layout with 8-bit files in place of those of the refiner and its text encoder, made where there are none.
+
+    Raises:
+        WeightsError: A stored file is missing or damaged.
+        HandoffError: The folder beside them cannot be written.
+    """
+    return with_int8_files(layout, {one.name: quantize_component(one, say) for one in int8_components(layout)})
+
+
+def quantize_component(component: Component, say: Say) -> Component:
+    """The component's 8-bit files; a file that was made of the very same stored one, by the same rule, stays.
+
+    Args:
+        component: As it is stored.
+        say: Told before a file is made.
+
+    Raises:
+        WeightsError: A stored file is missing or damaged.
+        HandoffError: The folder beside it cannot be written.
+    """
+    folder = int8_folder(component)
+    made: list[Path] = []
+    for shard in component.shards:
+        path, origin = folder / shard.name, _origin(shard)
+        made.append(path)
+        if is_file(path) and read_header(path).metadata == origin:
+            continue
+        say(f"{component.name}: {shard.name} becomes 8 bits, in {folder}")
+        make_folder(folder)
+        with durable_file(path) as part:
+            save_file(dict(_quantized(component, shard)), part, metadata=origin)
+    config = folder / "config.json"
+    content = json.dumps(read_config(component), indent=2, sort_keys=True) + "\n"
+    if not is_file(config) or config.read_text(encoding="utf-8") != content:
+        write_durably(config, content)
+    return replace(component, folder=folder, config=config, shards=tuple(made), index=None, rules=AS_STORED)
+
+
+def _origin(shard: Path) -> dict[str, str]:
+    """What an 8-bit file says of itself: whose it is, and by which rule it was made."""
+    rule = int8_rule()
+    return {
+        "format": FORMAT,
+        "made_of": shard.name,
+        "made_of_identity_sha256": identity_digest(shard),
+        "rule": json.dumps({"group": rule.group, "stays": rule.stays}, sort_keys=True),
+    }
+
+
+def _quantized(component: Component, shard: Path) -> Iterator[tuple[str, Tensor]]:
+    """A file's tensors by the module's names, one at a time."""
+    rule = int8_rule()
+    try:
+        with safe_open(shard, framework="pt", device="cpu", backend="pread") as file:
+            for stored, entry in read_header(shard).tensors.items():
+                if (name := component.rules(stored)) is None:
+                    continue
+                tensor = file.get_tensor(stored)
+                if rule.packs(component.name, name, entry.shape):
+                    packed, scale = quantize(tensor)
+                    yield name, packed
+                    yield scale_of(name), scale
+                else:
+                    yield name, tensor.clone()
+    except SafetensorError as error:
+        raise WeightsError(f"the weight file {shard} cannot be read", got=error, next_step=REPAIR) from error
