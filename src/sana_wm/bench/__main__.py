@@ -12,7 +12,7 @@ from sana_wm.bench.measure import write_json
 from sana_wm.errors import SanaWMError
 from sana_wm.printing import spell_out_output
 
-BENCHES = ("stage1", "refiner", "decode", "memory")
+BENCHES = ("stage1", "refiner", "decode", "memory", "int8")
 
 
 def main(arguments: list[str]) -> int:

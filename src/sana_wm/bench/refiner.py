@@ -43,7 +43,7 @@ from sana_wm.runtime.device import (
 )
 from sana_wm.sizes import REFINER_PROMPT_TOKENS
 from sana_wm.weights.layout import Component
-from sana_wm.weights.stored import entries_of
+from sana_wm.weights.stored import read_stored_weights
 
 LATENT_HEIGHT, LATENT_WIDTH = 22, 40
 TEXT_TOKENS = REFINER_PROMPT_TOKENS
@@ -83,7 +83,7 @@ def block_content(_args: argparse.Namespace, device: torch.device) -> dict[str, 
 
 def clip_content(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Whole clips of the bidirectional model."""
-    inputs = _inputs(args.latent_frames, device)
+    inputs = bench_inputs(args.latent_frames, device)
     extra: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     if args.against:
@@ -91,7 +91,7 @@ def clip_content(args: argparse.Namespace, device: torch.device) -> dict[str, An
         rows.append(stock_row(transformer, inputs, args.repeats))
         extra["agreement"] = _agreement(transformer, inputs)
         del transformer
-    component, extra["write_checkpoint_s"] = _write_random_weights(args.weights / "refiner", device)
+    component, extra["write_checkpoint_s"] = write_random_weights(args.weights / "refiner", device)
     results: dict[str, Tensor] = {}
     for mode in args.mode:
         row, results[mode] = our_row(component, mode, inputs, repeats=args.repeats)
@@ -147,7 +147,7 @@ def our_row(
     Args:
         component: The transformer's files.
         mode: How it refines.
-        inputs: From `_inputs`.
+        inputs: From `bench_inputs`.
         budget_gib: What the allocator is held to; all weights stay on the device when left out. Under a budget there is
             no warm-up: reading is what takes the time.
         repeats: Measured refinements.
@@ -155,7 +155,7 @@ def our_row(
     device = inputs[1].device
     empty = build_transformer(torch.device("meta"))
     refinement = Refinement(tuple(inputs[0].shape), mode, text_tokens=TEXT_TOKENS)
-    tensors = entries_of(((name, tuple(weight.shape)) for name, weight in empty.named_parameters()), "BF16")
+    tensors = read_stored_weights(component).tensors
     sizes = measure_refiner(tensors, empty.config, refinement, torch.bfloat16.itemsize)
     plan = plan_refiner(sizes, sizes.resident_bytes if budget_gib is None else int(budget_gib * GIB))
     _forget(device)
@@ -178,8 +178,7 @@ def our_row(
         )
     row |= {"mode": mode, "plan": plan.as_json()}
     if budget_gib is None:
-        block_parameters = sizes.blocks * sizes.block_bytes // torch.bfloat16.itemsize
-        tflop = refinement_tflop(empty.config, refinement, block_parameters)
+        tflop = refinement_tflop(empty.config, refinement, sizes.blocks * sizes.block_parameters)
         return {**row, "tflop": tflop, "predicted_bytes": sizes.resident_bytes}, result
     read_bytes = refinement.passes * (sizes.blocks - plan.resident_blocks) * sizes.block_bytes
     return {
@@ -268,7 +267,7 @@ def _agreement(transformer: Any, inputs: tuple[Tensor, Tensor, Tensor]) -> float
     return round(float((ours - theirs).norm() / theirs.norm()), 5)
 
 
-def _inputs(latent_frames: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def bench_inputs(latent_frames: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Latents on the CPU in numbers that bfloat16 holds, prompt_embeds on the device, and their mask."""
     generator = torch.Generator("cpu").manual_seed(0)
     latents = torch.randn(1, 128, latent_frames, LATENT_HEIGHT, LATENT_WIDTH, generator=generator).bfloat16().float()
@@ -276,7 +275,7 @@ def _inputs(latent_frames: int, device: torch.device) -> tuple[Tensor, Tensor, T
     return latents, prompt_embeds, torch.ones(1, TEXT_TOKENS, dtype=torch.int64, device=device)
 
 
-def _write_random_weights(folder: Path, device: torch.device) -> tuple[Component, float]:
+def write_random_weights(folder: Path, device: torch.device) -> tuple[Component, float]:
     """The video half on disk, and the seconds that writing took."""
     transformer = build_transformer(device)
     drop_audio(transformer)

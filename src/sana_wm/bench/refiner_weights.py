@@ -67,7 +67,7 @@ def write_checkpoint(transformer: Any, folder: Path) -> Component:
 
 def text_encoder_row(folder: Path, device: torch.device) -> dict[str, Any]:
     """Peak device memory of the streamed text phase: Gemma-3 12B's layers (six of 48), then the whole connectors."""
-    component = _write_gemma3(folder, device)
+    component = write_gemma3(folder, device, MEASURED_LAYERS)
     input_ids = torch.randint(0, 1000, (1, REFINER_PROMPT_TOKENS))
     mask = torch.ones_like(input_ids)
     mask[:, : REFINER_PROMPT_TOKENS // 2] = 0
@@ -98,9 +98,9 @@ def text_encoder_row(folder: Path, device: torch.device) -> dict[str, Any]:
     }
 
 
-def _write_gemma3(folder: Path, device: torch.device) -> Component:
+def write_gemma3(folder: Path, device: torch.device, layers: int) -> Component:
     """Write random Gemma-3 layers and delete them again from the device."""
-    released: dict[str, Any] = {**RELEASED["refiner_text_encoder"], "num_hidden_layers": MEASURED_LAYERS}
+    released: dict[str, Any] = {**RELEASED["refiner_text_encoder"], "num_hidden_layers": layers}
     config = Gemma3TextConfig(**released)
     model = _random(lambda: Gemma3TextModel(config), device)
     folder.mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,7 @@ def quantize_component(component: Component, say: Say) -> Component:
     for shard in component.shards:
         path, origin = folder / shard.name, _origin(shard)
         made.append(path)
-        if is_file(path) and read_header(path).metadata == origin:
+        if _was_made(path, origin):
             continue
         say(f"{component.name}: {shard.name} becomes 8 bits, in {folder}")
         make_folder(folder)
@@ -62,6 +62,14 @@ def quantize_component(component: Component, say: Say) -> Component:
     if not is_file(config) or config.read_text(encoding="utf-8") != content:
         write_durably(config, content)
     return replace(component, folder=folder, config=config, shards=tuple(made), index=None, rules=AS_STORED)
+
+
+def _was_made(path: Path, origin: dict[str, str]) -> bool:
+    """Whether a whole 8-bit file of this origin is there; a damaged one is made again."""
+    try:
+        return is_file(path) and read_header(path).metadata == origin
+    except WeightsError:
+        return False
 
 
 def _origin(shard: Path) -> dict[str, str]:
@@ -86,6 +94,9 @@ def _quantized(component: Component, shard: Path) -> Iterator[tuple[str, Tensor]
                 tensor = file.get_tensor(stored)
                 if rule.packs(component.name, name, entry.shape):
                     packed, scale = quantize(tensor)
+                    if not scale.isfinite().all():
+                        what = f"tensor {stored} in {shard} has numbers that are not finite"
+                        raise WeightsError(what, expected="finite weights", next_step=REPAIR)
                     yield name, packed
                     yield scale_of(name), scale
                 else:
