@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+#: A range whose ends lie closer together than this share of its upper one is as good as a number.
+EXACT = 0.2
+
+
+def is_exact(low_s: float, high_s: float) -> bool:
+    """Whether a range of times is as good as one number."""
+    return high_s - low_s <= EXACT * high_s
+
 
 def format_seconds(seconds: float) -> str:
     """`45 s`, `12 m 03 s`, `3 h 12 m`."""
