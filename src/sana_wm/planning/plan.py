@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,7 @@ def plan_run(
     history: History,
     layout: WeightLayout | None = None,
     run: RunDirectory | None = None,
+    spared: Collection[tuple[Stage, str]] = (),
 ) -> RunPlan:
     """Plan the stages of a run that are to come: headers and configs are read, weights are not.
 
@@ -146,6 +147,8 @@ def plan_run(
         history: Times of this machine.
         layout: Weights to go by instead of the manifest's.
         run: Where the run lies, if that is not `output_dir`; runs of the same work are looked for beside it.
+        spared: Stages and phases of which another run has made what they make. They take no time, but must fit all the
+            same: only the stage knows whether libraries and chip are those that made it.
 
     Raises:
         WeightsError: A header or config cannot be read.
@@ -167,6 +170,7 @@ def plan_run(
         ]
         if saving is not None:
             phases.append(PhasePlan(stage, SAVING, "hashes, files, the end", 0, saving.seconds, saving.measured))
+    phases = [_without_time(phase) if (phase.stage, phase.phase) in spared else phase for phase in phases]
     plan = RunPlan(
         device=device,
         dtype=_dtype(forecaster),
@@ -265,6 +269,11 @@ def _plan_phase(forecaster: RunForecaster, times: Times, stage: Stage, phase: st
         reason = f"{error.what}: {error.got}, {error.expected}"
     ran = times.of_same_work(stage, phase)
     return PhasePlan(stage, phase, reason, None, ran and ran.seconds, measured=ran is not None)
+
+
+def _without_time(phase: PhasePlan) -> PhasePlan:
+    """A phase that does not run; one that would not fit is said as it is."""
+    return phase if phase.used_bytes is None else replace(phase, mode="taken over", seconds=0.0, measured=True)
 
 
 def _dtype(forecaster: RunForecaster) -> str:
