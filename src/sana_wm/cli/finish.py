@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from sana_wm.cli.app import app
-from sana_wm.cli.figures import format_bytes
 from sana_wm.errors import printable
 from sana_wm.printing import drawing_stream, spelled_out
 
@@ -54,12 +53,9 @@ def show_preview(path: Path, *, open_it: bool) -> None:
 
 
 def _say_facts(video: Path) -> None:
-    from sana_wm.video.reader import probe
+    from sana_wm.video.reader import describe_video
 
-    facts = probe(video)
-    length = f"{facts.num_frames} frames, {facts.num_frames / facts.fps:.1f} s at {facts.fps:g} fps"
-    size = f"{facts.width}x{facts.height}, {format_bytes(video.stat().st_size)}"
-    typer.echo(f"{length}, {size}", err=True)
+    typer.echo(describe_video(video), err=True)
 
 
 def open_in_player(video: Path) -> None:
