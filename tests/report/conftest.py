@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
 from sana_wm.durable import sha256_of
@@ -149,17 +150,19 @@ def _write_receipts(run: RunDirectory, manifest: RunManifest) -> None:
 
 
 def make_manifest(folder: Path, **changes: Any) -> RunManifest:
+    picture = folder.parent / "picture.png"
+    Image.new("RGB", (300, 200), (90, 140, 200)).save(picture)
     return parse_manifest(
         {
             "version": 1,
             "name": "street <i>at</i> dawn",
             "model": {"layout": "diffusers", "root": "/weights"},
-            "input": {"image": "/picture.png", "prompt": NASTY},
+            "input": {"image": str(picture), "prompt": NASTY},
             "camera": {"action": "w-30,jw-10,w-16", "intrinsics": [160.0, 160.0, 100.0, 60.0]},
             "video": {"num_frames": 57, "height": 96, "width": 160},
             "memory": {"cap_gib": 48.0},
             "output_dir": str(folder),
-            "inputs": {},
+            "inputs": {"input.image": {"path": str(picture), "sha256": sha256_of(picture)}},
             **changes,
         },
         RunManifest,

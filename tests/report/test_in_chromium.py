@@ -20,9 +20,9 @@ LEAST_CONTRAST, LEAST_TEXT_PX = 4.5, 9.0
 OVERFLOW = """
 (() => {
   const width = document.documentElement.clientWidth;
-  const inScroller = (node) => node.parentElement && node.parentElement.closest('.scroll, svg');
+  const inChart = (node) => node.parentElement && node.parentElement.closest('svg');
   const wide = [...document.body.querySelectorAll('*')].filter((node) =>
-    !inScroller(node) && node.getClientRects().length && node.getBoundingClientRect().right > width + 0.5);
+    !inChart(node) && node.getClientRects().length && node.getBoundingClientRect().right > width + 0.5);
   return {page: document.documentElement.scrollWidth - width, wide: wide.map((node) => node.outerHTML.slice(0, 80))};
 })()
 """
