@@ -20,7 +20,7 @@ from PIL import Image
 
 from sana_wm.durable import is_part
 from sana_wm.errors import HandoffError
-from sana_wm.figures import format_bytes
+from sana_wm.figures import format_bytes, format_seconds
 from sana_wm.names import Stage
 from sana_wm.report.facts import gather_run_facts
 from sana_wm.report.first_frame import read_first_frame
@@ -113,6 +113,7 @@ def test_everything_of_the_run_is_said(page: Elements) -> None:
     assert '"num_frames": 57' in words
     assert "bidirectional model, 60 steps, guidance 5.0, refined, seed 42" in words
     assert "every file is what its receipt says" in words
+    assert "finished 2030-01-01 00:00 UTC" in words
 
 
 def test_what_a_user_wants_stands_before_what_an_engineer_wants(made_page: Path) -> None:
@@ -141,6 +142,16 @@ def test_the_page_says_the_figures_that_other_commands_say(
     assert f"Video {describe_video(made_run.video_file)}" in words
     size_bytes = made_run.video_file.stat().st_size
     assert words.count(format_bytes(size_bytes)) == 2  # at the top, and of the receipt
+
+
+def test_the_total_time_is_the_same_in_the_list_of_runs(
+    finished_run: Path, tmp_path: Path, sana_wm: Callable[..., tuple[int, str, str]]
+) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    took = re.search(r"finished, (.+) elapsed", sana_wm("status", run)[1])
+    assert took is not None
+    assert f"finished in {took[1]}\n" in sana_wm("runs", "list", tmp_path)[1]
+    assert format_seconds(gather_run_facts(RunDirectory(run)).elapsed_s or 0) == took[1]
 
 
 def test_the_picture_is_shown_only_as_long_as_it_is_the_runs(

@@ -6,6 +6,7 @@ import base64
 import json
 import shlex
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -97,6 +98,7 @@ def page_environment() -> Environment:
         bytes=format_bytes,
         seconds=format_phase,
         duration=or_not_known(format_seconds),
+        moment=format_moment,
     )
     return environment
 
@@ -119,6 +121,14 @@ def format_phase(seconds: float | None) -> str:
     if seconds is None or seconds >= 60:
         return or_not_known(format_seconds)(seconds)
     return f"{seconds:.1f} s"
+
+
+def format_moment(stamp: object) -> str:
+    """`2030-01-01 07:30 UTC`; what is no time of ISO 8601, as it stands."""
+    try:
+        return f"{datetime.fromisoformat(str(stamp)).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except (ValueError, OverflowError):
+        return str(stamp)
 
 
 def _shown(value: object) -> object:
