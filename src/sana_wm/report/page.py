@@ -147,11 +147,12 @@ def charts(name: str, description: str, draw: Callable[[Shape], Figure]) -> Mark
     return Markup("").join(drawings)
 
 
-def draw_camera_path(facts: RunFacts) -> Markup:
-    """The camera path as a chart, or why there is none."""
+def draw_camera_path(facts: RunFacts, *, whole: bool = False) -> Markup:
+    """The camera path as a chart, as far as the video takes it or the whole of it, or why there is none."""
     video = facts.manifest.video
     try:
-        trajectory = load_trajectory(facts.manifest).first(video.num_frames)
+        path = load_trajectory(facts.manifest)
+        trajectory = path if whole else path.first(video.num_frames)
     except SanaWMError as error:  # a poses file may have moved since
         return Markup('<p class="bad">{}</p>').format(error)
     return charts(
