@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sana_wm.cli.surroundings import why_no_window
-from sana_wm.drafting.demo import commands_after, draw_picture, draw_scene
+from sana_wm.drafting.demo import commands_after, draw_scene
 from sana_wm.figures import format_seconds
 from sana_wm.progress.run_record import read_elapsed_s
 from sana_wm.runs.run_directory import RunDirectory
@@ -137,10 +137,3 @@ def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path, sana_wm: SanaW
     assert "no demo made it" in err
     assert "--force" not in err
     assert (tmp_path / "road.png").read_text() == "mine"
-
-
-@pytest.mark.parametrize("corner", [(0, 0), (1279, 703)])
-def test_the_picture_has_something_to_see(corner: tuple[int, int]) -> None:
-    picture = draw_picture()
-    assert picture.size == (1280, 704)
-    assert picture.getpixel(corner) != picture.getpixel((640, 500))

@@ -9,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from sana_wm.camera.preview import Scene, fitting_backdrop
-from sana_wm.drafting.camera_view import view_of_manifest, write_preview
+from sana_wm.drafting.camera_preview import write_preview
+from sana_wm.drafting.camera_view import view_of_manifest
+from sana_wm.drafting.drawn_picture import CAMERA_HEIGHT, draw_picture, intrinsics_of
 from sana_wm.durable import durable_file, is_part, remove_tree, write_durably
 from sana_wm.errors import UsageError
 from sana_wm.manifest.model import Manifest
@@ -30,35 +29,16 @@ PICTURE_SIZE = (1280, 704)
 VIDEO_SIZE = (640, 352)
 #: Five seconds that show a motion: ahead, ahead in a curve, ahead again.
 ACTION = "w-28,wl-24,wj-28"
-
-
-def draw_picture() -> Image.Image:
-    """A road to the horizon under a low sun, 1280x704: something with depth, owed to nobody."""
-    width, height = PICTURE_SIZE
-    x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(0, 1, height))
-    horizon = 0.5
-    sky = np.stack([0.35 + 0.6 * y, 0.5 + 0.4 * y, 0.85 - 0.2 * y], axis=-1)
-    sun = np.exp(-(((x - 0.35) / 0.12) ** 2 + ((y - 0.38) / 0.16) ** 2))[..., None]
-    sky += sun * (0.6, 0.45, 0.1)
-    depth = np.clip(y - horizon, 1e-3, None)
-    stripes = 0.5 + 0.5 * np.sin(3.0 / depth)
-    ground = np.stack([0.25 + 0.1 * stripes, 0.42 + 0.12 * stripes, 0.2 + 0.05 * stripes], axis=-1)
-    road = (np.abs(x) < 0.9 * depth)[..., None]
-    ground = np.where(road, 0.3 + 0.06 * stripes[..., None], ground)
-    line = (np.abs(x) < 0.03 * depth)[..., None] & (stripes > 0.5)[..., None]
-    ground = np.where(line, 0.9, ground)
-    picture = np.where((y < horizon)[..., None], sky, ground)
-    return Image.fromarray((picture.clip(0, 1) * 255).round().astype(np.uint8))
+PROMPT = "A village street runs to the mountains under a low sun, lamps and windows lit."
 
 
 def draw_scene(folder: Path, action: str) -> dict[str, dict[str, Any]]:
     """Save the picture in a folder; returns the sections `input` and `camera` of a manifest beside it."""
     with durable_file(folder / "road.png") as part:
-        draw_picture().save(part)
-    width, height = PICTURE_SIZE
+        draw_picture(*PICTURE_SIZE).save(part)
     return {
-        "input": {"image": "road.png", "prompt": "A road runs to the horizon under a low sun."},
-        "camera": {"action": action, "intrinsics": [width * 0.8, width * 0.8, width / 2, height / 2]},
+        "input": {"image": "road.png", "prompt": PROMPT},
+        "camera": {"action": action, "intrinsics": intrinsics_of(*PICTURE_SIZE)},
     }
 
 
@@ -100,7 +80,7 @@ def write_demo_preview(folder: Path, manifest: Manifest) -> Path:
     """Draw the whole path through the picture, of which the tiny runs take the first frames only."""
     view = replace(view_of_manifest(manifest), wanted_num_frames=None)
     path = folder / "camera.mp4"
-    write_preview(view, Scene(fitting_backdrop(view.trajectory)), path)
+    write_preview(view, Scene(fitting_backdrop(view.trajectory), CAMERA_HEIGHT), path)
     return path
 
 
