@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,18 +25,28 @@ SanaWM = Callable[..., tuple[int, str, str]]
 AT_HOME = {"CI": "", "SSH_CONNECTION": "", "DISPLAY": ":0", "TERM": "xterm"}
 
 
-def test_the_demo_runs_both_models_after_an_interrupted_start_and_opens_its_page(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "variants"),
+    [
+        (["--variant", "bidirectional"], ["bidirectional"]),
+        pytest.param([], ["bidirectional", "streaming"], marks=pytest.mark.long),
+    ],
+    ids=["one", "both"],
+)
+def test_the_demo_runs_after_an_interrupted_start_and_opens_its_page(
+    tmp_path: Path, chosen: list[str], variants: list[str]
+) -> None:
     """In a relative folder, on a terminal; what is opened is what a browser would show."""
     folder = tmp_path / "demo"
     write_sealed(folder / "demo.json", "{}")  # an earlier start came as far as this
-    (folder / "checkpoints" / "streaming").mkdir(parents=True)
-    (folder / "checkpoints" / "streaming" / "half").write_text("of an earlier start")
+    (folder / "checkpoints" / "bidirectional").mkdir(parents=True)
+    (folder / "checkpoints" / "bidirectional" / "half").write_text("of an earlier start")
     opener = tmp_path / "bin" / ("open" if sys.platform == "darwin" else "xdg-open")
     opener.parent.mkdir()
     opener.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
     opener.chmod(0o755)
     code, shown = run_on_a_terminal(
-        [sys.executable, "-m", "sana_wm", "demo", "--out", "demo"],
+        [sys.executable, "-m", "sana_wm", "demo", "--out", "demo", *chosen],
         tmp_path,
         {**os.environ, **AT_HOME, "PATH": f"{opener.parent}:{os.environ['PATH']}"},
     )
@@ -45,14 +55,14 @@ def test_the_demo_runs_both_models_after_an_interrupted_start_and_opens_its_page
     page = (folder / "demo.html").read_text(encoding="utf-8")
     assert f"page: {folder / 'demo.html'}" in shown
     assert (tmp_path / "opened").read_text() == f"{folder / 'demo.html'}\n"
-    for variant in ("bidirectional", "streaming"):
+    for variant in variants:
         info = probe(folder / variant / "video.mp4")
         assert (info.width, info.height) == (640, 352)
         assert info.metadata["name"].startswith("demo")
         assert f"{variant.capitalize()} model, tiny random weights: {info.num_frames} frames" in page
         assert f"made in {format_seconds(read_elapsed_s(RunDirectory(folder / variant)) or 0)}" in page
-    assert page.count("data:video/mp4") == 3  # the camera, and one of each model
-    assert page.count("Every file is what its receipt says.") == 2
+    assert page.count("data:video/mp4") == 1 + len(variants)  # the camera, and one of each model
+    assert page.count("Every file is what its receipt says.") == len(variants)
     assert "sana-wm weights download" in page
     assert "sana-wm weights download" in shown
 
@@ -102,29 +112,23 @@ def test_what_comes_next_is_understood_by_the_program(
     ],
 )
 def test_no_window_opens_where_nobody_would_see_it(
-    changes: dict[str, str], why: str | None, a_terminal: None, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, str], why: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (AT_HOME | changes).items():
         monkeypatch.setenv(name, value)
-    assert why_no_window() == why
+    terminal, end = pty.openpty()
+    with os.fdopen(end, "w") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        assert why_no_window() == why
+    os.close(terminal)
 
 
 def test_no_window_opens_for_a_pipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in AT_HOME.items():
         monkeypatch.setenv(name, value)
-    with (tmp_path / "out").open("w") as out:
-        monkeypatch.setattr(sys, "stdout", out)
+    with (tmp_path / "out").open("w") as out, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
         assert why_no_window() == "standard output is no terminal"
-
-
-@pytest.fixture
-def a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    terminal, end = pty.openpty()
-    with os.fdopen(end, "w") as stream:
-        monkeypatch.setattr(sys, "stdout", stream)
-        yield
-        monkeypatch.undo()
-    os.close(terminal)
 
 
 def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path, sana_wm: SanaWM) -> None:
