@@ -223,8 +223,9 @@ def _download(
         say_plan(plan, view)
         if dry_run:
             return plan
-        view.expect(sum(file.remote.size_bytes for file in plan.files if file.sha256 is None))
+        view.expect(plan.missing_bytes)
         run_download(hub, plan, view)
+        view.sum_up()
         if plan.conversion_bytes:
             convert_student(places, view)
         if problems := check_layout(places.layout(), stages):
