@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import SAVING, STARTING, Stage
 from sana_wm.planning.cap import settle_cap
 from sana_wm.planning.device import Device
-from sana_wm.planning.fit import largest_num_frames, smallest_budget_gib, smallest_cap_gib
+from sana_wm.planning.fit import Planners, largest_num_frames, smallest_budget_gib, smallest_cap_gib
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.planning.history import History, PhaseTime
 from sana_wm.planning.past_runs import find_past_runs
@@ -136,7 +136,6 @@ def plan_run(
     history: History,
     layout: WeightLayout | None = None,
     run: RunDirectory | None = None,
-    spared: Collection[tuple[Stage, str]] = (),
 ) -> RunPlan:
     """Plan the stages of a run that are to come: headers and configs are read, weights are not.
 
@@ -147,18 +146,27 @@ def plan_run(
         history: Times of this machine.
         layout: Weights to go by instead of the manifest's.
         run: Where the run lies, if that is not `output_dir`; runs of the same work are looked for beside it.
-        spared: Stages and phases of which another run has made what they make. They take no time, but must fit all the
-            same: only the stage knows whether libraries and chip are those that made it.
 
     Raises:
         WeightsError: A header or config cannot be read.
     """
     layout = layout or locate_weights(manifest)
     forecaster = RunForecaster(manifest, layout, device, tuple(stages))
-    planners = forecaster.planners()
+    past = find_past_runs(run or RunDirectory(Path(manifest.output_dir)), settle_cap(manifest, device))
+    times = Times(past, history, device, dtype_of(forecaster))
+    return with_ways_out(plan_by(forecaster, forecaster.planners(), times), forecaster)
+
+
+def plan_by(forecaster: RunForecaster, planners: Planners, times: Times) -> RunPlan:
+    """Plan a run by whatever is known of its times; without what would make it fit.
+
+    Args:
+        forecaster: The run; its stages are planned.
+        planners: Its own, or those of the same run on a device of the same kind.
+        times: Of the place where it would run.
+    """
+    manifest, layout, stages = forecaster.manifest, forecaster.layout, forecaster.stages
     run_folder = Path(manifest.output_dir)
-    past = find_past_runs(run or RunDirectory(run_folder), settle_cap(manifest, device))
-    times = Times(past, history, device, _dtype(forecaster))
     phases: list[PhasePlan] = []
     for stage in stages:
         starting, saving = times.of_starting(stage), times.of_saving(stage)
@@ -170,10 +178,9 @@ def plan_run(
         ]
         if saving is not None:
             phases.append(PhasePlan(stage, SAVING, "hashes, files, the end", 0, saving.seconds, saving.measured))
-    phases = [_without_time(phase) if (phase.stage, phase.phase) in spared else phase for phase in phases]
-    plan = RunPlan(
-        device=device,
-        dtype=_dtype(forecaster),
+    return RunPlan(
+        device=forecaster.device,
+        dtype=dtype_of(forecaster),
         cap_bytes=forecaster.cap_bytes,
         budget_bytes=forecaster.budget_bytes,
         phases=tuple(phases),
@@ -181,6 +188,10 @@ def plan_run(
         disk_bytes=needed_by_volume(run_folder, manifest, stages).get(run_folder, 0),
         free_disk_bytes=free_bytes_at(run_folder),
     )
+
+
+def with_ways_out(plan: RunPlan, forecaster: RunForecaster) -> RunPlan:
+    """A plan with what would make it fit, where it does not."""
     if plan.fits:
         return plan
     return replace(
@@ -271,12 +282,8 @@ def _plan_phase(forecaster: RunForecaster, times: Times, stage: Stage, phase: st
     return PhasePlan(stage, phase, reason, None, ran and ran.seconds, measured=ran is not None)
 
 
-def _without_time(phase: PhasePlan) -> PhasePlan:
-    """A phase that does not run; one that would not fit is said as it is."""
-    return phase if phase.used_bytes is None else replace(phase, mode="taken over", seconds=0.0, measured=True)
-
-
-def _dtype(forecaster: RunForecaster) -> str:
+def dtype_of(forecaster: RunForecaster) -> str:
+    """What a run computes in."""
     return {4: "float32", 2: "bfloat16"}[forecaster.element_bytes]
 
 

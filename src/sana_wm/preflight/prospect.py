@@ -46,7 +46,7 @@ from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.unfinished import refuse_others_work, versions_that_count
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.empty_checkpoint import write_empty_checkpoint
-from sana_wm.weights.facts import model_facts
+from sana_wm.weights.facts import published_bytes
 from sana_wm.weights.layout import WeightLayout
 from sana_wm.weights.manifest_layout import locate_weights
 
@@ -234,12 +234,8 @@ def plan_by_released_sizes(manifest: Manifest, environment: Mapping[str, str]) -
     with tempfile.TemporaryDirectory() as folder:
         layout = write_empty_checkpoint(Path(folder), variant=manifest.model.variant)
         planned = _plan(manifest, environment=environment, stages=stages, layout=layout)
-    published_bytes = sum(
-        file.approximate_bytes
-        for repository in model_facts().layouts[manifest.model.variant][manifest.model.layout]
-        for file in repository.needed_files(stages)
-    )
-    return replace(planned, weights_bytes=published_bytes, by_released_sizes=True)
+    weights_bytes = published_bytes(manifest.model.variant, manifest.model.layout, stages)
+    return replace(planned, weights_bytes=weights_bytes, by_released_sizes=True)
 
 
 def _plan(
@@ -251,14 +247,22 @@ def _plan(
     run: RunDirectory | None = None,
     spared: Collection[tuple[Stage, str]] = (),
 ) -> RunPlan:
-    """The plan of some stages on this machine.
+    """The plan of some stages on this machine; phases whose results another run has made take no time.
 
     Raises:
         ManifestError: The manifest's device cannot be used.
         WeightsError: A header or config cannot be read.
     """
     device, history = known_device(manifest), History.of_this_user(environment)
-    return plan_run(manifest, stages, device, history, layout or locate_weights(manifest), run, spared)
+    plan = plan_run(manifest, stages, device, history, layout or locate_weights(manifest), run)
+    # They must fit all the same: only their stage knows whether chip and libraries are those of the other run.
+    phases = (
+        replace(one, mode="taken over", seconds=0.0, measured=True)
+        if one.used_bytes is not None and (one.stage, one.phase) in spared
+        else one
+        for one in plan.phases
+    )
+    return replace(plan, phases=tuple(phases))
 
 
 def _try_plan(manifest: Manifest, environment: Mapping[str, str]) -> RunPlan | None:
