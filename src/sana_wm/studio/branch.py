@@ -107,7 +107,7 @@ class Branch:
                 source = address("/camera-preview", key=key)
                 ui.element("video").props(
                     f'src="{source}" controls autoplay muted loop aria-label="Preview of the camera"'
-                )
+                ).classes("film")
 
     def _write(self) -> list[NewRun]:
         prompt = self._prompt.value or ""

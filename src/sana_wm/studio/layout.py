@@ -92,7 +92,9 @@ def choice(label: str, options: Mapping[str, str], chosen: str, tell: Callable[[
         )
         with box:
             for value, words in options.items():
-                text(words, "option").props(f'value="{value}"{" selected" if value == chosen else ""}')
+                option = text(words, "option")
+                option.props["value"] = value  # not as text among others: a run's name may hold anything
+                option.props["selected"] = value == chosen
 
 
 def link(words: str, path: str, **query: object) -> ui.link:

@@ -91,7 +91,7 @@ class NewVideo:
                 max=150,
                 step=1,
                 on_change=self._turn_lens,
-            )
+            ).classes("wide")
         self._slider = ui.slider(min=5, max=150, step=1, value=USUAL_FOV_DEG).bind_value(self._fov)
         self._slider.props('aria-label="Field of view in degrees"')
         self._lens_words = text("", classes="quiet")
@@ -236,7 +236,7 @@ class NewVideo:
                 source = address("/camera-preview", key=key)
                 ui.element("video").props(
                     f'src="{source}" controls autoplay muted loop aria-label="Preview of the camera"'
-                )
+                ).classes("film")
 
     async def _start(self) -> None:
         def begin() -> str:

@@ -74,6 +74,7 @@ def _listen(port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((LOOPBACK, port))
+        listener.listen()  # so that whoever is told the address finds it open
     except OSError as error:
         listener.close()
         raise UsageError(
