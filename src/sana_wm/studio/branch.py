@@ -17,7 +17,7 @@ from sana_wm.durable import make_folder
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.studio.branch_frame import branch_view
 from sana_wm.studio.desk import Desk
-from sana_wm.studio.layout import address, attempt, button, choice, heading, screen, text
+from sana_wm.studio.layout import Slider, address, attempt, button, choice, heading, screen, text
 from sana_wm.studio.offspring import begin, enqueue
 from sana_wm.studio.path_editor import PathEditor
 
@@ -57,8 +57,7 @@ class Branch:
                 video = ui.element("video").props(f'id="{VIDEO_ID}" src="{source}" muted preload="auto"')
                 video.props('aria-label="The video of the run"').classes("main-video")
                 self._frame = ui.number("Frame, from 0", value=self._last, min=0, max=self._last, step=1, precision=0)
-                slider = ui.slider(min=0, max=self._last, step=1, value=self._last).bind_value(self._frame)
-                slider.props('aria-label="Frame of the video"')
+                self._slider = Slider("Frame of the video", 0, self._last, self._last, self._frame.set_value)
                 self._frame.on_value_change(self._scrub)
                 self._time = text("", classes="quiet").props('role="status"')
                 self._film = ui.element("div")
@@ -86,6 +85,7 @@ class Branch:
 
     def _scrub(self) -> None:
         fps = self._manifest.video.fps
+        self._slider.move_to(self._number)
         self._time.say(f"frame {self._number} of {self._last}, at {self._number / fps:.2f} s")
         ui.run_javascript(f'sanaStudio.scrub("{VIDEO_ID}", {self._number}, {fps})')
         self._path.watch_over(self._live())

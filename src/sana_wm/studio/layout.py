@@ -97,6 +97,31 @@ def choice(label: str, options: Mapping[str, str], chosen: str, tell: Callable[[
                 option.props["selected"] = value == chosen
 
 
+class Slider(ui.element):
+    """The browser's own, whole numbers: it has a name for those who cannot see it, and keys.
+
+    Args:
+        label: What is chosen.
+        low: The least.
+        high: The most.
+        value: At first.
+        tell: Given each value somebody slides to.
+    """
+
+    def __init__(self, label: str, low: int, high: int, value: int, tell: Callable[[int], object]) -> None:
+        super().__init__("input")
+        self.classes("slider").props(f'type="range" min="{low}" max="{high}" step="1"')
+        self.props["aria-label"] = label
+        self.props["value"] = value
+        self.on("input", lambda event: tell(int(event.args)), js_handler="(event) => emit(event.target.value)")
+
+    def move_to(self, value: float) -> None:
+        """Show another value."""
+        if self.props["value"] != value:
+            self.props["value"] = value
+            self.update()
+
+
 def link(words: str, path: str, **query: object) -> ui.link:
     """A link to a screen."""
     return ui.link(spelled_out(words), address(path, **query))

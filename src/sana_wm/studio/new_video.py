@@ -11,11 +11,11 @@ from sana_wm.drafting.presets import PRESETS
 from sana_wm.drafting.wishes import Wishes
 from sana_wm.errors import SanaWMError, UsageError
 from sana_wm.manifest.model import VideoSection
-from sana_wm.names import Variant
+from sana_wm.names import VARIANTS, Variant
 from sana_wm.preflight.prospect import Choices
 from sana_wm.studio.desk import Desk
 from sana_wm.studio.draft import Look, look_at, write_camera_preview, write_runs
-from sana_wm.studio.layout import address, attempt, button, choice, complain, heading, say, screen, text
+from sana_wm.studio.layout import Slider, address, attempt, button, choice, complain, heading, say, screen, text
 from sana_wm.studio.path_editor import PathEditor
 from sana_wm.studio.pictures import Dropped, find_picture
 from sana_wm.variants import MODELS
@@ -41,7 +41,8 @@ class NewVideo:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._picture: Dropped | None = None
-        self._preset, self._variant = next(iter(PRESETS)), "bidirectional"
+        self._preset = next(iter(PRESETS))
+        self._variant: Variant = VARIANTS[0]
         self._changes, self._seen, self._at_work = 1, 0, False
 
     def show(self) -> None:
@@ -92,8 +93,7 @@ class NewVideo:
                 step=1,
                 on_change=self._turn_lens,
             ).classes("wide")
-        self._slider = ui.slider(min=5, max=150, step=1, value=USUAL_FOV_DEG).bind_value(self._fov)
-        self._slider.props('aria-label="Field of view in degrees"')
+        self._slider = Slider("Field of view in degrees", 5, 150, USUAL_FOV_DEG, self._fov.set_value)
         self._lens_words = text("", classes="quiet")
 
     def _show_effort(self) -> None:
@@ -113,12 +113,13 @@ class NewVideo:
         self._change()
 
     def _choose_variant(self, variant: str) -> None:
-        self._variant = variant
+        self._variant = next(name for name in VARIANTS if name == variant)
         self._change()
 
     def _turn_lens(self) -> None:
         if self._fov.value:
             self._wedge.style(f"--fov: {self._fov.value:g}")
+            self._slider.move_to(self._fov.value)
             self._watch()
             self._change()
 
@@ -174,13 +175,12 @@ class NewVideo:
         if not (self._prompt.value or "").strip():
             raise UsageError("no prompt is given", expected="what the video shows")
         by_exif = dropped.fov_deg is not None and self._fov.value == round(dropped.fov_deg, 1)
-        variant: Variant = "streaming" if self._variant == "streaming" else "bidirectional"
         said = Wishes(
             image=dropped.path,
             prompt=self._prompt.value,
             negative_prompt=self._negative.value or None,
             preset=self._preset,
-            variant=variant,
+            variant=self._variant,
             size=self._parse_size(),
             fov_deg=None if by_exif else self._fov.value,
         )

@@ -34,6 +34,8 @@ class Wall:
 
     async def _look(self) -> None:
         limbs = await run.io_bound(lambda: as_tree(self._desk.catalogue().entries))
+        if limbs is None:
+            return
         now = [(limb.entry.path, limb.lead, limb.entry.state_words, limb.entry.size_bytes) for limb in limbs]
         if now == self._shown:
             return
