@@ -5,9 +5,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from sana_wm.drafting.demo import draw_picture
 from sana_wm.runs.sealed import write_sealed
 from sana_wm.video.reader import probe
 
@@ -38,10 +35,3 @@ def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path, sana_wm: SanaW
     assert "no demo made it" in err
     assert "--force" not in err
     assert (tmp_path / "road.png").read_text() == "mine"
-
-
-@pytest.mark.parametrize("corner", [(0, 0), (1279, 703)])
-def test_the_picture_has_something_to_see(corner: tuple[int, int]) -> None:
-    picture = draw_picture()
-    assert picture.size == (1280, 704)
-    assert picture.getpixel(corner) != picture.getpixel((640, 500))

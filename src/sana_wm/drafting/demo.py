@@ -6,9 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from sana_wm.drafting.drawn_picture import draw_picture, intrinsics_of
 from sana_wm.durable import durable_file, is_part, remove_tree, write_durably
 from sana_wm.errors import UsageError
 from sana_wm.modules import run_module
@@ -20,35 +18,16 @@ from sana_wm.variants import MODELS
 #: Enough to see something move.
 LEAST_FRAMES = 17
 PICTURE_SIZE = (1280, 704)
-
-
-def draw_picture() -> Image.Image:
-    """A road to the horizon under a low sun, 1280x704: something with depth, owed to nobody."""
-    width, height = PICTURE_SIZE
-    x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(0, 1, height))
-    horizon = 0.5
-    sky = np.stack([0.35 + 0.6 * y, 0.5 + 0.4 * y, 0.85 - 0.2 * y], axis=-1)
-    sun = np.exp(-(((x - 0.35) / 0.12) ** 2 + ((y - 0.38) / 0.16) ** 2))[..., None]
-    sky += sun * (0.6, 0.45, 0.1)
-    depth = np.clip(y - horizon, 1e-3, None)
-    stripes = 0.5 + 0.5 * np.sin(3.0 / depth)
-    ground = np.stack([0.25 + 0.1 * stripes, 0.42 + 0.12 * stripes, 0.2 + 0.05 * stripes], axis=-1)
-    road = (np.abs(x) < 0.9 * depth)[..., None]
-    ground = np.where(road, 0.3 + 0.06 * stripes[..., None], ground)
-    line = (np.abs(x) < 0.03 * depth)[..., None] & (stripes > 0.5)[..., None]
-    ground = np.where(line, 0.9, ground)
-    picture = np.where((y < horizon)[..., None], sky, ground)
-    return Image.fromarray((picture.clip(0, 1) * 255).round().astype(np.uint8))
+PROMPT = "A village street runs to the mountains under a low sun, lamps and windows lit."
 
 
 def draw_scene(folder: Path, action: str) -> dict[str, dict[str, Any]]:
     """Save the picture in a folder; returns the sections `input` and `camera` of a manifest beside it."""
     with durable_file(folder / "road.png") as part:
-        draw_picture().save(part)
-    width, height = PICTURE_SIZE
+        draw_picture(*PICTURE_SIZE).save(part)
     return {
-        "input": {"image": "road.png", "prompt": "A road runs to the horizon under a low sun."},
-        "camera": {"action": action, "intrinsics": [width * 0.8, width * 0.8, width / 2, height / 2]},
+        "input": {"image": "road.png", "prompt": PROMPT},
+        "camera": {"action": action, "intrinsics": intrinsics_of(*PICTURE_SIZE)},
     }
 
 

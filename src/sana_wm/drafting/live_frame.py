@@ -12,16 +12,19 @@ from numpy.typing import NDArray
 from sana_wm.camera.intrinsics import resize_and_center_crop
 from sana_wm.camera.preview import Scene, fitting_backdrop, render_preview
 from sana_wm.camera.trajectory import Trajectory
-from sana_wm.drafting.camera_view import PICTURE_SCALE, PREVIEW_SHRINK, CameraView
+from sana_wm.drafting.camera_preview import PICTURE_SCALE
+from sana_wm.drafting.camera_view import CameraView
 from sana_wm.errors import UsageError
 from sana_wm.video.picture import open_picture
 
 #: Over the ground, in scene units; as of `camera preview`.
 CAMERA_HEIGHT = 1.6
+#: Wide enough to steer by, small enough to be drawn while a key is held.
+LIVE_WIDTH_PX = 320
 
 
 def draw_last_frame(view: CameraView) -> NDArray[np.uint8]:
-    """Draw it, uint8 (h, w, 3), a quarter of the video's size.
+    """Draw it, uint8 (h, w, 3), `LIVE_WIDTH_PX` wide.
 
     Args:
         view: With a picture.
@@ -32,7 +35,8 @@ def draw_last_frame(view: CameraView) -> NDArray[np.uint8]:
     """
     if view.lens is None:
         raise UsageError("a preview needs a picture", expected="a picture beside the moves")
-    height, width = view.video.height // PREVIEW_SHRINK, view.video.width // PREVIEW_SHRINK
+    width = LIVE_WIDTH_PX
+    height = round(width * view.video.height / view.video.width)
     path = view.lens.picture
     picture = _scaled(path, path.stat().st_mtime_ns, height * PICTURE_SCALE, width * PICTURE_SCALE)
     ends = Trajectory(view.trajectory.c2w[[0, -1]])

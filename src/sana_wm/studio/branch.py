@@ -8,7 +8,7 @@ from nicegui import ui
 
 from sana_wm.camera.preview import Scene, fitting_backdrop
 from sana_wm.drafting.branching import write_branch
-from sana_wm.drafting.camera_view import write_preview
+from sana_wm.drafting.camera_preview import WrittenPreview, write_preview
 from sana_wm.drafting.live_frame import CAMERA_HEIGHT
 from sana_wm.drafting.new_run import NewRun
 from sana_wm.drafting.presets import PRESETS
@@ -93,7 +93,7 @@ class Branch:
     async def _preview(self) -> None:
         key, number = secrets.token_hex(8), self._number
 
-        def write() -> int:
+        def write() -> WrittenPreview:
             folder = self._desk.own / "previews"
             make_folder(folder)
             view = branch_view(self._desk, self._name, number, self._path.motion())

@@ -8,7 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sana_wm.camera.preview import Scene, fitting_backdrop
-from sana_wm.drafting.camera_view import view_of_manifest, write_preview
+from sana_wm.drafting.camera_preview import WrittenPreview, write_preview
+from sana_wm.drafting.camera_view import view_of_manifest
 from sana_wm.drafting.live_frame import CAMERA_HEIGHT
 from sana_wm.drafting.new_manifest import draft_manifest, write_manifest
 from sana_wm.drafting.new_run import NewRun, next_free, require_weights, run_name, write_new_run
@@ -83,8 +84,8 @@ def count_tokens(manifest: Manifest, prompt: str) -> str:
     return describe_cut(prompt, counted, "Stage 1")
 
 
-def write_camera_preview(desk: Desk, said: Wishes, key: str) -> int:
-    """Write the preview of a form's camera; its number of frames.
+def write_camera_preview(desk: Desk, said: Wishes, key: str) -> WrittenPreview:
+    """Write the preview of a form's camera; what it holds.
 
     Raises:
         SanaWMError: The form or its path cannot be used.
