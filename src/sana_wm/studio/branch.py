@@ -12,7 +12,7 @@ from sana_wm.drafting.camera_preview import WrittenPreview, write_preview
 from sana_wm.drafting.live_frame import CAMERA_HEIGHT
 from sana_wm.drafting.new_run import NewRun
 from sana_wm.drafting.presets import PRESETS
-from sana_wm.drafting.wishes import Wishes
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.durable import make_folder
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.studio.branch_frame import branch_view
@@ -111,7 +111,7 @@ class Branch:
 
     def _write(self) -> list[NewRun]:
         prompt = self._prompt.value or ""
-        said = Wishes(
+        said = VideoRequest(
             prompt=prompt if prompt != self._manifest.input.prompt else None,
             preset=self._preset or None,
         )

@@ -1,4 +1,4 @@
-"""Compare: two finished runs over each other, with a slider between them, and what differs in words."""
+"""Compare: two finished runs over or beside each other, and what differs in words."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from sana_wm.report.comparison import Side, read_side
 from sana_wm.report.differences import describe_in_common, find_differences
 from sana_wm.studio.desk import Desk
 from sana_wm.studio.layout import address, attempt, button, choice, heading, screen, text
+
+#: Each with its class on the page.
+WAYS = {"wipe": "over each other, with a line to move", "beside": "side by side"}
 
 
 def add_page(desk: Desk) -> None:
@@ -58,20 +61,27 @@ class Compare:
         ui.navigate.to(address("/compare", a=self._a, b=self._b))
 
     def _show_videos(self) -> None:
-        with ui.element("div").classes("wipe"):
+        choice("How they are seen", WAYS, "wipe", self._see)
+        self._videos = ui.element("div").classes("pair wipe")
+        with self._videos:
             for letter, name in self._pair:
                 source = address("/run-file", run=name, what="video")
                 controls = "controls" if letter == "A" else "tabindex=-1"
-                ui.element("video").props(
-                    f'src="{source}" muted loop preload="auto" {controls} aria-label="Video of {letter}"'
-                )
+                with ui.element("figure"):
+                    ui.element("video").props(
+                        f'src="{source}" muted loop preload="auto" {controls} aria-label="Video of {letter}"'
+                    )
+                    text(f"{letter}: {name}", "figcaption")
             ui.element("div").classes("edge")
         with ui.element("label").classes("field"):
             text("A on the left of the line, B on the right", "span")
             ui.element("input").props('type="range" min="0" max="100" data-wipe').on(
                 "input", js_handler="(event) => sanaStudio.wipe(event.target)"
             )
-        ui.run_javascript("sanaStudio.follow(document.querySelector('.wipe'))")
+        ui.run_javascript("sanaStudio.follow(document.querySelector('.pair'))")
+
+    def _see(self, way: str) -> None:
+        self._videos.classes(replace=f"pair {way}")
 
     def _show_words(self, sides: list[Side]) -> None:
         heading("What differs", 2)

@@ -12,8 +12,8 @@ from sana_wm.drafting.camera_preview import WrittenPreview, write_preview
 from sana_wm.drafting.camera_view import view_of_manifest
 from sana_wm.drafting.live_frame import CAMERA_HEIGHT
 from sana_wm.drafting.new_manifest import draft_manifest, write_manifest
-from sana_wm.drafting.new_run import NewRun, next_free, require_weights, run_name, write_new_run
-from sana_wm.drafting.wishes import Wishes
+from sana_wm.drafting.new_run import NewRun, require_weights, write_new_run
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.durable import make_folder
 from sana_wm.errors import SanaWMError
 from sana_wm.manifest.loading import load_manifest
@@ -43,7 +43,7 @@ class Look:
     tokens: str = ""
 
 
-def look_at(desk: Desk, said: Wishes) -> Look:
+def look_at(desk: Desk, said: VideoRequest) -> Look:
     """Look at what a form says; nothing of it stays."""
     make_folder(desk.own)
     with TemporaryDirectory(dir=desk.own) as folder:
@@ -84,7 +84,7 @@ def count_tokens(manifest: Manifest, prompt: str) -> str:
     return describe_cut(prompt, counted, "Stage 1")
 
 
-def write_camera_preview(desk: Desk, said: Wishes, key: str) -> WrittenPreview:
+def write_camera_preview(desk: Desk, said: VideoRequest, key: str) -> WrittenPreview:
     """Write the preview of a form's camera; what it holds.
 
     Raises:
@@ -98,7 +98,7 @@ def write_camera_preview(desk: Desk, said: Wishes, key: str) -> WrittenPreview:
     return write_preview(view, Scene(fitting_backdrop(view.trajectory), CAMERA_HEIGHT), folder / f"{key}.mp4")
 
 
-def write_runs(desk: Desk, said: Wishes, seeds: Sequence[int]) -> list[NewRun]:
+def write_runs(desk: Desk, said: VideoRequest, seeds: Sequence[int]) -> list[NewRun]:
     """Write a new run for each seed, or one.
 
     Raises:
@@ -107,8 +107,7 @@ def write_runs(desk: Desk, said: Wishes, seeds: Sequence[int]) -> list[NewRun]:
     new: list[NewRun] = []
     try:
         for one in [replace(said, seed=seed) for seed in seeds] or [said]:
-            out = next_free(desk.runs / run_name(one))
-            new.append(write_new_run(replace(one, out=out), desk.environment))
+            new.append(write_new_run(one, desk.environment, desk.runs))
     except SanaWMError:
         for written in new:
             written.discard_unstarted()
@@ -116,7 +115,7 @@ def write_runs(desk: Desk, said: Wishes, seeds: Sequence[int]) -> list[NewRun]:
     return new
 
 
-def _write(desk: Desk, said: Wishes, folder: Path) -> tuple[Path, list[str]]:
+def _write(desk: Desk, said: VideoRequest, folder: Path) -> tuple[Path, list[str]]:
     require_weights(said, desk.environment)
     data, notes = draft_manifest(replace(said, out=folder / "run"), folder, desk.environment)
     path = folder / "run.json"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from nicegui import run, ui
 
 from sana_wm.drafting.presets import PRESETS
-from sana_wm.drafting.wishes import Wishes
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.errors import SanaWMError, UsageError
 from sana_wm.manifest.model import VideoSection
 from sana_wm.names import VARIANTS, Variant
@@ -94,6 +94,7 @@ class NewVideo:
                 on_change=self._turn_lens,
             ).classes("wide")
         self._slider = Slider("Field of view in degrees", 5, 150, USUAL_FOV_DEG, self._fov.set_value)
+        self._estimate = ui.checkbox("As the picture says, or else as Depth Pro estimates", on_change=self._change)
         self._lens_words = text("", classes="quiet")
 
     def _show_effort(self) -> None:
@@ -163,7 +164,7 @@ class NewVideo:
         )
         self._path.watch_over(live)
 
-    def _said(self) -> Wishes:
+    def _said(self) -> VideoRequest:
         """The form as the commands' options.
 
         Raises:
@@ -175,14 +176,14 @@ class NewVideo:
         if not (self._prompt.value or "").strip():
             raise UsageError("no prompt is given", expected="what the video shows")
         by_exif = dropped.fov_deg is not None and self._fov.value == round(dropped.fov_deg, 1)
-        said = Wishes(
+        said = VideoRequest(
             image=dropped.path,
             prompt=self._prompt.value,
             negative_prompt=self._negative.value or None,
             preset=self._preset,
             variant=self._variant,
             size=self._parse_size(),
-            fov_deg=None if by_exif else self._fov.value,
+            fov_deg=None if by_exif or self._estimate.value else self._fov.value,
         )
         return self._path.add_to(said)
 

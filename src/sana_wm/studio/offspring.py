@@ -9,8 +9,8 @@ from nicegui import ui
 from sana_wm.drafting.extension import Extension, write_extension
 from sana_wm.drafting.new_run import NewRun
 from sana_wm.drafting.presets import PRESETS
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.drafting.variation import write_variations
-from sana_wm.drafting.wishes import Wishes
 from sana_wm.errors import UsageError
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.studio.desk import Desk
@@ -66,13 +66,13 @@ class Offspring:
         words = seeds.replace(",", " ").split()
         if not all(word.isdecimal() for word in words):
             raise UsageError("the seeds cannot be read", got=repr(seeds), expected="numbers from 0: 1 2 3")
-        said = Wishes(prompt=prompt if prompt != self._manifest.input.prompt else None)
+        said = VideoRequest(prompt=prompt if prompt != self._manifest.input.prompt else None)
         parent = self._desk.parent(self._name)
         return write_variations(parent, "vary", said, self._desk.environment, [*dict.fromkeys(map(int, words))])
 
     def _promote(self) -> list[NewRun]:
         parent = self._desk.parent(self._name)
-        return write_variations(parent, "promote", Wishes(preset=self._preset), self._desk.environment)
+        return write_variations(parent, "promote", VideoRequest(preset=self._preset), self._desk.environment)
 
     def _extend(self, seconds: float | None) -> list[NewRun]:
         return [write_extension(self._desk.run(self._name), Extension(seconds=seconds))]

@@ -11,10 +11,11 @@ from sana_wm.camera.actions import parse_action
 from sana_wm.camera.move_path import MovePath, resolve_move
 from sana_wm.camera.moves import MOVES
 from sana_wm.drafting.camera_view import ActionPath
-from sana_wm.drafting.wishes import Wishes
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.errors import UsageError
 from sana_wm.studio.layout import Text, button, text
 
+Moves = tuple[tuple[str, float], ...]
 FPS = 16
 FIRST_SECONDS = 2.0
 
@@ -29,8 +30,9 @@ class PathEditor:
 
     def __init__(self, changed: Callable[[], object], live: str = "") -> None:
         self._changed = changed
-        self._moves: list[tuple[str, float]] = []
+        self._moves: Moves = ()
         self._action = ""
+        self._past: list[tuple[Moves, str]] = []
         self._draw(live)
 
     @property
@@ -38,8 +40,8 @@ class PathEditor:
         """Whether nothing is said of the way."""
         return not (self._moves or self._action)
 
-    def add_to(self, said: Wishes) -> Wishes:
-        """Wishes with this way."""
+    def add_to(self, said: VideoRequest) -> VideoRequest:
+        """A request with this way."""
         if self._action:
             return replace(said, action=self._action)
         return replace(said, move=self._spelled()) if self._moves else said
@@ -80,46 +82,59 @@ class PathEditor:
                 text("", "p", "quiet keys").props('aria-live="polite"')
         self._recorder.on("recorded", lambda event: self._record(str(event.args)), js_handler="(e) => emit(e.detail)")
 
+    def _become(self, moves: Moves, action: str = "") -> None:
+        """Another way; the one before can be had again."""
+        self._past.append((self._moves, self._action))
+        self._moves, self._action = moves, action
+
     def _add(self, name: str) -> None:
-        self._action = ""
-        self._moves.append((name, FIRST_SECONDS))
+        self._become((*self._moves, (name, FIRST_SECONDS)))
+        self._show()
+
+    def _remove(self, place: int) -> None:
+        self._become((*self._moves[:place], *self._moves[place + 1 :]))
         self._show()
 
     def _undo(self) -> None:
-        if self._action:
-            kept = parse_action(self._action)[:-1]
-            self._action = ",".join(map(str, kept))
-        elif self._moves:
-            self._moves.pop()
-        self._show()
+        if self._past:
+            self._moves, self._action = self._past.pop()
+            self._show()
 
     def _record(self, action: str) -> None:
-        self._moves = []
+        if not action:
+            return
         try:
-            self._action = ",".join(map(str, parse_action(action))) if action else ""
+            self._become((), ",".join(map(str, parse_action(action))))
         except UsageError as error:
-            self._action = ""
             self._told.say(str(error))
             return
         self._show()
 
     def _lengthen(self, place: int, seconds: float | None) -> None:
-        if seconds:
-            self._moves[place] = (self._moves[place][0], seconds)
+        if seconds and seconds != self._moves[place][1]:
+            name, _ = self._moves[place]
+            self._become((*self._moves[:place], (name, seconds), *self._moves[place + 1 :]))
+            self._pieces[place].style(f"--seconds: {seconds:g}")
             self._tell()
 
     def _show(self) -> None:
         self._timeline.clear()
         with self._timeline:
-            for place, (name, seconds) in enumerate(self._moves):
-                with ui.element("li"):
-                    text(f"{place + 1}. {name}", "p")
-                    ui.number("seconds", value=seconds, min=1 / FPS, step=0.25).props(
-                        f'dense aria-label="Seconds of move {place + 1}, {name}"'
-                    ).on_value_change(lambda event, place=place: self._lengthen(place, event.value))
+            self._pieces = [self._piece(place, *move) for place, move in enumerate(self._moves)]
             for segment in parse_action(self._action) if self._action else ():
                 text(str(segment), "li")
         self._tell()
+
+    def _piece(self, place: int, name: str, seconds: float) -> ui.element:
+        """A move on the timeline, as wide as it is long."""
+        piece = ui.element("li").style(f"--seconds: {seconds:g}")
+        with piece, ui.element("div").classes("row"):
+            text(f"{place + 1}. {name}", "p")
+            ui.number(value=seconds, min=1 / FPS, step=0.25, suffix="s").props(
+                f'dense borderless aria-label="Seconds of move {place + 1}, {name}"'
+            ).on_value_change(lambda event: self._lengthen(place, event.value))
+            button("×", lambda: self._remove(place)).props(f'aria-label="Remove move {place + 1}, {name}"')
+        return piece
 
     def _tell(self) -> None:
         if self.is_empty:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from nicegui import run, ui
 
@@ -88,8 +89,9 @@ class QueuePage:
                         )
             if job.state == "failed":
                 button("Retry", lambda: self._do(lambda: retry(self._queue, [job.number])))
-            if (job.run_dir and one.snapshot is not None) or job.state == "done":
-                link("Look", "/run", name=job.run_dir.rsplit("/", 1)[-1])
+            run_dir = Path(job.run_dir)
+            if (job.state == "done" or one.snapshot is not None) and run_dir.is_relative_to(self._desk.runs):
+                link("Look", "/run", name=self._desk.name_of(run_dir))
             button(
                 "Cancel" if job.state != "done" else "Take out",
                 lambda: self._do(lambda: cancel(self._queue, [job.number])),

@@ -24,6 +24,8 @@ from sana_wm.studio.offspring import Offspring
 LOOK_EVERY_S = 1.0
 MOST_LOG_BYTES = 32 * 1024
 MOST_STEPS = 24
+#: The memory chart is drawn anew that often while a run goes on.
+CHART_EVERY_S = 10
 
 
 def add_page(desk: Desk) -> None:
@@ -42,6 +44,7 @@ class RunPage:
         self._desk, self._name = desk, name
         self._reader: StatusReader | None = None
         self._state, self._files = "", ()
+        self._charted: object = None
 
     async def show(self) -> None:
         """Draw it, and again as the run goes on."""
@@ -72,6 +75,7 @@ class RunPage:
             self._state = snapshot.state
             self._show_actions(snapshot)
         self._show_pictures(snapshot)
+        self._show_chart(snapshot)
 
     def _read(self) -> RunSnapshot:
         if self._reader is None:
@@ -116,7 +120,7 @@ class RunPage:
             ),
             "",
         )
-        files = (what, tuple(path.name for path in steps), snapshot.stage, snapshot.state)
+        files = (what, tuple(path.name for path in steps))
         if files == self._files:
             return
         is_other = files[0] != (self._files[0] if self._files else None)
@@ -134,6 +138,12 @@ class RunPage:
             for path in steps:
                 source = address("/step-picture", run=self._name, step=int(path.stem))
                 ui.element("img").props(f'src="{source}" alt="After step {int(path.stem)}"')
+
+    def _show_chart(self, snapshot: RunSnapshot) -> None:
+        tick = round(snapshot.time_s) // CHART_EVERY_S if snapshot.state == "running" else 0
+        if self._charted == (charted := (snapshot.state, snapshot.stage, tick)):
+            return
+        self._charted = charted
         self._chart.clear()
         with self._chart:
             heading("Memory", 2)
@@ -195,7 +205,8 @@ class RunPage:
 
 def describe(snapshot: RunSnapshot) -> list[str]:
     """How far a run is, in lines."""
-    elapsed = "" if snapshot.elapsed_s is None else f", {format_seconds(snapshot.elapsed_s)} so far"
+    took = "in all" if snapshot.state == "finished" else "so far"
+    elapsed = "" if snapshot.elapsed_s is None else f", {format_seconds(snapshot.elapsed_s)} {took}"
     left = ""
     if snapshot.state in ("running", "stopping") and snapshot.remaining_s is not None:
         guess = " or more" if snapshot.not_counted else ""

@@ -125,7 +125,7 @@ const sanaStudio = (() => {
   }
 
   function wipe(input) {
-    const box = document.querySelector(".wipe");
+    const box = document.querySelector(".pair");
     if (box) { follow(box); box.style.setProperty("--wipe", `${input.value}%`); }
   }
 
