@@ -205,7 +205,7 @@ def _look_ahead(
     plan, warnings = None, list(prospect.warnings)
     if not any(isinstance(error, WeightsError | IncompleteWeightsError) for error in found.errors):
         planned = active_stages(manifest) if choices.plan_all else stages
-        spared = {(one.stage, phase) for one in decisions for phase in one.spared_phases}
+        spared: set[tuple[Stage, str]] = {(one.stage, phase) for one in decisions for phase in one.spared_phases}
         plan_it = partial(_plan, environment=environment, stages=planned, run=run, spared=spared)
         plan = found.attempt(partial(plan_it, manifest))
         unfit = Finder()
