@@ -67,13 +67,12 @@ def _describe_whole(forecasts: Sequence[JobForecast], owner: Owner | None, now: 
         return f"nothing waits; {who}"
     left, unknown = whole(forecasts), sum(one.left.seconds is None for one in to_come)
     but = f" and {unknown} of which nothing is known" if unknown else ""
-    seconds, (low_s, high_s) = left.seconds or 0.0, left.range_s or (0.0, 0.0)
-    if left.is_guess and not is_exact(low_s, high_s):
-        about = f"{format_seconds(low_s)} to {format_seconds(high_s)}, a guess"
-        when = " to ".join(_moment(now, in_s, is_guess=False) for in_s in (low_s, high_s))
+    if left.is_guess and left.range_s is not None and not is_exact(*left.range_s):
+        when = " to ".join(_moment(now, in_s, is_guess=False) for in_s in left.range_s)
     else:
-        about, when = _about(seconds, is_guess=left.is_guess), _moment(now, seconds, is_guess=left.is_guess)
-    return f"{len(to_come)} to come: {about}{but} ({'' if owner is not None else 'started now, '}{when}); {who}"
+        when = _moment(now, left.seconds or 0.0, is_guess=left.is_guess)
+    started = "" if owner is not None else "started now, "
+    return f"{len(to_come)} to come: {left.in_words()}{but} ({started}{when}); {who}"
 
 
 def _left_as_json(left: Expectation) -> dict[str, float | None]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from sana_wm.figures import format_seconds, is_exact
 from sana_wm.names import Stage
 from sana_wm.records import Count, Record, Seconds, WallClock, as_unicode
 
@@ -76,6 +77,14 @@ class Expectation:
         low_s, high_s = snapshot.remaining_low_s, snapshot.remaining_high_s
         range_s = None if low_s is None or high_s is None else (low_s, high_s)
         return cls(snapshot.remaining_s, range_s, bool(snapshot.guessed or snapshot.not_counted))
+
+    def in_words(self) -> str:
+        """For people: a range while it is a guess, `4 m 10 s to 1 h 03 m, a guess`; empty where nothing is known."""
+        if self.seconds is None:
+            return ""
+        if self.is_guess and self.range_s is not None and not is_exact(*self.range_s):
+            return f"{' to '.join(map(format_seconds, self.range_s))}, a guess"
+        return f"{'about ' if self.is_guess else ''}{format_seconds(self.seconds)}"
 
 
 NOTHING_KNOWN = Expectation()
