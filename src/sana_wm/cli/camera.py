@@ -220,12 +220,14 @@ def _write_plot(
     segments: tuple[SegmentFacts, ...],
     field_of_view: tuple[float, float] | None,
 ) -> None:
-    from sana_wm.camera.plot import as_png, draw_path
+    from sana_wm.camera.plot import as_png
     from sana_wm.drafting.camera_view import write_plot
+    from sana_wm.report.charts import draw_camera
 
-    figure = draw_path(
+    figure = draw_camera(
         shown,
         fps=view.video.fps,
+        shape="wide",
         title=f"{view.motion.action}   ({view.motion.dialect})" if view.motion else "moves" if view.moves else "poses",
         labels=[(one.first_frame, one.spelling) for one in segments],
         field_of_view_deg=field_of_view and field_of_view[0],

@@ -136,7 +136,7 @@ def _camera(facts: RunFacts) -> Markup:
         return Markup('<p class="bad">{}</p>').format(error)
     return charts(
         "camera",
-        "Camera path from above and from the side",
+        "Camera path",
         lambda shape: draw_camera(trajectory, fps=video.fps, shape=shape),
     )
 
