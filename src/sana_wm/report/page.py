@@ -157,7 +157,7 @@ def draw_camera_path(facts: RunFacts, *, whole: bool = False) -> Markup:
         return Markup('<p class="bad">{}</p>').format(error)
     return charts(
         "camera",
-        "Camera path from above and from the side",
+        "Camera path",
         lambda shape: draw_camera(trajectory, fps=video.fps, shape=shape),
     )
 
