@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sana_wm.camera.of_manifest import load_trajectory
 from sana_wm.camera.preview import Scene, fitting_backdrop
 from sana_wm.drafting.camera_preview import write_preview
 from sana_wm.drafting.camera_view import view_of_manifest
@@ -78,7 +78,10 @@ def write_demo(folder: Path, variant: Variant = "bidirectional") -> Path:
 
 def write_demo_preview(folder: Path, manifest: Manifest) -> Path:
     """Draw the whole path through the picture, of which the tiny runs take the first frames only."""
-    view = replace(view_of_manifest(manifest), wanted_num_frames=None)
+    num_frames = len(load_trajectory(manifest))
+    view = view_of_manifest(
+        manifest.model_copy(update={"video": manifest.video.model_copy(update={"num_frames": num_frames})})
+    )
     path = folder / "camera.mp4"
     write_preview(view, Scene(fitting_backdrop(view.trajectory), CAMERA_HEIGHT), path)
     return path
