@@ -111,7 +111,7 @@ def test_weights_that_are_not_whole_come_with_the_command_that_completes_them(sa
     shutil.rmtree(workplace / "weights" / "SANA-WM_bidirectional" / "vae")
     (workplace / "weights" / "SANA-WM_bidirectional" / "vae").mkdir()
     code, _, err = sana_wm("run", "road.png", *SAID)
-    assert (code, "What is missing comes with: sana-wm weights download\n" in err) == (3, True), err
+    assert (code, "What is missing comes with: sana-wm weights download --layout original\n" in err) == (3, True), err
 
 
 def test_a_picture_becomes_a_video(workplace: Path, tmp_path: Path) -> None:
