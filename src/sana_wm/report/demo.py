@@ -38,7 +38,8 @@ class Demo:
         """Where it ran, in words; empty where nothing is said of that."""
         told = self.runs[0].metrics.get("machine")
         words = [told.get("processor"), told.get("system")] if isinstance(told, dict) else []
-        return ", ".join(str(one) for one in words if one)
+        used = [f"{one.device}, {one.dtype}" for facts in self.runs for stage in facts.stages if (one := stage.receipt)]
+        return ", ".join(str(one) for one in (*words, *dict.fromkeys(used)) if one)
 
 
 def write_demo_page(path: Path, demo: Demo) -> None:
