@@ -9,7 +9,7 @@ from pathlib import Path
 from sana_wm import __version__
 from sana_wm.durable import write_durably
 from sana_wm.report.facts import RunFacts
-from sana_wm.report.page import draw_camera_path, embed_file, page_environment, show_first_frame
+from sana_wm.report.page import draw_camera_path, page_environment, show_first_frame, show_video
 from sana_wm.variants import MODELS
 
 
@@ -55,11 +55,11 @@ def write_demo_page(path: Path, demo: Demo) -> None:
         page.render(
             demo=demo,
             manifest=first.manifest,
-            preview=embed_file(demo.preview, "video/mp4"),
+            preview=show_video(demo.preview, plays_at_once=True),
             first_frame=show_first_frame(first),
             camera=draw_camera_path(first, whole=True),
             videos=[
-                (MODELS[facts.manifest.model.variant].title, facts, embed_file(facts.run.video_file, "video/mp4"))
+                (MODELS[facts.manifest.model.variant].title, facts, show_video(facts.run.video_file))
                 for facts in demo.runs
             ],
             package_version=__version__,
