@@ -48,9 +48,7 @@ class Road:
         self.program = program
         self.steps: list[dict[str, Any]] = []
         self._shown = {str(self.work): ".", str(self.home): "~", **shown}
-        keep = {
-            name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_OF)
-        }
+        keep = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_OF)}
         self._environment = keep | {"HOME": str(self.home), "PATH": f"{self.home}/.local/bin:{keep['PATH']}"}
 
     def type(self, command: str, instead_of: str | None = None, *, is_counted: bool = True) -> str:
@@ -90,9 +88,7 @@ class Road:
 
     def ask_for_packages(self, python: str) -> dict[str, Any]:
         """What the installation brought, and that no tool of developers is among it."""
-        question = (
-            "import importlib.metadata as m; print(*sorted({d.name.lower().replace('_','-') for d in m.distributions()}))"
-        )
+        question = "import importlib.metadata as m; print(*sorted({d.name.lower().replace('_','-') for d in m.distributions()}))"
         names = self.type(f'{python} -c "{question}"', is_counted=False).split()
         self.steps.pop()
         found = sorted({*TOOLS, *UNNEEDED} & set(names))
@@ -101,22 +97,20 @@ class Road:
         return {"packages": len(names), "of_these_for_developers": found, "torchvision": "torchvision" in names}
 
     def walk(self) -> None:
-        """From the installed program to the demo's page and a first run."""
-        shutil.copy(ROOT / "docs" / "pictures" / PICTURE, self.work / "street.png")
-        self.type(f"{self.program} demo")
+        """From the demo to a first run."""
+        shutil.copy(self.work / "runs" / "demo" / "road.png", self.work / "street.png")
         tiny = self.work / "tiny"
         self.type(f"{self.program} weights tiny --layout diffusers --out {tiny}", is_counted=False)
         self.type(f"{self.program} weights use {tiny}", instead_of=f"{self.program} weights download")
         self.type(f"{self.program} {RUN}")
 
     def describe(self) -> dict[str, Any]:
-        """The road for the record; a demo's page is reached with the demo, a first run without it."""
+        """The road for the record; the first run's commands count the demo's."""
         counted = [step["command"] for step in self.steps if step["is_counted"]]
-        demo = next((number for number, text in enumerate(counted, 1) if text.endswith((" demo", "make demo"))), None)
         return {
-            "commands_to_the_demo": demo,
-            "commands_to_a_first_real_run": len(counted) - sum(text.endswith(" demo") for text in counted),
-            "seconds": round(sum(step["seconds"] for step in self.steps), 1),
+            "commands_to_the_demo": next(at for at, text in enumerate(counted, 1) if text.endswith(" demo")),
+            "commands_to_a_first_real_run": len(counted),
+            "seconds_in_all": round(sum(step["seconds"] for step in self.steps), 1),
             "steps": self.steps,
         }
 
@@ -126,9 +120,6 @@ class Road:
         return text
 
 
-PICTURE = "street.png"
-
-
 def walk_with_uv(folder: Path, uv: Path, constraints: Path) -> Road:
     """`uv tool install` from a git address, in an empty folder."""
     source = f"git+file://{ROOT}"
@@ -136,6 +127,7 @@ def walk_with_uv(folder: Path, uv: Path, constraints: Path) -> Road:
     road.type(f"{uv} tool install --python 3.11 --constraints {constraints} {source}")
     python = road.home / ".local" / "share" / "uv" / "tools" / "sana-wm" / "bin" / "python"
     road.steps[0] |= road.ask_for_packages(str(python))
+    road.type("sana-wm demo")
     road.walk()
     return road
 
@@ -146,7 +138,7 @@ def walk_with_make(folder: Path) -> Road:
     road.type(f"git clone --quiet file://{ROOT} sana-wm")
     road.work /= "sana-wm"
     road.steps[0]["command"] += " && cd sana-wm"
-    road.type("make install")
+    road.type("make demo")
     road.steps[1] |= road.ask_for_packages(".venv/bin/python")
     road.walk()
     return road
@@ -168,7 +160,11 @@ def main() -> None:
         for name in ("uv", "make"):
             if arguments.only not in (None, name) or (name == "uv" and arguments.uv is None):
                 continue
-            road = walk_with_uv(folder / name, arguments.uv, constraints) if name == "uv" else walk_with_make(folder / name)
+            road = (
+                walk_with_uv(folder / name, arguments.uv, constraints)
+                if name == "uv"
+                else walk_with_make(folder / name)
+            )
             roads[name] = {"date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(), **road.describe()}
             record = {
                 "what": "a new user's first hour from an empty home: with uv alone, and with make alone in an empty clone",
