@@ -88,7 +88,7 @@ class Road:
 
     def ask_for_packages(self, python: str) -> dict[str, Any]:
         """What the installation brought, and that no tool of developers is among it."""
-        question = "import importlib.metadata as m; print(*sorted({d.name.lower().replace('_','-') for d in m.distributions()}))"
+        question = "from importlib.metadata import distributions; print(*{d.name.lower() for d in distributions()})"
         names = self.type(f'{python} -c "{question}"', is_counted=False).split()
         self.steps.pop()
         found = sorted({*TOOLS, *UNNEEDED} & set(names))
@@ -167,7 +167,7 @@ def main() -> None:
             )
             roads[name] = {"date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(), **road.describe()}
             record = {
-                "what": "a new user's first hour from an empty home: with uv alone, and with make alone in an empty clone",
+                "what": "a new user's first hour from an empty home: with uv alone, with make alone in a clone",
                 "command": "python tests/first_hour.py --uv PATH",
                 "hardware": f"{platform.machine()}, {os.cpu_count()} cores, no GPU, shared with other work; packages "
                 "from a mirror and torch's CPU build (2.13.0, named for this machine alone) from its disk",
