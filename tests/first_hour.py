@@ -98,6 +98,8 @@ class Road:
 
     def walk(self) -> None:
         """From the demo to a first run."""
+        if not (self.work / "runs" / "demo" / "demo.html").is_file():
+            raise SystemExit("the demo left no page")
         shutil.copy(self.work / "runs" / "demo" / "road.png", self.work / "street.png")
         tiny = self.work / "tiny"
         self.type(f"{self.program} weights tiny --layout diffusers --out {tiny}", is_counted=False)
