@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sana_wm.camera.moves import MOVES
+from sana_wm.drafting.drawn_picture import FIELD_OF_VIEW_DEG, draw_picture
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -28,19 +29,22 @@ MOST_BYTES = 3_000_000
 CHROMIUM = next((name for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name)), None)
 
 
+Source = str | Callable[..., object]
+
+
 @dataclass(frozen=True)
 class Picture:
     """Pictures that are made together.
 
     Attributes:
         files: What is left, below `docs/`.
-        sources: What they show, as patterns of files below the top of the source tree.
+        sources: What they show, as patterns of files below the top of the source tree; functions of this file.
         draw: Makes them in a folder that stands for `docs/`.
         in_browser: Whether it takes a Chromium; where there is none, the pictures stay as they are.
     """
 
     files: tuple[str, ...]
-    sources: tuple[str, ...]
+    sources: tuple[Source, ...]
     draw: Callable[[Path], None]
     in_browser: bool
 
@@ -53,6 +57,9 @@ class Picture:
         """SHA-256 of what it shows: the function that makes it, and the content of its sources."""
         digest = hashlib.sha256(inspect.getsource(self.draw).encode())
         for pattern in self.sources:
+            if not isinstance(pattern, str):
+                digest.update(inspect.getsource(pattern).encode())
+                continue
             found = sorted(ROOT.glob(pattern))
             if not found:
                 raise SystemExit(f"{self.name} shows {pattern}, and nothing in the sources is called so")
@@ -65,7 +72,7 @@ PICTURES: list[Picture] = []
 
 
 def draws(
-    *files: str, sources: tuple[str, ...], in_browser: bool = False
+    *files: str, sources: tuple[Source, ...], in_browser: bool = False
 ) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
     """Enter a function and the files that it makes into the table."""
 
@@ -88,6 +95,31 @@ def sana_wm(*words: str | Path) -> None:
 def moves(docs: Path) -> None:
     """The drawings of the named moves."""
     sana_wm("camera", "moves", "--drawings", docs / "moves")
+
+
+def street_walk(docs: Path) -> tuple[str | Path, ...]:
+    """A walk down the demo's street that looks to both sides, and up at the end; as the command line takes it."""
+    draw_picture().save(docs / "street.png")
+    action = "w-30,wj-8,wl-18,wj-10,wi-6,i-3,k-9"
+    return ("--action", action, "--image", docs / "street.png", "--fov-deg", f"{FIELD_OF_VIEW_DEG:.6f}")
+
+
+@draws(
+    "pictures/preview.webp",
+    sources=(
+        street_walk,
+        "src/sana_wm/camera/motion.py",
+        "src/sana_wm/camera/preview.py",
+        "src/sana_wm/drafting/camera_preview.py",
+        "src/sana_wm/drafting/drawn_picture.py",
+        "src/sana_wm/video/animation.py",
+        "src/sana_wm/video/overlay.py",
+        "src/sana_wm/video/preview_overlay.py",
+    ),
+)
+def preview(docs: Path) -> None:
+    """A camera preview of the demo's picture."""
+    sana_wm("camera", "preview", *street_walk(docs), "-o", docs / "pictures" / "preview.webp")
 
 
 def make(picture: Picture) -> dict[str, dict[str, str]]:
