@@ -37,6 +37,7 @@ class Tourist:
 
     def __init__(self, tab: Any, root: str, album: Path) -> None:
         self.tab, self.page, self._root, self._album = tab, tab.page, root, album
+        self.page.set_default_timeout(120_000)
         self.findings: dict[str, list[str]] = {}
 
     def go(self, path: str) -> None:
@@ -60,6 +61,7 @@ class Tourist:
 
     def plays(self, place: int = 0) -> None:
         """A video really goes on."""
+        self.page.locator("main video").nth(place).wait_for()
         self.page.evaluate(PLAYS, place)
         self.page.wait_for_function(
             "(place) => document.querySelectorAll('main video')[place].currentTime > 0.1", arg=place

@@ -33,7 +33,7 @@ class QueuePage:
     async def show(self) -> None:
         """Draw it, and again whenever something changed."""
         self._whole = text("").props('role="status"')
-        self._buttons = ui.element("div").classes("row")
+        self._buttons = ui.element("div").classes("line")
         self._jobs = ui.element("ol").classes("jobs").props('aria-label="Jobs in their order"')
         self._jobs.on("ordered", lambda event: self._order(str(event.args)), js_handler="(e) => emit(e.detail)")
         await self._look()

@@ -155,7 +155,7 @@ class RunPage:
         manifest = run_dir.read_manifest()
         self._actions.clear()
         with self._actions:
-            with ui.element("div").classes("row"):
+            with ui.element("div").classes("line"):
                 if snapshot.state in ("running", "stopping"):
                     button("Stop", lambda: self._stop(run_dir))
                 elif snapshot.state != "finished":
