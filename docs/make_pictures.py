@@ -171,6 +171,20 @@ def studio(docs: Path) -> None:
         server.terminate()
 
 
+@draws(
+    "pictures/camera-path.png",
+    sources=(
+        street_walk,
+        "src/sana_wm/camera/dialects.py",
+        "src/sana_wm/camera/plot.py",
+        "src/sana_wm/report/theme.py",
+    ),
+)
+def camera_path(docs: Path) -> None:
+    """The same walk, as reports and `camera explain` draw it."""
+    sana_wm("camera", "explain", *street_walk(docs), "--png", docs / "pictures" / "camera-path.png")
+
+
 def make(picture: Picture) -> dict[str, dict[str, str]]:
     """Make a picture's files and put them in their places; returns what to keep in the record, by file."""
     kept: dict[str, dict[str, str]] = {}

@@ -20,6 +20,19 @@ STATE_ELEMENTS_PER_TOKEN, STATE_BYTES = 560_000, 45_158_400
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of what a stage keeps that is valid by itself.
+
+    Attributes:
+        title: In words.
+        phases: That only make it: with it at hand they do not run.
+    """
+
+    title: str
+    phases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class StageSpec:
     """One stage.
 
@@ -33,7 +46,7 @@ class StageSpec:
         latents: The output that a later stage reads, if there is one.
         sources: Whose latents it reads: those of the first that the manifest runs.
         kept: What it makes on the way and uses again in its next start.
-        parts: What of that is valid by itself, in words, by what manifest fields steer: `refiner/text`.
+        parts: What of that is valid by itself, by what manifest fields steer: `refiner/text`.
         asked: What it leaves besides where a manifest asks for it.
         results_version: Raised when a release makes other numbers than the one before from the same settings, weights
             and libraries, on purpose: what was made under a lower one is made again.
@@ -55,7 +68,7 @@ class StageSpec:
     latents: str | None = None
     sources: tuple[Stage, ...] = ()
     kept: tuple[str, ...] = ()
-    parts: Mapping[str, str] = field(default_factory=dict[str, str])
+    parts: Mapping[str, Part] = field(default_factory=dict[str, Part])
     asked: tuple[str, ...] = ()
     results_version: int = 1
     off: Callable[[Manifest], str | None] = lambda _: None
@@ -107,9 +120,9 @@ STAGE1 = StageSpec(
     latents="latents/stage1.safetensors",
     kept=("latents/conditioning.safetensors",),
     parts={
-        "stage1/conditioning/text": "prompt embeddings",
-        "stage1/conditioning/picture": "first-frame latents",
-        "stage1/conditioning/camera": "camera tensors",
+        "stage1/conditioning/text": Part("prompt embeddings", ("text_encoder",)),
+        "stage1/conditioning/picture": Part("first-frame latents", ("vae_encoder",)),
+        "stage1/conditioning/camera": Part("camera tensors"),
     },
     asked=("latents/stage1_state.safetensors",),
     input_files=lambda _: (
@@ -147,7 +160,7 @@ REFINER = StageSpec(
     latents="latents/refined.safetensors",
     sources=("stage1",),
     kept=("latents/refiner_text.safetensors",),
-    parts={"refiner/text": "refiner text"},
+    parts={"refiner/text": Part("refiner text", ("text_encoder", "connectors"))},
     input_files=lambda _: ("input.continues.refined",),
     off=lambda manifest: None if manifest.refiner.enabled else "refiner.enabled is false",
 )

@@ -93,7 +93,7 @@ def make_a_first_video(tourist: Tourist, phone: Path) -> None:
     tourist.look("new-video")
     tourist.press("Start")
     page.wait_for_url("**/run?name=phone_draft")
-    page.get_by_text("stage1 running").wait_for(timeout=RUN_MS)
+    page.locator(".strip img").first.wait_for(timeout=RUN_MS)  # what a step made, while the run goes on
     tourist.look("running")
     page.get_by_text("finished, ").wait_for(timeout=RUN_MS)
     tourist.plays()

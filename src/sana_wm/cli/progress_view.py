@@ -14,7 +14,7 @@ from rich.text import Text
 
 from sana_wm.cli.background_stream import BackgroundStream, never_waiting
 from sana_wm.cli.colours import colour_of
-from sana_wm.cli.figures import format_seconds
+from sana_wm.cli.figures import format_seconds, is_exact
 from sana_wm.errors import printable
 from sana_wm.printing import drawing_stream
 from sana_wm.progress.run_progress import ProgressEvent
@@ -23,8 +23,6 @@ from sana_wm.sizes import GIB
 
 PLAIN_LINE_EVERY_S = 10.0
 BAR_CELLS = 24
-#: A guess whose ends lie closer together than this share of its upper one is as good as a number.
-EXACT = 0.2
 #: One cell wide in every terminal, and in ASCII: a log may be read anywhere.
 MARKS = {"done": "+", "skipped": "=", "running": ">", "stopped": "!", "to come": ".", "not asked": ".", "off": "-"}
 
@@ -204,7 +202,7 @@ def _times(snapshot: RunSnapshot) -> tuple[str, str]:
     if snapshot.not_counted:
         least = format_seconds(snapshot.remaining_s if low_s is None else low_s)
         return elapsed, f"at least {least} left, without {' and '.join(snapshot.not_counted)}"
-    if snapshot.guessed and low_s is not None and high_s is not None and high_s - low_s > EXACT * high_s:
+    if snapshot.guessed and low_s is not None and high_s is not None and not is_exact(low_s, high_s):
         return elapsed, f"{format_seconds(low_s)} to {format_seconds(high_s)} left, a guess"
     guessed = ", in part guessed" if snapshot.guessed else ""
     return elapsed, f"about {format_seconds(snapshot.remaining_s)} left{guessed}"

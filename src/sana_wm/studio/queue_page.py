@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nicegui import run, ui
 
-from sana_wm.queue.forecast import JobForecast, forecast, remaining_s
+from sana_wm.queue.forecast import JobForecast, forecast, whole
 from sana_wm.queue.requests import cancel, pause, reorder, retry
 from sana_wm.report.page import format_seconds
 from sana_wm.studio.desk import LOOK_EVERY_S, Desk
@@ -45,9 +45,8 @@ class QueuePage:
             return
         forecasts, is_worked = found
         to_come = [one for one in forecasts if one.position is not None]
-        guess = "about " if any(one.is_guess for one in to_come) else ""
         self._whole.say(
-            f"{len(to_come)} to come: {guess}{format_seconds(remaining_s(to_come))}; "
+            f"{len(to_come)} to come: {whole(to_come).in_words()}; "
             f"{'it is worked now' if is_worked else 'nobody works it'}"
         )
         now = (is_worked, [(one.job, _times(one)) for one in forecasts])

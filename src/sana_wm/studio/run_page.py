@@ -44,6 +44,7 @@ class RunPage:
         self._desk, self._name = desk, name
         self._reader: StatusReader | None = None
         self._state, self._files = "", ()
+        self._told: object = None
         self._charted: object = None
 
     async def show(self) -> None:
@@ -94,9 +95,13 @@ class RunPage:
                 text(_tail(log), "div", "log")
 
     def _show_progress(self, snapshot: RunSnapshot) -> None:
+        lines = describe(snapshot)
+        if self._told == (told := (lines, snapshot.step, snapshot.total, snapshot.error, snapshot.note)):
+            return
+        self._told = told
         self._words.clear()
         with self._words:
-            for line in describe(snapshot):
+            for line in lines:
                 text(line)
             if snapshot.total:
                 ui.element("progress").props(f'max="{snapshot.total}" value="{snapshot.step or 0}" aria-label="Steps"')
