@@ -7,9 +7,9 @@ from pathlib import Path
 
 from nicegui import run, ui
 
+from sana_wm.figures import format_seconds
 from sana_wm.queue.forecast import JobForecast, forecast, whole
 from sana_wm.queue.requests import cancel, pause, reorder, retry
-from sana_wm.report.page import format_seconds
 from sana_wm.studio.desk import LOOK_EVERY_S, Desk
 from sana_wm.studio.layout import attempt, button, link, screen, text
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from nicegui import run, ui
 
 from sana_wm.errors import HandoffError, SanaWMError, UsageError
+from sana_wm.figures import format_bytes, format_seconds
 from sana_wm.launcher.detached import ask_to_stop
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.plain_files import open_plain
 from sana_wm.preflight.prospect import inspect_run
 from sana_wm.progress.snapshot import RunSnapshot
 from sana_wm.progress.status import StatusReader
-from sana_wm.report.page import format_bytes, format_seconds
+from sana_wm.progress.time_left import describe_time_left
 from sana_wm.runs.lock import read_owner
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.studio.desk import Desk
@@ -212,10 +213,7 @@ def describe(snapshot: RunSnapshot) -> list[str]:
     """How far a run is, in lines."""
     took = "in all" if snapshot.state == "finished" else "so far"
     elapsed = "" if snapshot.elapsed_s is None else f", {format_seconds(snapshot.elapsed_s)} {took}"
-    left = ""
-    if snapshot.state in ("running", "stopping") and snapshot.remaining_s is not None:
-        guess = " or more" if snapshot.not_counted else ""
-        left = f", {format_seconds(snapshot.remaining_s)}{guess} left"
+    left = f", {words}" if (words := describe_time_left(snapshot)) else ""
     stages = ", ".join(f"{one.stage} {one.state}" for one in snapshot.stages if one.state != "off")
     lines = [f"{snapshot.state}{elapsed}{left}", stages]
     if snapshot.state in ("running", "stopping") and snapshot.phase is not None:
