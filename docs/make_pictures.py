@@ -144,11 +144,11 @@ def studio(docs: Path) -> None:
             page.get_by_role("button", name=move, exact=True).click()
             page.get_by_label(f"Seconds of move {number}, {move}").fill(str(seconds))
         page.get_by_text("memory: ").wait_for()
-        page.get_by_text("weights: ").evaluate("(line) => line.remove()")  # a path of whoever makes the picture
         page.get_by_role("button", name="Preview the camera").click()
         page.locator("video.film").wait_for()
-        page.evaluate("const film = document.querySelector('video.film'); film.pause(); film.currentTime = 2")
-        page.wait_for_function("!document.querySelector('video.film').seeking")
+        film = "document.querySelector('video.film')"
+        page.evaluate(f"{film}.pause(); {film}.controls = false; {film}.currentTime = 2")
+        page.wait_for_function(f"!{film}.seeking")
 
     draw_picture(1600, 900).save(docs / "street.png")
     sana_wm("weights", "tiny", "--out", docs / "weights")
@@ -163,6 +163,7 @@ def studio(docs: Path) -> None:
                 page.goto(address)
                 page.goto(f"{address.split('/?')[0]}/new")
                 page.wait_for_function("window.socket && window.socket.connected")
+                page.add_style_tag(content=".panel .quiet:last-child { display: none }")  # the weights' folder
                 fill(page)
                 page.screenshot(path=docs / f"{name}.png", full_page=True)
                 with Image.open(docs / f"{name}.png") as shot:

@@ -46,8 +46,8 @@ class QueuePage:
         forecasts, is_worked = found
         to_come = [one for one in forecasts if one.position is not None]
         self._whole.say(
-            f"{len(to_come)} to come: {whole(to_come).in_words()}; "
-            f"{'it is worked now' if is_worked else 'nobody works it'}"
+            (f"{len(to_come)} to come: {whole(to_come).in_words()}" if to_come else "none to come")
+            + ("; it is worked now" if is_worked else "; nobody works it")
         )
         now = (is_worked, [(one.job, _times(one)) for one in forecasts])
         if now == self._shown:
