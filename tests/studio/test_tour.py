@@ -153,6 +153,24 @@ def work_the_queue(tourist: Tourist) -> None:
     waiting.wait_for(state="detached")
 
 
+def look_first_and_refine(tourist: Tourist, phone: Path) -> None:
+    """A run that stops after its preview, and goes on because somebody liked that."""
+    page = tourist.page
+    tourist.go("/new")
+    tourist.drop(phone)
+    tourist.say("A quiet road in the evening.")
+    tourist.move("push-in", 0.5)
+    page.get_by_label("Preset").select_option("standard")
+    page.get_by_label("Stop after the preview").check()
+    page.get_by_text("memory: ").wait_for()
+    tourist.press("Start")
+    page.get_by_role("button", name="Refine").wait_for(timeout=RUN_MS)
+    tourist.plays()
+    tourist.press("Refine")
+    page.get_by_text("finished, ").wait_for(timeout=RUN_MS)
+    tourist.plays()
+
+
 def look_at_what_was_made(tourist: Tourist) -> None:
     """What came of what, and two of them beside each other, in step."""
     page = tourist.page
@@ -174,8 +192,9 @@ def test_the_whole_loop(studio: Any, open_tab: Callable[..., Any], album: Path) 
     promote_and_branch(tourist)
     add_one_that_will_fail(tourist, studio)
     work_the_queue(tourist)
+    look_first_and_refine(tourist, studio.folder / "phone.heic")
     look_at_what_was_made(tourist)
     assert {name: found for name, found in tourist.findings.items() if found} == {}
     assert tourist.tab.complaints == []
     made = sorted(path.name for path in studio.runs.iterdir() if path.is_dir() and path.name[0] != ".")
-    assert made == ["phone_draft", "phone_draft-2", "phone_draft-3", "queue"]
+    assert made == ["phone_draft", "phone_draft-2", "phone_draft-3", "phone_standard", "queue"]
