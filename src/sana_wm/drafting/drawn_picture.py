@@ -7,6 +7,7 @@ over just such a ground. The same size gives the same pixels.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ Point = tuple[float, float, float]
 
 #: Of the picture's width: 64 degrees from left to right.
 FOCAL_SHARE = 0.8
+FIELD_OF_VIEW_DEG = 2 * math.degrees(math.atan(0.5 / FOCAL_SHARE))
 #: The camera over the ground, in scene units; what `camera preview` takes unless told otherwise.
 CAMERA_HEIGHT = 1.6
 SUPERSAMPLING = 2
