@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
     parser.add_argument("--part", choices=["refiner", "text"], default="refiner")
     parser.add_argument("--weights", type=Path, required=True, help="folder on a local disk, for 40 GB")
-    parser.add_argument("--budget-gib", type=float, nargs="+", default=[9.0], help="streamed rows")
+    parser.add_argument("--budget-gib", type=float, nargs="+", default=[10.0], help="streamed rows")
     parser.add_argument("--layers", type=int, default=48, help="of the text encoder")
     parser.add_argument("--repeats", type=int, default=3, help="measured runs after one warm-up; the median counts")
 

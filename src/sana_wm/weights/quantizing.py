@@ -17,7 +17,6 @@ from sana_wm.models.int8 import quantize
 from sana_wm.weights.component_config import read_config
 from sana_wm.weights.headers import identity_digest, read_header
 from sana_wm.weights.int8 import int8_components, int8_folder, int8_rule, scale_of, with_int8_files
-from sana_wm.weights.key_rules import AS_STORED
 from sana_wm.weights.layout import REPAIR, Component, WeightLayout
 from sana_wm.weights.reading import is_file
 
@@ -61,7 +60,8 @@ def quantize_component(component: Component, say: Say) -> Component:
     content = json.dumps(read_config(component), indent=2, sort_keys=True) + "\n"
     if not is_file(config) or config.read_text(encoding="utf-8") != content:
         write_durably(config, content)
-    return replace(component, folder=folder, config=config, shards=tuple(made), index=None, rules=AS_STORED)
+    # Its rules leave the module's own names as they are, and say which the network has and no file.
+    return replace(component, folder=folder, config=config, shards=tuple(made), index=None)
 
 
 def _was_made(path: Path, origin: dict[str, str]) -> bool:
