@@ -1,0 +1,46 @@
+"""What a user is told of a picture of which the video shows a part: which, and the ways out."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from sana_wm.camera.crop import Crop
+from sana_wm.camera.crop_words import WORTH_A_WORD_SHARE, crop_choices, describe_crop, describe_size
+from sana_wm.camera.intrinsics import CropGeometry, crop_geometry
+from sana_wm.sizes import NAMED_SIZES
+
+#: Another size is named from so many times as much of the picture on.
+SHOWS_MORE = 1.2
+
+
+def notes_on_crop(picture: Path, picture_size: tuple[int, int], crop: Crop, size: tuple[int, int]) -> list[str]:
+    """What the video shows of the picture where that is little, how it shows another part or more; and an untried size.
+
+    Args:
+        picture: Its file.
+        picture_size: Width, height in pixels.
+        crop: Which part is shown.
+        size: Width, height of the video.
+    """
+    geometry = crop_geometry(picture_size, height=size[1], width=size[0], crop=crop)
+    notes = [words] if (words := describe_size(size)) else []
+    if cut := describe_crop(geometry, crop):
+        ways = _ways_out(picture, geometry, crop) if geometry.kept_share < WORTH_A_WORD_SHARE else ""
+        notes.append(f"{picture}: {cut}{ways}")
+    return notes
+
+
+def _ways_out(picture: Path, geometry: CropGeometry, crop: Crop) -> str:
+    others = " or ".join(f"--crop {word}" for word in crop_choices(geometry) if word != crop)
+    shares = {
+        name: crop_geometry(geometry.src_size, height=height, width=width).kept_share
+        for name, (width, height) in NAMED_SIZES.items()
+    }
+    most = max(shares, key=lambda name: shares[name])
+    more = ""
+    if shares[most] > SHOWS_MORE * geometry.kept_share:
+        untried = ", a shape that the model was not trained at" if describe_size(NAMED_SIZES[most]) else ""
+        more = f", --size {most} shows {shares[most]:.0%} of it{untried}"
+    look = f"sana-wm camera crop {shlex.quote(str(picture))} -o crop.png"
+    return f"; {others} shows another part{more}; look at it: {look}"
