@@ -11,10 +11,19 @@ import typer
 
 from sana_wm.cli import completion
 from sana_wm.cli.app import camera_app
-from sana_wm.cli.camera_choice import action_of_moves, known_dialect, loaded, motion_said, require_one, view_said
+from sana_wm.cli.camera_choice import (
+    PictureSaid,
+    action_of_moves,
+    known_dialect,
+    loaded,
+    motion_said,
+    require_one,
+    view_said,
+)
 from sana_wm.cli.colours import say_aside
 from sana_wm.cli.manifest import AsJson
 from sana_wm.cli.output import refuse_to_overwrite
+from sana_wm.cli.picture_options import CropOption, SizeOption, parse_crop, parse_size
 from sana_wm.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -58,6 +67,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the file if it is 
 @camera_app.command("explain")
 def explain(
     manifest_path: OptionalManifest = None,
+    *,
     move: MoveOption = None,
     action: Action = None,
     dialect: DialectOption = None,
@@ -65,6 +75,8 @@ def explain(
     rotation_speed_deg: RotationSpeed = None,
     picture: Picture = None,
     fov_deg: FieldOfView = None,
+    size: SizeOption = None,
+    crop: CropOption = None,
     png: Annotated[Path | None, typer.Option("--png", help="Write the plot to this file.")] = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -77,7 +89,7 @@ def explain(
     from sana_wm.cli.camera_text import segment_table, summary
 
     motion = motion_said(move, action, dialect, translation_speed, rotation_speed_deg)
-    view = view_said(manifest_path, motion, picture, fov_deg)
+    view = view_said(manifest_path, motion, PictureSaid(picture, fov_deg, parse_size(size), parse_crop(crop)))
     shown = view.shown
     facts = describe_path(shown, fps=view.video.fps)
     segments: tuple[SegmentFacts, ...] = ()
@@ -179,6 +191,7 @@ def convert(
 def preview(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, .mp4.")],
     manifest_path: OptionalManifest = None,
+    *,
     move: MoveOption = None,
     action: Action = None,
     dialect: DialectOption = None,
@@ -186,6 +199,8 @@ def preview(
     rotation_speed_deg: RotationSpeed = None,
     picture: Picture = None,
     fov_deg: FieldOfView = None,
+    size: SizeOption = None,
+    crop: CropOption = None,
     camera_height: Annotated[float, typer.Option(help="Over the ground, in scene units; 0: no ground.", min=0)] = 1.6,
     backdrop: Annotated[
         float | None, typer.Option(help="Distance of everything else, in scene units.", min=0.1)
@@ -197,7 +212,7 @@ def preview(
     from sana_wm.drafting.camera_view import write_preview
 
     motion = motion_said(move, action, dialect, translation_speed, rotation_speed_deg)
-    view = view_said(manifest_path, motion, picture, fov_deg)
+    view = view_said(manifest_path, motion, PictureSaid(picture, fov_deg, parse_size(size), parse_crop(crop)))
     refuse_to_overwrite(out, force=force)
     scene = Scene(backdrop or fitting_backdrop(view.trajectory), camera_height or None)
     num_frames = write_preview(view, scene, out)

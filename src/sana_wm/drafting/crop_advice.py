@@ -8,7 +8,7 @@ from pathlib import Path
 from sana_wm.camera.crop import Crop
 from sana_wm.camera.crop_words import WORTH_A_WORD_SHARE, crop_choices, describe_crop, describe_size
 from sana_wm.camera.intrinsics import CropGeometry, crop_geometry
-from sana_wm.sizes import NAMED_SIZES
+from sana_wm.sizes import NAMED_SIZES, TRAINED_SIZE
 
 #: Another size is named from so many times as much of the picture on.
 SHOWS_MORE = 1.2
@@ -37,10 +37,9 @@ def _ways_out(picture: Path, geometry: CropGeometry, crop: Crop) -> str:
         name: crop_geometry(geometry.src_size, height=height, width=width).kept_share
         for name, (width, height) in NAMED_SIZES.items()
     }
-    most = max(shares, key=lambda name: shares[name])
-    more = ""
-    if shares[most] > SHOWS_MORE * geometry.kept_share:
-        untried = ", a shape that the model was not trained at" if describe_size(NAMED_SIZES[most]) else ""
-        more = f", --size {most} shows {shares[most]:.0%} of it{untried}"
-    look = f"sana-wm camera crop {shlex.quote(str(picture))} -o crop.png"
-    return f"; {others} shows another part{more}; look at it: {look}"
+    sizes = [name for name, share in shares.items() if share > SHOWS_MORE * geometry.kept_share]
+    more = " or ".join(f"--size {name} {shares[name]:.0%}" for name in sizes)
+    untried = "" if sizes == ["landscape"] else ", shapes that the model was not trained in"
+    size = "" if geometry.crop_size == TRAINED_SIZE else " --size {}x{}".format(*geometry.crop_size)
+    look = f"sana-wm camera crop {shlex.quote(str(picture))}{size} -o crop.png"
+    return f"; {others} shows another part{more and f', {more} of it{untried}'}; look at it: {look}"
