@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from fake_runs import SilentView, fake, go
+from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError, StageFailedError, UsageError
 from sana_wm.launcher.run import execute
+from sana_wm.manifest.lineage import MadeFrom
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import STAGES, Stage
@@ -172,3 +174,17 @@ def test_a_run_without_refiner_that_shall_be_looked_at_goes_to_its_end(
     draft = resolved.model_copy(update={"refiner": resolved.refiner.model_copy(update={"enabled": False})})
     require_range(draft, None, "preview")
     assert actions(run, draft, stop_after="preview") == ["run", "off", "off", "run"]
+
+
+def test_a_run_whose_parent_shows_the_same_stops_where_its_preview_would_be(
+    run: RunDirectory, resolved: RunManifest, tmp_path: Path
+) -> None:
+    go(run, resolved)
+    changed = {
+        "made_from": MadeFrom(verb="vary", run=str(run.path), manifest_sha256=sha256_of(run.manifest_file)),
+        "refiner": resolved.refiner.model_copy(update={"seed": 7}),
+    }
+    other, child = RunDirectory(tmp_path / "child"), resolved.model_copy(update=changed)
+    assert reason(other, child) == f"{run.preview_file} shows the same"
+    assert actions(other, child) == ["skip", "off", "run", "run"]
+    assert actions(other, child, stop_after="preview") == ["skip", "off", "later", "later"]

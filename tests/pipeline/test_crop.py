@@ -19,12 +19,14 @@ from tests.pipeline.streaming_runs import run_here, run_stage_here, tiny_student
 
 from sana_wm.drafting.branching import write_branch
 from sana_wm.drafting.lineage import find_parent
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.drafting.variation import write_variations
-from sana_wm.drafting.wishes import Wishes
 from sana_wm.errors import HandoffError
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.preflight.checks import current_weights
+from sana_wm.report.facts import gather_run_facts
 from sana_wm.report.page import write_report
+from sana_wm.report.timeline import read_timeline
 from sana_wm.runs.inheritance import take_over
 from sana_wm.runs.metrics import write_metrics
 from sana_wm.runs.prepare import prepare
@@ -74,7 +76,8 @@ def test_everything_of_it_is_upright(portrait: RunDirectory) -> None:
     with Image.open(portrait.step_picture_file(1)) as step:
         assert step.size == (2 * 8 * WIDTH // 32, 8 * HEIGHT // 32)  # two latent frames beside each other
     page = portrait.path.parent / "report.html"
-    write_report(portrait, page)
+    facts = gather_run_facts(portrait)
+    write_report(page, facts, read_timeline(portrait, facts.manifest.memory.cap_bytes), [])
     assert f"{WIDTH}x{HEIGHT}" in page.read_text()
 
 
@@ -96,7 +99,9 @@ def test_another_part_is_another_run_and_keeps_only_the_text(portrait: RunDirect
         prepare(run, other, force=False)
     before = load_tensors(portrait.conditioning_file, {})
 
-    (new,) = write_variations(find_parent(portrait.path), "vary", Wishes(crop=(0.5, 1.0), out=tmp_path / "new"), {})
+    (new,) = write_variations(
+        find_parent(portrait.path), "vary", VideoRequest(crop=(0.5, 1.0), out=tmp_path / "new"), {}
+    )
     assert json.loads(new.manifest_path.read_text())["made_from"]["changed"] == ["input.crop"]
     bottom = run_here(new.manifest_path, ())
     take_over(bottom, bottom.read_manifest(), current_weights(bottom.read_manifest()))
@@ -112,7 +117,7 @@ def test_another_part_is_another_run_and_keeps_only_the_text(portrait: RunDirect
 
 
 def test_a_branch_begins_with_the_whole_of_its_frame(portrait: RunDirectory, tmp_path: Path) -> None:
-    new = write_branch(find_parent(portrait.path), "7", Wishes(action="w-8", out=tmp_path / "branch"), {})
+    new = write_branch(find_parent(portrait.path), "7", VideoRequest(action="w-8", out=tmp_path / "branch"), {})
     manifest = load_manifest(new.manifest_path, {})
     assert manifest.input.crop == "centre"
     with Image.open(manifest.input.image) as frame:

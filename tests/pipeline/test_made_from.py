@@ -21,11 +21,12 @@ from tests.conftest import draw_picture, tiny_manifest
 from tests.pipeline.streaming_runs import run_here, run_stage_here
 
 from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics
+from sana_wm.catalogue.pruning import prune_run
 from sana_wm.drafting.branching import parse_frame, write_branch
 from sana_wm.drafting.lineage import find_parent
 from sana_wm.drafting.new_run import frame_beside
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.drafting.variation import write_variations
-from sana_wm.drafting.wishes import Wishes
 from sana_wm.durable import sha256_of
 from sana_wm.models.loading import load_vae
 from sana_wm.models.vae.first_frame import encode_first_frame
@@ -81,7 +82,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 def write_one(parent: RunDirectory, **said: Any) -> Path:
     """The manifest of a variation."""
-    (new,) = write_variations(find_parent(parent.path), "vary", Wishes(**said), {})
+    (new,) = write_variations(find_parent(parent.path), "vary", VideoRequest(**said), {})
     return new.manifest_path
 
 
@@ -255,7 +256,7 @@ def test_a_branch_begins_with_its_frame_and_keeps_the_lens(
     """The picture, gone by now, was scaled by 0.8 and lost 16 columns on either side; at frame 13 it had zoomed."""
     edit_run_manifest(parent.path, input__image=str(tmp_path / "gone.png"))
     taken, before = take_names(parent), contents(parent.path)
-    new = write_branch(find_parent(parent.path), "13", Wishes(action="w-8"), {})
+    new = write_branch(find_parent(parent.path), "13", VideoRequest(action="w-8"), {})
     assert new.path.name == "first-5"
     assert [path.read_text() for path in taken] == ["mine"] * 3
     assert contents(parent.path) == before
@@ -289,7 +290,7 @@ def test_promotion_keeps_picture_path_length_and_seed(parent: RunDirectory, sana
     assert code == 0
     assert "stage1.num_inference_steps: 2 -> 60" in said
     assert list(parent.path.parent.iterdir()) == [parent.path], "a dry run leaves nothing"
-    (new,) = write_variations(find_parent(parent.path), "promote", Wishes(preset="standard"), {})
+    (new,) = write_variations(find_parent(parent.path), "promote", VideoRequest(preset="standard"), {})
     before, after = parent.read_manifest(), settle(new.manifest_path).read_manifest()
     assert (after.input, after.video.num_frames, after.stage1.seed) == (before.input, FRAMES, before.stage1.seed)
     assert after.camera == before.camera
@@ -355,6 +356,27 @@ def test_a_branch_needs_a_finished_and_whole_run(parent: RunDirectory, sana_wm: 
     assert "sana-wm resume" in said
 
 
+def test_the_command_that_a_branch_of_a_pruned_run_names_makes_its_latents_again(
+    parent: RunDirectory, sana_wm: Command
+) -> None:
+    """To the bits of before, in real processes: a plain resume would skip all of it."""
+    before = contents(parent.path)
+    prune_run(parent, latents=True)
+    assert {action for action, _ in decisions(parent).values()} == {"skip", "off"}
+    branch = ("branch", f"{parent.path}@3", "--action", "w-8", "--dry-run")
+    code, _, said = sana_wm(*branch)
+    assert (code, "latents/refined.safetensors was pruned" in said) == (4, True)
+    command = said.strip().rpartition("mend it with: sana-wm ")[2].rstrip(".").split()
+    assert command == ["resume", str(parent.path), "--from", "refiner"]
+    done = subprocess.run([sys.executable, "-m", "sana_wm", *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made = {name: sha256 for name, sha256 in contents(parent.path).items() if name in before}
+    results = [name for name in before if name.startswith(("latents/", "video.mp4"))]
+    assert [made.get(name) for name in results] == [before[name] for name in results]
+    assert [link.name for link in verify(parent) if link.state != "holds"] == []
+    assert sana_wm(*branch)[0] == 0
+
+
 @pytest.mark.parametrize("verb", [["vary", "--seed", "7"], ["promote"]], ids=" ".join)
 def test_a_picture_that_changed_begins_no_new_run(
     verb: list[str], parent: RunDirectory, sana_wm: Command, edit_run_manifest: Callable[..., None], tmp_path: Path
@@ -380,7 +402,7 @@ def take_names(parent: RunDirectory) -> list[Path]:
 def test_nothing_that_is_there_is_overwritten(verb: str, parent: RunDirectory) -> None:
     """Nor by a branch, above; and a name that the user says is refused, below."""
     taken, before = take_names(parent), contents(parent.path)
-    said = Wishes(seed=7) if verb == "vary" else Wishes(preset="standard")
+    said = VideoRequest(seed=7) if verb == "vary" else VideoRequest(preset="standard")
     (new,) = write_variations(find_parent(parent.path), verb, said, {})  # pyright: ignore[reportArgumentType]
     assert new.path.name == "first-5"
     assert [path.read_text() for path in taken] == ["mine"] * 3

@@ -22,12 +22,14 @@ from tests.pipeline.streaming_runs import run_here, run_stage_here, tiny_student
 
 from sana_wm.camera.move_path import resolve_move
 from sana_wm.camera.of_manifest import load_trajectory
+from sana_wm.catalogue.pruning import prune_run
 from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import Stage1Section
 from sana_wm.preflight.checks import current_weights
 from sana_wm.runs.inheritance import take_over
+from sana_wm.runs.metrics import write_metrics
 from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.verify import verify
@@ -259,6 +261,49 @@ def test_an_unfinished_run_is_refused(short: RunDirectory, tmp_path: Path, sana_
     assert code == 4
     for part in ("is not finished", f"got no receipt of {missing}", "expected a finished run", "sana-wm resume"):
         assert part in said
+
+
+def test_a_pruned_run_is_refused_with_what_makes_its_latents_again(
+    short: RunDirectory, tmp_path: Path, sana_wm: Command
+) -> None:
+    run = RunDirectory(Path(shutil.copytree(short.path, tmp_path / "short")))
+    write_metrics(run, run.read_manifest(), ["stage1", "refiner", "vae_decode"], 1.0)  # as the end of a command does
+    prune_run(run, latents=True)
+    code, _, said = sana_wm("extend", run.path)
+    assert code == 4
+    assert "latents/stage1.safetensors was pruned" in said
+    assert f"sana-wm resume {run.path} --from stage1" in said
+    assert list(tmp_path.iterdir()) == [run.path]
+
+
+@pytest.mark.parametrize("way", [["--move", "crane-up:1.5s"], ["--action", "w-24"], []], ids=" ".join)
+def test_a_dry_run_of_an_extension_leaves_nothing_behind(short: RunDirectory, sana_wm: Command, way: list[str]) -> None:
+    before = contents(short.path.parent)
+    code, out, said = sana_wm("extend", short.path, *way, "--dry-run")
+    assert code == 0, said
+    assert "stage1     run" in out
+    assert f"run: {short.path}-2" in said
+    assert contents(short.path.parent) == before
+
+
+def test_an_extension_can_wait_in_the_queue(
+    short: RunDirectory, tmp_path: Path, sana_wm: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    longer = tmp_path / "runs" / "longer"
+    asked = ("extend", short.path, "--move", "crane-up:1.5s", "--out", longer, "--queue")
+    assert sana_wm(*asked, "--dry-run")[0] == 2
+    assert list(tmp_path.iterdir()) == []
+    code, out, said = sana_wm(*asked, "--json")
+    assert code == 0, said
+    (job,) = json.loads(out)
+    assert (job["state"], job["run_dir"]) == ("waiting", str(longer))
+    queued = load_manifest(tmp_path / "runs" / "queue" / "0001" / "manifest.json", os.environ)
+    assert queued.input.continues == str(short.stage1_file)
+    assert queued.video.num_frames == LONG_FRAMES
+    assert {path.name for path in longer.parent.iterdir()} == {"queue", "longer.json", "longer-camera.npy"}
+    code, _, said = sana_wm(*asked)
+    assert (code, "is there already" in said) == (2, True)
 
 
 def test_a_bidirectional_run_is_refused(short: RunDirectory, tmp_path: Path, sana_wm: Command) -> None:

@@ -14,8 +14,8 @@ from sana_wm.cli import completion
 from sana_wm.cli.app import app
 from sana_wm.cli.colours import say_aside
 from sana_wm.cli.output import refuse_to_overwrite
-from sana_wm.cli.video_options import takes_wishes
-from sana_wm.drafting.wishes import Wishes
+from sana_wm.cli.video_options import takes_video_request
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.errors import UsageError, printable
 
 Output = Annotated[Path | None, typer.Option("--output-dir", help="Run directory; runs/NAME if left out.")]
@@ -36,7 +36,7 @@ ListTemplates = Annotated[bool, typer.Option("--list-templates", help="Say which
 
 
 @app.command("init-manifest")
-@takes_wishes(without=("out",))
+@takes_video_request(without=("out",))
 def init_manifest(
     image: Annotated[Path | None, typer.Argument(metavar="IMAGE", help="First frame.")] = None,
     *,
@@ -46,7 +46,7 @@ def init_manifest(
     list_templates: ListTemplates = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("manifest.json"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
-    said: Wishes,
+    said: VideoRequest,
 ) -> None:
     """Write a manifest for a picture and a prompt; a ready-made one; or the one that made a video, changed or not."""
     from sana_wm.drafting.changed_manifest import manifest_from_run
@@ -58,7 +58,7 @@ def init_manifest(
     refuse_to_overwrite(out, force=force)
     said = replace(said, image=image, out=output_dir)
     if template is not None:
-        if said != Wishes() or source is not None:
+        if said != VideoRequest() or source is not None:
             raise UsageError(
                 "--template and what is said of a video exclude each other",
                 expected="--template alone",

@@ -23,8 +23,8 @@ from sana_wm.cli.run_pipeline import (
     open_json_progress,
 )
 from sana_wm.cli.surroundings import outlive_the_output
-from sana_wm.cli.video_options import takes_wishes
-from sana_wm.drafting.wishes import Wishes
+from sana_wm.cli.video_options import takes_video_request
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.errors import IncompleteWeightsError, printable
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ Open = Annotated[bool, typer.Option("--open", help="Open the video at the end, i
 
 
 @app.command("run", epilog='For example: sana-wm run room.jpg --prompt "A quiet room." --move push-in:3s --fov-deg 70')
-@takes_wishes()
+@takes_video_request()
 def run(
     picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="The first frame.")],
     *,
@@ -50,7 +50,7 @@ def run(
     as_json: AsJson = False,
     json_progress: JsonLines = False,
     json_progress_fd: JsonLinesTo = None,
-    said: Wishes,
+    said: VideoRequest,
 ) -> None:
     """Make a video of a picture. Finds the weights, names the run, checks everything, runs it, says what comes next."""
     from sana_wm.cli.finish import finish, show_preview
@@ -85,7 +85,7 @@ def run(
         show_preview(new.path, open_it=open_video)
 
 
-def _require_whole_weights(prospect: Prospect, said: Wishes) -> None:
+def _require_whole_weights(prospect: Prospect, said: VideoRequest) -> None:
     """Say of weights that are not whole how they are completed, where a download began them."""
     from sana_wm.weights.finding import download_command, find_weights
     from sana_wm.weights.places import places_of

@@ -228,5 +228,6 @@ def _print_decisions(decisions: Sequence[StageDecision], *, as_json: bool, to_st
         rows = [{"stage": one.stage, "action": one.action, "reason": one.reason} for one in decisions]
         typer.echo(json.dumps(rows, indent=2))
         return
+    width = max(4, *(len(one.action) for one in decisions))
     for one in decisions:
-        typer.echo(printable(f"{one.stage:<10} {one.action:<4} {one.reason}"), err=to_stderr)
+        typer.echo(printable(f"{one.stage:<10} {one.action:<{width}} {one.reason}"), err=to_stderr)

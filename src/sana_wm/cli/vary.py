@@ -29,8 +29,8 @@ from sana_wm.cli.run_pipeline import (
     open_json_progress,
 )
 from sana_wm.cli.surroundings import outlive_the_output
-from sana_wm.cli.video_options import takes_wishes
-from sana_wm.drafting.wishes import Wishes
+from sana_wm.cli.video_options import takes_video_request
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.errors import SanaWMError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class _Wanted:
 
 
 @app.command("vary", cls=SeedsAtOnce, epilog="For example: sana-wm vary runs/room --seed 1 2 3 --prompt 'At night.'")
-@takes_wishes(without=("seed",))
+@takes_video_request(without=("seed",))
 def vary(
     source: Source,
     *,
@@ -92,7 +92,7 @@ def vary(
     accept_over_cap: AcceptOverCap = False,
     json_progress: JsonLines = False,
     json_progress_fd: JsonLinesTo = None,
-    said: Wishes,
+    said: VideoRequest,
 ) -> None:
     """Make a run again with something other: seeds, prompt, camera, preset. What stays the same is not made again."""
     from sana_wm.drafting.lineage import find_parent
@@ -135,11 +135,11 @@ def promote(
 
     wanted = _Wanted(open_video, to_queue, dry_run, accept_numerics, accept_over_cap, json_progress, json_progress_fd)
     parent = find_parent(real_path(source))
-    _go(write_variations(parent, "promote", Wishes(preset=preset, out=out), os.environ), wanted)
+    _go(write_variations(parent, "promote", VideoRequest(preset=preset, out=out), os.environ), wanted)
 
 
 @app.command("branch", epilog="For example: sana-wm branch runs/room@40 --move pan-left:3s")
-@takes_wishes(without=("intrinsics", "fov_deg", "depth_pro_root"))
+@takes_video_request(without=("intrinsics", "fov_deg", "depth_pro_root"))
 def branch(
     place: Annotated[
         str,
@@ -155,7 +155,7 @@ def branch(
     accept_over_cap: AcceptOverCap = False,
     json_progress: JsonLines = False,
     json_progress_fd: JsonLinesTo = None,
-    said: Wishes,
+    said: VideoRequest,
 ) -> None:
     """Go another way from a frame of a run: --move, --action or --poses say where. The lens stays what it was."""
     from sana_wm.drafting.branching import write_branch

@@ -13,11 +13,11 @@ import typer
 from sana_wm.cli import completion
 from sana_wm.cli.camera import DialectOption, MoveOption
 from sana_wm.cli.picture_options import CropOption, SizeOption, parse_crop, parse_size
-from sana_wm.drafting.wishes import Wishes
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.errors import UsageError
 from sana_wm.names import Variant
 
-#: By the attribute of `Wishes` that takes it, in the order of `--help`.
+#: By the attribute of `VideoRequest` that takes it, in the order of `--help`.
 VIDEO_OPTIONS: dict[str, Any] = {
     "prompt": Annotated[str | None, typer.Option("--prompt", help="What the video shows.")],
     "prompt_file": Annotated[Path | None, typer.Option("--prompt-file", help="Text file with the prompt.")],
@@ -74,13 +74,13 @@ VIDEO_OPTIONS: dict[str, Any] = {
 }
 
 
-def takes_wishes(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of a video: they reach it as one `Wishes`, its parameter `said`.
+def takes_video_request(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of a video: they reach it as one `VideoRequest`, its parameter `said`.
 
     Stands below `@app.command`. The other parameters stay what they are, and come last in `--help`.
 
     Args:
-        without: Attributes of `Wishes` that the command does not take, or takes by an option of its own.
+        without: Attributes of `VideoRequest` that the command does not take, or takes by an option of its own.
     """
 
     def give(command: Callable[..., None]) -> Callable[..., None]:
@@ -95,7 +95,7 @@ def takes_wishes(*, without: Collection[str] = ()) -> Callable[[Callable[..., No
         @functools.wraps(command)
         def called(**given: Any) -> None:
             values = {one.name: given.pop(one.name) for one in added}
-            command(**given, said=parse_wishes(values))
+            command(**given, said=parse_video_request(values))
 
         parameters = [*added, *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own)]
         called.__dict__["__signature__"] = signature.replace(parameters=parameters)
@@ -105,7 +105,7 @@ def takes_wishes(*, without: Collection[str] = ()) -> Callable[[Callable[..., No
     return give
 
 
-def parse_wishes(given: dict[str, Any]) -> Wishes:
+def parse_video_request(given: dict[str, Any]) -> VideoRequest:
     """What the options say.
 
     Raises:
@@ -118,7 +118,7 @@ def parse_wishes(given: dict[str, Any]) -> Wishes:
     given["intrinsics"] = parse_intrinsics(given.get("intrinsics"))
     given["crop"] = parse_crop(given.get("crop"))
     given["size"] = parse_size(given.get("size"))
-    said = Wishes(**given)
+    said = VideoRequest(**given)
     said.refuse_contradictions()
     return said
 

@@ -10,24 +10,21 @@ from sana_wm.camera.crop import CENTRE
 from sana_wm.camera.intrinsics import crop_intrinsics
 from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics, picture_geometry
 from sana_wm.drafting.changed_manifest import change_manifest
-from sana_wm.drafting.lineage import Parent, made_from
-from sana_wm.drafting.new_run import NewRun, frame_beside
-from sana_wm.drafting.variation import choose_place, write_child
-from sana_wm.drafting.wishes import Wishes
+from sana_wm.drafting.lineage import Parent, made_from, require_whole
+from sana_wm.drafting.new_run import NewRun, frame_beside, new_place
+from sana_wm.drafting.request import VideoRequest
+from sana_wm.drafting.variation import child_names
 from sana_wm.errors import HandoffError, UsageError
 from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.portable import rerun_manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.modules import run_module, without_overrides
 from sana_wm.pipeline import source_of
-from sana_wm.runs.chain import stages_due
-from sana_wm.runs.links import changed_settings, damaged_outputs
-from sana_wm.runs.receipts import read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.video.picture import inspect_picture
 
 
-def write_branch(parent: Parent, frame: str, said: Wishes, environ: Mapping[str, str]) -> NewRun:
+def write_branch(parent: Parent, frame: str, said: VideoRequest, environ: Mapping[str, str]) -> NewRun:
     """Write the manifest of a run that begins with a frame of another, and that frame beside it.
 
     Args:
@@ -51,16 +48,17 @@ def write_branch(parent: Parent, frame: str, said: Wishes, environ: Mapping[str,
             expected="--move, --action or --poses",
             next_step="Add one of them, such as --action w-48.",
         )
-    out = choose_place(parent, said.out)
-    picture = frame_beside(out)
-    decoded = manifest.dropped_frames + number
-    data = rerun_manifest(manifest)
-    data["input"] |= {"image": escape_variables(str(picture)), "crop": CENTRE, "continues": None}
-    data["camera"]["intrinsics"] = carried_intrinsics(manifest, decoded)
-    data, notes = change_manifest(data, replace(said, out=out), out.parent, environ)
-    arguments = [str(run.path), str(decoded), str(picture)]
-    run_module("sana_wm.stages.frame", arguments, environment=without_overrides(environ))
-    return write_child(data, out, made_from(parent, "branch", data, frame=number), notes)
+    with new_place(child_names(parent, said.out)) as place:
+        out, picture = place.path, frame_beside(place.path)
+        decoded = manifest.dropped_frames + number
+        data = rerun_manifest(manifest)
+        data["input"] |= {"image": escape_variables(str(picture)), "crop": CENTRE, "continues": None}
+        data["camera"]["intrinsics"] = carried_intrinsics(manifest, decoded)
+        data, notes = change_manifest(data, replace(said, out=out), out.parent, environ)
+        arguments = [str(run.path), str(decoded), str(picture)]
+        run_module("sana_wm.stages.frame", arguments, environment=without_overrides(environ))
+        origin = made_from(parent, "branch", data, frame=number)
+        return place.written({**data, "made_from": origin}, notes)
 
 
 def parse_frame(text: str, manifest: RunManifest) -> int:
@@ -110,20 +108,5 @@ def _require_decoded(run: RunDirectory, manifest: RunManifest) -> None:
             expected="its latents: the frame is decoded from them, not taken from the video",
             next_step="Name the run directory: sana-wm branch RUN_DIR@FRAME.",
         )
-    receipts = {stage: read_receipt(run, stage) for stage in stages_due(run, manifest)}
-    if unfinished := [stage for stage, receipt in receipts.items() if receipt is None]:
-        raise HandoffError(
-            f"{run.path} is not finished",
-            got=f"no receipt of {', '.join(unfinished)}",
-            expected="a finished run",
-            next_step=f"Finish it: {run.resume_command}",
-        )
     source = source_of(manifest, "vae_decode")
-    receipt = receipts.get(source) if source is not None else None
-    if receipt is not None and (findings := changed_settings(receipt, manifest) or damaged_outputs(run, receipt)):
-        raise HandoffError(
-            f"{run.path} is not whole",
-            got="; ".join(findings),
-            expected="what it left",
-            next_step=f"Look at it with: sana-wm verify {run.path}; mend it with: {run.resume_command}",
-        )
+    require_whole(run, manifest, [source] if source is not None else [])

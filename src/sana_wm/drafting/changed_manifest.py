@@ -15,6 +15,7 @@ from sana_wm.drafting.new_manifest import (
     written_prompt,
 )
 from sana_wm.drafting.presets import apply_preset
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.drafting.said_camera import (
     camera_way,
     choose_intrinsics,
@@ -23,7 +24,6 @@ from sana_wm.drafting.said_camera import (
     require_way,
     written_path,
 )
-from sana_wm.drafting.wishes import Wishes
 from sana_wm.errors import UsageError
 from sana_wm.manifest.field_table import field_defaults
 from sana_wm.manifest.loading import escape_variables
@@ -36,7 +36,7 @@ Json = dict[str, Any]
 
 
 def change_manifest(
-    before: Json, said: Wishes, folder: Path, environ: Mapping[str, str], *, same_picture: bool = False
+    before: Json, said: VideoRequest, folder: Path, environ: Mapping[str, str], *, same_picture: bool = False
 ) -> tuple[Json, list[str]]:
     """Put what a user says into a manifest; whatever is not said stays as it was.
 
@@ -71,7 +71,9 @@ def change_manifest(
     return data, notes
 
 
-def manifest_from_run(source: Path, said: Wishes, folder: Path, environ: Mapping[str, str]) -> tuple[Json, list[str]]:
+def manifest_from_run(
+    source: Path, said: VideoRequest, folder: Path, environ: Mapping[str, str]
+) -> tuple[Json, list[str]]:
     """The manifest that makes a run's video again, changed by what a user says; it keeps `output_dir`.
 
     Args:
@@ -98,7 +100,7 @@ def manifest_from_run(source: Path, said: Wishes, folder: Path, environ: Mapping
     return data, [*notes, *more]
 
 
-def _change_model(data: Json, said: Wishes, environ: Mapping[str, str], notes: list[str]) -> None:
+def _change_model(data: Json, said: VideoRequest, environ: Mapping[str, str], notes: list[str]) -> None:
     """Model, preset and weight folders; what another model or preset had set is set no more."""
     model = data["model"]
     variant = model.get("variant", "bidirectional")
@@ -120,7 +122,7 @@ def _without_roots(model: Json) -> Json:
     return {name: value for name, value in model.items() if name not in ("root", "gemma_root", "refiner_root")}
 
 
-def _change_camera(data: Json, said: Wishes, folder: Path, notes: list[str]) -> None:
+def _change_camera(data: Json, said: VideoRequest, folder: Path, notes: list[str]) -> None:
     """The camera's way and how many frames are made of it."""
     camera, video = data["camera"], data["video"]
     model, fps = MODELS[data["model"].get("variant", "bidirectional")], video.get("fps", _default("video.fps"))
@@ -160,7 +162,7 @@ def _kept_length(num_frames: int, model: ReleasedModel, fps: int) -> int:
 
 
 def _change_lens(
-    data: Json, said: Wishes, folder: Path, environ: Mapping[str, str], notes: list[str], *, same_picture: bool
+    data: Json, said: VideoRequest, folder: Path, environ: Mapping[str, str], notes: list[str], *, same_picture: bool
 ) -> None:
     """The intrinsics, where they are said or what there was does not hold any more."""
     camera = data["camera"]

@@ -15,17 +15,14 @@ from sana_wm.camera.of_manifest import load_trajectory
 from sana_wm.camera.poses.reading import read_poses
 from sana_wm.camera.trajectory import Trajectory
 from sana_wm.drafting.camera_view import ActionPath, write_poses
-from sana_wm.drafting.lineage import Parent, made_from
-from sana_wm.drafting.new_run import NewRun
-from sana_wm.drafting.variation import choose_place, write_child
-from sana_wm.errors import HandoffError, UsageError
+from sana_wm.drafting.lineage import Parent, made_from, require_whole
+from sana_wm.drafting.new_run import NewRun, new_place
+from sana_wm.drafting.variation import child_names
+from sana_wm.errors import UsageError
 from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.model import VideoSection
 from sana_wm.manifest.portable import rerun_manifest
 from sana_wm.manifest.run_manifest import RunManifest
-from sana_wm.runs.chain import stages_due
-from sana_wm.runs.links import changed_inputs, changed_settings, damaged_outputs
-from sana_wm.runs.receipts import Receipt, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.sizes import MOST_FRAMES
 from sana_wm.variants import MODELS, ReleasedModel
@@ -70,18 +67,19 @@ def write_extension(run: RunDirectory, asked: Extension) -> NewRun:
     model = MODELS[manifest.model.variant]
     _require_whole(run, manifest, model, new_prompt=asked.prompt not in (None, manifest.input.prompt))
     parent = Parent.of(run)
-    out = choose_place(parent, asked.out)
+    parent.require_inputs()
     data = rerun_manifest(manifest)
     num_frames = manifest.video.num_frames
-    added, camera = _go_on(manifest, asked, model, out)
-    data["camera"] |= camera
-    data["video"] |= {"num_frames": num_frames + added, "frames_dir": None}
-    data["input"]["continues"] = escape_variables(str(run.stage1_file.absolute()))
-    if asked.prompt is not None:
-        data["input"] |= {"prompt": escape_variables(asked.prompt), "prompt_file": None}
-    data["output_dir"] = escape_variables(str(out))
-    origin = made_from(parent, "extend", data, frame=num_frames - manifest.dropped_frames - 1)
-    return write_child(data, out, origin, notes=())
+    with new_place(child_names(parent, asked.out)) as place:
+        added, camera = _go_on(manifest, asked, model, place.path)
+        data["camera"] |= camera
+        data["video"] |= {"num_frames": num_frames + added, "frames_dir": None}
+        data["input"]["continues"] = escape_variables(str(run.stage1_file.absolute()))
+        if asked.prompt is not None:
+            data["input"] |= {"prompt": escape_variables(asked.prompt), "prompt_file": None}
+        data["output_dir"] = escape_variables(str(place.path))
+        origin = made_from(parent, "extend", data, frame=num_frames - manifest.dropped_frames - 1)
+        return place.written({**data, "made_from": origin}, notes=())
 
 
 def _require_whole(run: RunDirectory, manifest: RunManifest, model: ReleasedModel, *, new_prompt: bool) -> None:
@@ -92,40 +90,10 @@ def _require_whole(run: RunDirectory, manifest: RunManifest, model: ReleasedMode
             expected="a run of the streaming model",
             next_step="Make a longer video with run-pipeline.",
         )
-    receipts = {stage: read_receipt(run, stage) for stage in stages_due(run, manifest)}
-    if unfinished := [stage for stage, receipt in receipts.items() if receipt is None]:
-        raise HandoffError(
-            f"{run.path} is not finished",
-            got=f"no receipt of {', '.join(unfinished)}",
-            expected="a finished run",
-            next_step=f"Finish it: {run.resume_command}",
-        )
-    # What was refined can be made again, but not under another prompt; what the decoder left is not read.
-    for stage in ("stage1", "refiner") if new_prompt else ("stage1",):
-        receipt = receipts.get(stage)
-        if receipt is None:
-            continue  # the manifest runs no refiner
-        findings = changed_settings(receipt, manifest) or damaged_outputs(run, _without_state(run, receipt))
-        if findings:
-            raise HandoffError(
-                f"{run.path} is not whole",
-                got="; ".join(findings),
-                expected="what it left",
-                next_step=f"Look at it with: sana-wm verify {run.path}; mend it with: {run.resume_command}",
-            )
-    for changed in changed_inputs(manifest):
-        raise HandoffError(
-            f"{changed.field} changed since the run was made: {changed.path}",
-            got=f"SHA-256 {changed.sha256}" if changed.sha256 else "no file",
-            expected=manifest.inputs[changed.field].sha256,
-            next_step="Put the file back: the new run begins with the same.",
-        )
-
-
-def _without_state(run: RunDirectory, receipt: Receipt) -> Receipt:
-    """What the last chunk left may be gone: a gigabyte, and it can be made again."""
+    # What was refined can be made again, but not under another prompt; what the decoder left is not read. What the last
+    # chunk left may be gone: a gigabyte, and it can be made again.
     state = run.name_of(run.stage1_state_file)
-    return receipt.model_copy(update={"outputs": {name: one for name, one in receipt.outputs.items() if name != state}})
+    require_whole(run, manifest, ["stage1", "refiner"] if new_prompt else ["stage1"], apart_from=[state])
 
 
 def _go_on(manifest: RunManifest, asked: Extension, model: ReleasedModel, out: Path) -> tuple[int, dict[str, Any]]:
@@ -245,6 +213,5 @@ def _joined_poses(manifest: RunManifest, way: Trajectory, added: int, out: Path)
 
 def _write_joined(shown: NDArray[np.float64], following: NDArray[np.float64], out: Path) -> dict[str, Any]:
     path = out.with_name(f"{out.name}-camera.npy")
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_poses(Trajectory(np.concatenate([shown, following]).astype(np.float32)), path)
     return {"action": None, "poses": escape_variables(str(path)), "poses_convention": "opencv_c2w", "poses_fps": None}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from sana_wm.manifest.lineage import MadeFrom, Verb
 from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.portable import rerun_manifest
 from sana_wm.manifest.run_manifest import RunManifest
-from sana_wm.runs.links import changed_inputs
-from sana_wm.runs.receipts import flatten
+from sana_wm.names import Stage
+from sana_wm.runs.chain import stages_due
+from sana_wm.runs.links import changed_inputs, changed_settings, damaged_outputs, pruned_outputs
+from sana_wm.runs.receipts import flatten, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.variants import fill_taught
 from sana_wm.video.reader import probe
@@ -62,6 +65,43 @@ class Parent:
                 got=f"SHA-256 {changed.sha256}" if changed.sha256 else "no file",
                 expected=self.manifest.inputs[changed.field].sha256,
                 next_step="Put the file back: the new run begins with the same.",
+            )
+
+
+def require_whole(
+    run: RunDirectory, manifest: RunManifest, stages: Collection[Stage], *, apart_from: Collection[str] = ()
+) -> None:
+    """Whether a run is finished, and stages of it still have what a new run reads of them.
+
+    Args:
+        run: The run directory.
+        manifest: Its.
+        stages: Those that are read; one that the manifest does not run is passed over.
+        apart_from: Outputs, by their names within the run directory, that the new run can do without.
+
+    Raises:
+        HandoffError: It is not finished, or something is gone or another; names the command that makes it again.
+    """
+    receipts = {stage: read_receipt(run, stage) for stage in stages_due(run, manifest)}
+    if unfinished := [stage for stage, receipt in receipts.items() if receipt is None]:
+        raise HandoffError(
+            f"{run.path} is not finished",
+            got=f"no receipt of {', '.join(unfinished)}",
+            expected="a finished run",
+            next_step=f"Finish it: {run.resume_command}",
+        )
+    for receipt in (receipts[stage] for stage in stages if stage in receipts):
+        if receipt is None:
+            continue
+        if findings := changed_settings(receipt, manifest) or damaged_outputs(run, receipt, apart_from=apart_from):
+            # What was removed on purpose is no damage, which a plain resume would mend.
+            pruned = set(pruned_outputs(run, receipt)) - set(apart_from)
+            mend = f"{run.resume_command} --from {receipt.stage}" if pruned else run.resume_command
+            raise HandoffError(
+                f"{run.path} is not whole",
+                got="; ".join(findings),
+                expected="what it left",
+                next_step=f"Look at it with: sana-wm verify {shlex.quote(str(run.path))}; mend it with: {mend}",
             )
 
 

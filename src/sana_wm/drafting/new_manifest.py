@@ -12,6 +12,7 @@ from sana_wm.camera.crop import CENTRE
 from sana_wm.camera.poses.reading import read_poses
 from sana_wm.drafting.crop_advice import notes_on_crop
 from sana_wm.drafting.presets import DEFAULT_PRESET, apply_preset
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.drafting.said_camera import (
     camera_way,
     choose_intrinsics,
@@ -19,7 +20,6 @@ from sana_wm.drafting.said_camera import (
     frames_of_seconds,
     written_path,
 )
-from sana_wm.drafting.wishes import Wishes
 from sana_wm.durable import write_durably
 from sana_wm.errors import HandoffError, ManifestError, UsageError
 from sana_wm.manifest.loading import escape_variables
@@ -41,7 +41,7 @@ Json = dict[str, Any]
 STRAIGHT_AHEAD_FRAMES: Mapping[Variant, int] = {"bidirectional": 81, "streaming": 97}
 
 
-def run_name(said: Wishes) -> str:
+def run_name(said: VideoRequest) -> str:
     """The name of a new run: its picture's and its preset's."""
     if said.image is None:
         raise UsageError("no first frame is named", expected="a picture", next_step="Name a picture.")
@@ -50,7 +50,7 @@ def run_name(said: Wishes) -> str:
     return f"{said.image.stem}_{kind.replace('-', '_')}"
 
 
-def draft_manifest(said: Wishes, folder: Path, environ: Mapping[str, str]) -> tuple[Json, list[str]]:
+def draft_manifest(said: VideoRequest, folder: Path, environ: Mapping[str, str]) -> tuple[Json, list[str]]:
     """Draft a manifest for a picture and a prompt.
 
     Args:
@@ -100,7 +100,7 @@ def draft_manifest(said: Wishes, folder: Path, environ: Mapping[str, str]) -> tu
     return data, notes
 
 
-def written_prompt(said: Wishes, folder: Path) -> Json:
+def written_prompt(said: VideoRequest, folder: Path) -> Json:
     """The prompt's field.
 
     Raises:
@@ -113,7 +113,7 @@ def written_prompt(said: Wishes, folder: Path) -> Json:
     return {"prompt": escape_variables(said.prompt)}
 
 
-def set_plain_fields(data: Json, said: Wishes, folder: Path) -> None:
+def set_plain_fields(data: Json, said: VideoRequest, folder: Path) -> None:
     """Write what asks for nothing else into a manifest: seeds, switches, limits and where results go."""
     width, height = said.size or (None, None)
     fields = {
@@ -164,7 +164,7 @@ def manifest_of_run(source: Path) -> RunManifest:
     )
 
 
-def _camera_path(said: Wishes, model: ReleasedModel, folder: Path, notes: list[str]) -> tuple[Json, int]:
+def _camera_path(said: VideoRequest, model: ReleasedModel, folder: Path, notes: list[str]) -> tuple[Json, int]:
     """The camera path's fields, and how many frames the video has."""
     fps = VideoSection().fps
     wanted = None if said.seconds is None else frames_of_seconds(said.seconds, fps, model)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import itertools
+import re
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sana_wm.drafting.new_manifest import draft_manifest, run_name, write_manifest
-from sana_wm.drafting.wishes import Wishes
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.errors import UsageError, WeightsError
 from sana_wm.manifest.loading import escape_variables
 from sana_wm.variants import MODELS
 from sana_wm.weights.finding import find_weights
 
+Json = dict[str, Any]
+
 #: Where runs lie that nobody says another place for, seen from the working folder.
 RUNS_FOLDER = Path("runs")
-
-
-#: What a new run's own files beside its directory end with: its manifest, its camera path, the frame it begins with.
-BESIDE = (".json", "-camera.npy", "-frame.png")
+#: What follows a run's name in those of its own files beside its directory: manifest, camera path, first frame.
+_BESIDE = re.compile(r"\.json|-camera(-\d+)?\.npy|-frame\.png")
 
 
 def manifest_beside(run_path: Path) -> Path:
@@ -32,67 +35,92 @@ def frame_beside(run_path: Path) -> Path:
     return run_path.with_name(f"{run_path.name}-frame.png")
 
 
-def next_free(run_path: Path) -> Path:
-    """The path itself if no run and no file of one has it, else the first free one of `NAME-2`, `NAME-3` and so on."""
-    number, free = 1, run_path
-    while _taken(free):
-        number += 1
-        free = run_path.with_name(f"{run_path.name}-{number}")
-    return free
+def files_beside(run_path: Path) -> list[Path]:
+    """A run's own files that are not in its directory; other runs may begin with them."""
+    if not run_path.parent.is_dir():
+        return []
+    near = (path for path in run_path.parent.iterdir() if path.name.startswith(run_path.name))
+    return sorted(path for path in near if _BESIDE.fullmatch(path.name.removeprefix(run_path.name)))
 
 
-def require_free(run_path: Path) -> None:
-    """Refuse a run directory that the user named and that is there.
-
-    Raises:
-        UsageError: It is, or a file of a run of that name.
-    """
-    if taken := _taken(run_path):
-        raise UsageError(f"{taken[0]} is there already", expected="a new name", next_step="Choose another --out.")
-
-
-def _taken(run_path: Path) -> list[Path]:
-    """What has that name: a run, or what belongs to one and lies beside it."""
-    named = (run_path, *files_beside(run_path))
-    return [path for path in named if path.exists() or path.is_symlink()]
-
-
-def files_beside(run_path: Path) -> tuple[Path, ...]:
-    """Where a run's own files lie that are not in its directory; other runs may begin with them."""
-    return tuple(run_path.with_name(f"{run_path.name}{end}") for end in BESIDE)
+def numbered(run_path: Path, first: int = 1) -> Iterator[Path]:
+    """`NAME`, `NAME-2`, `NAME-3` and so on, from a number on."""
+    for number in itertools.count(first):
+        yield run_path if number == 1 else run_path.with_name(f"{run_path.name}-{number}")
 
 
 @dataclass(frozen=True)
 class NewRun:
-    """A run that could start.
+    """A run that could start. Its name is this process's own: nobody else gets it while its manifest lies there.
 
     Attributes:
         path: Its directory, which is not there yet.
+        made_folders: Those around it that were made for it, the inmost first.
         notes: What a user should be told of its manifest.
-        made_folder: Whether the folder around it was made for it.
     """
 
     path: Path
-    notes: tuple[str, ...]
-    made_folder: bool
+    made_folders: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def manifest_path(self) -> Path:
         """Its manifest."""
         return manifest_beside(self.path)
 
+    def written(self, data: Json, notes: Sequence[str]) -> NewRun:
+        """Write its manifest, under its name; returns the run with what a user should be told."""
+        write_manifest({**data, "name": escape_variables(self.path.name)}, self.manifest_path)
+        return replace(self, notes=tuple(notes))
+
     def discard_unstarted(self) -> None:
         """Remove what was written for it if it has not begun: its name is free again."""
         if self.path.exists():
             return
-        for file in files_beside(self.path):
+        # The manifest last: until it is gone nobody else writes files of that name.
+        for file in (*(file for file in files_beside(self.path) if file != self.manifest_path), self.manifest_path):
             file.unlink(missing_ok=True)
-        if self.made_folder:
-            with contextlib.suppress(OSError):  # something else lies in it by now
-                self.path.parent.rmdir()
+        with contextlib.suppress(OSError):  # something else lies in it by now
+            for folder in self.made_folders:
+                folder.rmdir()
 
 
-def write_new_run(said: Wishes, environ: Mapping[str, str]) -> NewRun:
+@contextlib.contextmanager
+def new_place(names: Iterable[Path]) -> Generator[NewRun]:
+    """Take the first of some names that no run has; it is free again if what is written for it fails.
+
+    Args:
+        names: Of run directories.
+
+    Raises:
+        UsageError: All of them are taken, by a run or by a file that belongs to one.
+    """
+    place = _first_free(names)
+    try:
+        yield place
+    except BaseException:
+        place.discard_unstarted()
+        raise
+
+
+def _first_free(names: Iterable[Path]) -> NewRun:
+    taken: list[Path] = []
+    for path in map(Path.absolute, names):
+        taken = [*([path] if path.exists() or path.is_symlink() else []), *files_beside(path)]
+        if taken:
+            continue
+        made_folders = tuple(folder for folder in path.parents if not folder.exists())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            manifest_beside(path).touch(exist_ok=False)
+        except FileExistsError:  # another process has it since we looked: of all who try at once, one makes it
+            taken = [manifest_beside(path)]
+        else:
+            return NewRun(path, made_folders)
+    raise UsageError(f"{taken[0]} is there already", expected="a new name", next_step="Choose another --out.")
+
+
+def write_new_run(said: VideoRequest, environ: Mapping[str, str]) -> NewRun:
     """Write the manifest of a new run of a picture, in a place of its own.
 
     Args:
@@ -104,18 +132,12 @@ def write_new_run(said: Wishes, environ: Mapping[str, str]) -> NewRun:
         UsageError: The place is taken, or as of `draft_manifest`.
     """
     require_weights(said, environ)
-    if said.out is not None:
-        require_free(said.out)
-    path = (said.out or next_free(RUNS_FOLDER / run_name(said))).absolute()
-    made_folder = not path.parent.exists()
-    data, notes = draft_manifest(replace(said, out=path), path.parent, environ)
-    data["name"] = escape_variables(path.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_manifest(data, manifest_beside(path))
-    return NewRun(path, tuple(notes), made_folder)
+    with new_place(numbered(RUNS_FOLDER / run_name(said)) if said.out is None else [said.out]) as place:
+        data, notes = draft_manifest(replace(said, out=place.path), place.path.parent, environ)
+        return place.written(data, notes)
 
 
-def require_weights(said: Wishes, environ: Mapping[str, str]) -> None:
+def require_weights(said: VideoRequest, environ: Mapping[str, str]) -> None:
     """Refuse a run whose weights nobody knows, before anything else is looked at.
 
     Raises:

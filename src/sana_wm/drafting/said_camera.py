@@ -16,7 +16,7 @@ from sana_wm.camera.poses.reading import read_poses
 from sana_wm.camera.trajectory import check_num_frames, valid_num_frames_near
 from sana_wm.drafting.camera_view import ActionPath
 from sana_wm.drafting.moves import camera_of_move
-from sana_wm.drafting.wishes import Wishes
+from sana_wm.drafting.request import VideoRequest
 from sana_wm.errors import UsageError
 from sana_wm.manifest.loading import escape_variables
 from sana_wm.manifest.model import ESTIMATE
@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 
 def camera_way(
-    said: Wishes, before: Mapping[str, Any], folder: Path, notes: list[str], *, num_frames: int, fps: int
+    said: VideoRequest, before: Mapping[str, Any], folder: Path, notes: list[str], *, num_frames: int, fps: int
 ) -> tuple[Json, int] | None:
     """The fields of the camera's way, and how many poses it has; `None` where nothing is said of it.
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sana_wm.errors import Problem, RefusedRunError, UsageError
+from sana_wm.errors import RefusedRunError, UsageError
 from sana_wm.manifest.loading import load_manifest
+from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.portable import settled_manifest
 from sana_wm.preflight.prospect import NOTHING_ELSE, Choices, Prospect, change_fields, inspect
 from sana_wm.queue.folder import Queue
@@ -52,13 +53,8 @@ def add(
         UsageError: Two jobs would work in one run directory.
     """
     prospects = [inspect(path, environment, choices) for path in manifest_paths]
-    refused = [(path, prospect) for path, prospect in zip(manifest_paths, prospects, strict=True) if prospect.errors]
-    if refused and not anyway:
-        problems = [_named(path, problem) for path, prospect in refused for problem in prospect.problems]
-        hint = (
-            "Nothing was added. Mend it, or add --anyway: what is missing now may be there when the job's turn comes."
-        )
-        raise RefusedRunError(problems, refused[0][1].errors[0].exit_code, hint)
+    if not anyway:
+        _refuse_problems(manifest_paths, prospects)
     # As it was resolved: the prompt's text, settled intrinsics, every default. What was looked at is what will run.
     manifests = [
         prospect.resolved or change_fields(load_manifest(path, environment), choices.changes)
@@ -66,30 +62,48 @@ def add(
     ]
     with queue.changing():
         queue.sweep()
-        taken = {job.run_dir: str(job) for job in queue.jobs() if job.state != "done"}
-        for path, manifest in zip(manifest_paths, manifests, strict=True):
-            if manifest.output_dir in taken:
-                raise UsageError(
-                    f"{path} would work where {taken[manifest.output_dir]} does",
-                    got=f"the output_dir {manifest.output_dir}",
-                    expected="a run directory for each job",
-                    next_step="Give it another output_dir. Nothing was added.",
-                )
-            taken[manifest.output_dir] = str(path)
-        added: list[Added] = []
-        for manifest, prospect in zip(manifests, prospects, strict=True):
-            plan = prospect.plan if prospect.plan is not None and prospect.plan.fits else None
-            job = queue.new_job(
-                manifest.name,
-                manifest.output_dir,
-                json.dumps(settled_manifest(manifest), indent=2) + "\n",
-                None if plan is None else round(plan.seconds, 1),
-                is_guess=plan is not None and not plan.is_measured,
-                options=JobOptions.of(choices),
+        _refuse_shared_run_directories(queue, manifest_paths, manifests)
+        options = JobOptions.of(choices)
+        return [
+            Added(_new_job(queue, manifest, prospect, options), prospect)
+            for manifest, prospect in zip(manifests, prospects, strict=True)
+        ]
+
+
+def _refuse_problems(manifest_paths: Sequence[Path], prospects: Sequence[Prospect]) -> None:
+    refused = [(path, prospect) for path, prospect in zip(manifest_paths, prospects, strict=True) if prospect.errors]
+    if refused:
+        raise RefusedRunError(
+            [
+                replace(problem, field=f"{path}: {problem.field}")
+                for path, prospect in refused
+                for problem in prospect.problems
+            ],
+            refused[0][1].errors[0].exit_code,
+            "Nothing was added. Mend it, or add --anyway: what is missing now may be there when the job's turn comes.",
+        )
+
+
+def _refuse_shared_run_directories(queue: Queue, manifest_paths: Sequence[Path], manifests: Sequence[Manifest]) -> None:
+    taken = {job.run_dir: str(job) for job in queue.jobs() if job.state != "done"}
+    for path, manifest in zip(manifest_paths, manifests, strict=True):
+        if manifest.output_dir in taken:
+            raise UsageError(
+                f"{path} would work where {taken[manifest.output_dir]} does",
+                got=f"the output_dir {manifest.output_dir}",
+                expected="a run directory for each job",
+                next_step="Give it another output_dir. Nothing was added.",
             )
-            added.append(Added(job, prospect))
-    return added
+        taken[manifest.output_dir] = str(path)
 
 
-def _named(path: Path, problem: Problem) -> Problem:
-    return replace(problem, field=f"{path}: {problem.field}")
+def _new_job(queue: Queue, manifest: Manifest, prospect: Prospect, options: JobOptions) -> Job:
+    plan = prospect.plan if prospect.plan is not None and prospect.plan.fits else None
+    return queue.new_job(
+        manifest.name,
+        manifest.output_dir,
+        json.dumps(settled_manifest(manifest), indent=2) + "\n",
+        None if plan is None else round(plan.seconds, 1),
+        is_guess=plan is not None and not plan.is_measured,
+        options=options,
+    )

@@ -55,13 +55,14 @@ def decide(
         manifest: What shall run.
         weights: The weight files as they are now.
         start_from: Run this stage and all that are made from its result, whatever is there.
-        stop_after: Run none that comes later than this stage; one that is off stops nothing.
+        stop_after: Run none that comes later than this stage; one that the manifest does not run stops nothing, one
+            that nobody needs any more does.
     """
     forced = None if start_from is None else _Forced(start_from, f"asked for with --from {start_from}")
     decided = _decide_all(run, manifest, weights, forced)
     while (forced := _pruned_source(run, manifest, stages_to_run(list(decided.values())))) is not None:
         decided = _decide_all(run, manifest, weights, forced)
-    if stop_after is not None and decided[stop_after].action != "off":
+    if stop_after is not None and PIPELINE[stop_after].off(manifest) is None:
         for stage in stages_after(stop_after):
             if decided[stage].action == "run":
                 decided[stage] = StageDecision(stage, "later", f"not asked for: --to {stop_after}")

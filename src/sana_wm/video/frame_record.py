@@ -39,7 +39,7 @@ def read_statistics(path: Path) -> list[FrameStatistics]:
             f"{path} holds no statistics of frames",
             got=str(error),
             expected="what was written beside the segment",
-            next_step="Decode it again: sana-wm resume RUN_DIR --from vae_decode.",
+            next_step="Decode it again: sana-wm resume RUN_DIR --from vae_decode, or --from preview if it is that.",
         ) from error
     return [
         FrameStatistics(

@@ -82,7 +82,7 @@ def _not_whole(path: Path, got: str) -> HandoffError:
         f"{path} is not a whole video",
         got=got,
         expected="a file that ffmpeg reads",
-        next_step="Decode it again: sana-wm resume RUN_DIR --from vae_decode.",
+        next_step="Decode it again: sana-wm resume RUN_DIR --from vae_decode, or --from preview if it is that.",
     )
 
 

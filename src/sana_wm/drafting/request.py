@@ -1,4 +1,4 @@
-"""What a user says of a video; what is not said is decided by whoever takes the wishes. Imports next to nothing."""
+"""What a user asks of a video; what is not said is decided by whoever takes the request. Imports next to nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXCLUSIVE = (
 
 
 @dataclass(frozen=True)
-class Wishes:
+class VideoRequest:
     """Each is `None` where nothing is said; the option is named like the attribute, `--prompt-file`.
 
     Attributes:
