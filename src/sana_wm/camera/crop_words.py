@@ -31,7 +31,7 @@ def describe_crop(geometry: CropGeometry, crop: Crop) -> str | None:
     """
     notes: list[str] = []
     if geometry.kept_share < WORTH_A_WORD_SHARE:
-        notes.append(f"the video shows {_name_part(geometry, crop)}")
+        notes.append(f"the video shows {name_part(geometry, crop)}")
     if any(geometry.cut_px) and isinstance(crop, str) and crop not in crop_choices(geometry):
         cut = "left and right" if geometry.cuts_across else "above and below"
         notes.append(f"crop {crop} changes nothing: what is cut off lies {cut}")
@@ -40,15 +40,10 @@ def describe_crop(geometry: CropGeometry, crop: Crop) -> str | None:
     return "; ".join(notes) or None
 
 
-def describe_size(size: tuple[int, int]) -> str | None:
-    """What there is to say of a video's width and height in pixels; `None` where the model was trained at them."""
-    if size == TRAINED_SIZE:
-        return None
-    trained, other = (f"{width}x{height}" for width, height in (TRAINED_SIZE, size))
-    return f"the model was trained at {trained}, not at {other}: nothing is known of how it does there"
-
-
-def _name_part(geometry: CropGeometry, crop: Crop) -> str:
+def name_part(geometry: CropGeometry, crop: Crop) -> str:
+    """Which part of a picture the video shows: `the top 41% of its 3000x4000 pixels`."""
+    if not any(geometry.cut_px):
+        return "all of its {}x{} pixels".format(*geometry.src_size)
     width, height = geometry.src_size
     share = f"{geometry.kept_share:.0%} of its {width}x{height} pixels"
     if isinstance(crop, str):
@@ -61,6 +56,17 @@ def _name_part(geometry: CropGeometry, crop: Crop) -> str:
     )
 
 
+def describe_size(size: tuple[int, int]) -> str | None:
+    """What there is to say of a video's width and height in pixels; `None` where the model was trained at them."""
+    if size == TRAINED_SIZE:
+        return None
+    trained, other = (f"{width}x{height}" for width, height in (TRAINED_SIZE, size))
+    return (
+        f"the model was trained at {trained}, not at {other}: nothing is known of how it does there; diffusion models "
+        "tend to repeat things in sizes that they were not trained at, so look at a draft of a few seconds first"
+    )
+
+
 def doubts_about_axis(cropped: NDArray[np.floating], *, height: int, width: int) -> list[str]:
     """About a lens that no longer looks through the middle, because the part that is shown lies to one side.
 
@@ -70,9 +76,9 @@ def doubts_about_axis(cropped: NDArray[np.floating], *, height: int, width: int)
         width: Of the video, in pixels.
     """
     across, down = (cropped[0, 2:] / (width, height) - 0.5).tolist()
-    sides = ((across, "width", "right", "left"), (down, "height", "below", "above"))
+    sides = ((across, "width", "right of", "left of"), (down, "height", "below", "above"))
     return [
-        f"the camera looks at a point {abs(share):.0%} of the video's {name} {after if share > 0 else before} of its "
+        f"the camera looks at a point {abs(share):.0%} of the video's {name} {after if share > 0 else before} its "
         "middle: the model is told so, and nothing is known of how it does with that"
         for share, name, after, before in sides
         if abs(share) > OFF_CENTRE

@@ -98,6 +98,7 @@ def explain(
     elif view.motion is not None:
         segments = describe_segments(parse_action(view.motion.action), shown, DIALECTS[view.motion.dialect])
     field_of_view = view.lens and view.lens.field_of_view_deg(view.video)
+    geometry = view.lens and view.lens.geometry(height=view.video.height, width=view.video.width)
     warnings = _warnings(view)
     if png is not None:
         refuse_to_overwrite(png, force=force)
@@ -110,6 +111,7 @@ def explain(
             "segments": [asdict(one) for one in segments],
             "field_of_view_deg": field_of_view,
             "intrinsics_source": view.lens and view.lens.source,
+            "picture_box_px": geometry and geometry.kept_box_px,
             "warnings": warnings,
         }
         typer.echo(json.dumps(report, indent=2))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sana_wm.camera.actions import parse_action
 from sana_wm.camera.crop import CENTRE, Crop
+from sana_wm.camera.crop_words import doubts_about_axis
 from sana_wm.camera.dialects import DIALECTS, action_trajectory
 from sana_wm.camera.exif import read_focal_length
 from sana_wm.camera.field_of_view import field_of_view_deg, focal_length_px
@@ -208,6 +209,7 @@ def view_of_motion(
     if lens is not None:
         cropped = lens.cropped(height=video.height, width=video.width)
         doubts += doubts_about_view(cropped, height=video.height, width=video.width)
+        doubts += doubts_about_axis(cropped, height=video.height, width=video.width)
     origin = "of moves that no one action does"
     return CameraView(trajectory, action, video, None, lens, origin=origin, doubts=tuple(doubts), moves=moves)
 

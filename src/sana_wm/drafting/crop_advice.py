@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from sana_wm.camera.crop import Crop
+from sana_wm.camera.crop import CENTRE, Crop
 from sana_wm.camera.crop_words import WORTH_A_WORD_SHARE, crop_choices, describe_crop, describe_size
 from sana_wm.camera.intrinsics import CropGeometry, crop_geometry
 from sana_wm.sizes import NAMED_SIZES, TRAINED_SIZE
@@ -32,7 +32,9 @@ def notes_on_crop(picture: Path, picture_size: tuple[int, int], crop: Crop, size
 
 
 def _ways_out(picture: Path, geometry: CropGeometry, crop: Crop) -> str:
-    others = " or ".join(f"--crop {word}" for word in crop_choices(geometry) if word != crop)
+    choices = crop_choices(geometry)
+    shown = CENTRE if isinstance(crop, str) and crop not in choices else crop
+    others = " or ".join(f"--crop {word}" for word in choices if word != shown)
     shares = {
         name: crop_geometry(geometry.src_size, height=height, width=width).kept_share
         for name, (width, height) in NAMED_SIZES.items()
