@@ -23,7 +23,7 @@ from sana_wm.drafting.request import VideoRequest
 from sana_wm.drafting.variation import write_variations
 from sana_wm.errors import HandoffError
 from sana_wm.manifest.loading import load_manifest
-from sana_wm.preflight.checks import current_weights
+from sana_wm.preflight.checks import current_weights, list_warnings
 from sana_wm.report.facts import gather_run_facts
 from sana_wm.report.page import write_report
 from sana_wm.report.timeline import read_timeline
@@ -89,6 +89,17 @@ def test_the_rays_are_those_of_the_part_that_is_shown(portrait: RunDirectory) ->
     receipt = read_receipt(portrait, "stage1")
     assert receipt is not None
     assert receipt.settings["input.crop"] == "top"
+
+
+def test_a_dry_run_says_which_part_it_is_and_how_it_is_drawn(portrait: RunDirectory) -> None:
+    manifest = portrait.read_manifest()
+    said = " ".join(list_warnings(manifest, manifest))
+    assert (
+        "input.image: the video shows the top 67% of its 120x300 pixels; --crop centre or --crop bottom" in said
+    )
+    assert f"sana-wm camera crop {manifest.input.image} --size {WIDTH}x{HEIGHT} -o crop.png" in said
+    assert "input.crop: the camera looks at a point 25% of the video's height below its middle" in said
+    assert f"the model was trained at 1280x704, not at {WIDTH}x{HEIGHT}" in said
 
 
 def test_another_part_is_another_run_and_keeps_only_the_text(portrait: RunDirectory, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from sana_wm.backends import backend_of, load_part
-from sana_wm.camera.crop_words import describe_crop, describe_size
+from sana_wm.camera.crop_words import describe_size
 from sana_wm.camera.of_manifest import picture_geometry
 from sana_wm.errors import (
     HandoffError,
@@ -34,6 +34,7 @@ from sana_wm.planning.device import Device
 from sana_wm.planning.space import check_space, existing_part, free_bytes_at, needed_by_volume
 from sana_wm.planning.this_device import find_device
 from sana_wm.preflight.camera_doubts import doubts_about_camera
+from sana_wm.preflight.crop_advice import advise_on_crop
 from sana_wm.preflight.inputs import check_inputs, hash_inputs, record_picture
 from sana_wm.preflight.intrinsics import estimate_intrinsics, settle_intrinsics
 from sana_wm.preflight.prompts import doubts_about_length, notes_on_prompts, read_negative_prompt, read_prompt
@@ -184,7 +185,8 @@ def list_warnings(asked: Manifest, manifest: RunManifest) -> list[str]:
         )
     picture = inspect_picture(Path(manifest.input.image))
     warnings += [f"input.image: {note}" for note in picture.notes]
-    if cut := describe_crop(picture_geometry(manifest, picture.size), manifest.input.crop):
+    geometry = picture_geometry(manifest, picture.size)
+    if cut := advise_on_crop(Path(manifest.input.image), geometry, manifest.input.crop):
         warnings.append(f"input.image: {cut}")
     warnings += [f"{field}: {words}" for field, words in doubts_about_camera(manifest, picture.size)]
     return warnings

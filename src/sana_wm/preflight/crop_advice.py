@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from sana_wm.camera.crop import CENTRE, Crop
-from sana_wm.camera.crop_words import WORTH_A_WORD_SHARE, crop_choices, describe_crop, describe_size
+from sana_wm.camera.crop_words import WORTH_A_WORD_SHARE, crop_choices, describe_crop
 from sana_wm.camera.intrinsics import CropGeometry, crop_geometry
 from sana_wm.sizes import NAMED_SIZES, TRAINED_SIZE
 
@@ -14,21 +14,18 @@ from sana_wm.sizes import NAMED_SIZES, TRAINED_SIZE
 SHOWS_MORE = 1.2
 
 
-def notes_on_crop(picture: Path, picture_size: tuple[int, int], crop: Crop, size: tuple[int, int]) -> list[str]:
-    """What the video shows of the picture where that is little, how it shows another part or more; and an untried size.
+def advise_on_crop(picture: Path, geometry: CropGeometry, crop: Crop) -> str | None:
+    """What the video shows of a picture and how it shows another part or more, where that deserves a word.
 
     Args:
         picture: Its file.
-        picture_size: Width, height in pixels.
-        crop: Which part is shown.
-        size: Width, height of the video.
+        geometry: How it becomes the first frame.
+        crop: As the manifest says it.
     """
-    geometry = crop_geometry(picture_size, height=size[1], width=size[0], crop=crop)
-    notes = [words] if (words := describe_size(size)) else []
-    if cut := describe_crop(geometry, crop):
-        ways = _ways_out(picture, geometry, crop) if geometry.kept_share < WORTH_A_WORD_SHARE else ""
-        notes.append(f"{picture}: {cut}{ways}")
-    return notes
+    words = describe_crop(geometry, crop)
+    if words is None or geometry.kept_share >= WORTH_A_WORD_SHARE:
+        return words
+    return words + _ways_out(picture, geometry, crop)
 
 
 def _ways_out(picture: Path, geometry: CropGeometry, crop: Crop) -> str:
