@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-long mps-check check format clean schema docs structure
+.PHONY: install demo test test-long mps-check check format clean schema docs which-mac pictures structure
 
 install: $(STAMP)
 
@@ -12,7 +12,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 14) else \
 		f"sana-wm needs Python 3.11 to 3.14, got {sys.version.split()[0]}: make PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,studio]'
 	touch $(STAMP)
 
 demo: install
@@ -21,8 +21,8 @@ demo: install
 # Two test processes share two cores: more threads than that would only wait for each other. Files in their order: by
 # the number of their tests, those whose tests are whole runs would come last, one after the other.
 check: install
-	$(BIN)/ruff format --check src tests patches
-	$(BIN)/ruff check src tests patches
+	$(BIN)/ruff format --check src tests patches docs
+	$(BIN)/ruff check src tests patches docs
 	$(BIN)/pyright
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
@@ -37,12 +37,20 @@ mps-check: install
 	PYTHONPATH=tests/mps $(BIN)/python -m mps_check $(ARGS)
 
 format: install
-	$(BIN)/ruff format src tests patches
-	$(BIN)/ruff check --fix src tests patches
+	$(BIN)/ruff format src tests patches docs
+	$(BIN)/ruff check --fix src tests patches docs
 
 # A site under build/site; fails on a broken link.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# docs/which-mac.md and the short table of README.md, from the table of Macs (configs/macs.json) and the plan.
+which-mac: install
+	$(BIN)/python docs/make_which_mac.py
+
+# Every picture of README.md and docs/, from the program itself; some only: make pictures ARGS="moves preview".
+pictures: install
+	$(BIN)/python docs/make_pictures.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) dist build

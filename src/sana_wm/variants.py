@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from sana_wm.errors import Problem
-from sana_wm.names import Variant
+from sana_wm.names import LayoutName, Variant
 from sana_wm.sizes import FRAMES_PER_LATENT
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class ReleasedModel:
         taught: Fields of a manifest that its training fixed, and their value: their default, and nothing else.
         unread: Fields of a manifest that are of another model: they stay at their default.
         can_grow: Whether a finished video can be gone on with.
+        layout: The weights to download where nobody names others: docs/weights.md says why.
     """
 
     variant: Variant
@@ -41,6 +42,7 @@ class ReleasedModel:
     taught: Mapping[str, Any] = field(default_factory=dict[str, Any])
     unread: tuple[str, ...] = ()
     can_grow: bool = False
+    layout: LayoutName = "original"
 
     def num_frames_near(self, num_frames: int) -> tuple[int, ...]:
         """The lengths next to one that it may not make, the nearest first."""
@@ -101,6 +103,7 @@ BIDIRECTIONAL = ReleasedModel(
     variant="bidirectional",
     title="bidirectional model",
     unread=("input.continues", "stage1.chunk_noise", "stage1.streaming_version", "stage1.keep_state"),
+    layout="diffusers",
 )
 STREAMING = ReleasedModel(
     variant="streaming",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sana_wm.camera.dialects import action_trajectory
-from sana_wm.camera.motion import read_motion
+from sana_wm.camera.motion import ALL_KEYS, read_keys, read_motion
 from sana_wm.camera.poses.reading import load_poses
 from sana_wm.camera.trajectory import Trajectory
 
@@ -75,3 +75,21 @@ def test_steps_far_below_the_quick_ones_are_no_key() -> None:
 def test_slow_turning_is_shown_as_slow() -> None:
     motion = read_motion(action_trajectory("l-40", rotation_speed_deg=0.1))
     assert motion.yaw[-1] == pytest.approx(0.2, abs=1e-3)
+
+
+def pressed(trajectory: Trajectory) -> list[str]:
+    """Letters of each frame."""
+    return ["".join(key for key, held in zip(ALL_KEYS, row, strict=True) if held) for row in read_keys(trajectory)]
+
+
+def test_all_eight_keys_follow_an_action() -> None:
+    assert pressed(action_trajectory("wl-2,i-1")) == ["wl", "wl", "i", "i"]
+
+
+@pytest.mark.parametrize("key", ALL_KEYS)
+def test_each_key_is_read_off_the_path_that_it_makes(key: str) -> None:
+    assert pressed(Trajectory(action_trajectory(f"{key}-4", dialect="pr379").c2w)) == [key] * 5
+
+
+def test_a_path_of_one_pose_presses_nothing() -> None:
+    assert pressed(Trajectory(np.eye(4, dtype=np.float32)[None])) == [""]

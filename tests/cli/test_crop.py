@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sana_wm.video.reader import read_frames
+
 Cli = Callable[..., tuple[int, str, str]]
 
 #: What `--fov-deg 60` is in pixels of a picture that is 300 wide.
@@ -110,3 +112,13 @@ def test_explain_says_which_part_is_shown_and_its_view(sana_wm: Cli, upright: Pa
     assert said["picture_box_px"] == pytest.approx([0, 100, 300, 400], abs=0.2)
     assert said["field_of_view_deg"][0] == pytest.approx(60)
     assert any("17% of the video's height above its middle" in one for one in said["warnings"])
+
+
+@pytest.mark.parametrize(("crop", "light"), [("top", 200), ("bottom", 40)])
+def test_a_preview_begins_with_the_part_that_is_shown(sana_wm: Cli, upright: Path, crop: str, light: int) -> None:
+    out = upright.with_name("preview.mp4")
+    said = ("--action", "w-8", "--image", upright, "--fov-deg", "60", "--crop", crop)
+    code, _, err = sana_wm("camera", "preview", *said, "-o", out)
+    assert code == 0, err
+    first = next(iter(read_frames(out)))
+    assert np.median(first) == pytest.approx(light, abs=6)

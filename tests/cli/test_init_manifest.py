@@ -135,7 +135,8 @@ def test_poses_layout_and_intrinsics_are_taken_as_they_are(init: Callable[..., d
 def test_roots_are_named_by_variable_and_unset_ones_are_said(
     sana_wm: Cli, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SANA_WM_MODEL_ROOT", "/weights")
+    (tmp_path / "weights" / "dit").mkdir(parents=True)
+    monkeypatch.setenv("SANA_WM_MODEL_ROOT", str(tmp_path / "weights"))
     monkeypatch.delenv("SANA_GEMMA_2_2B_IT_ROOT", raising=False)
     out = tmp_path / "m.json"
     code, _, err = sana_wm("init-manifest", picture, "--prompt", "costs ${5}", "--fov-deg", "60", "-o", out)

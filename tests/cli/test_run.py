@@ -14,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from sana_wm.figures import format_seconds
+from sana_wm.progress.run_record import read_elapsed_s
+from sana_wm.runs.run_directory import RunDirectory
+
 Cli = Callable[..., tuple[int, str, str]]
 SAID = ("--prompt", "A road.", "--fov-deg", "70")
 
@@ -107,7 +111,7 @@ def test_weights_that_are_not_whole_come_with_the_command_that_completes_them(sa
     shutil.rmtree(workplace / "weights" / "SANA-WM_bidirectional" / "vae")
     (workplace / "weights" / "SANA-WM_bidirectional" / "vae").mkdir()
     code, _, err = sana_wm("run", "road.png", *SAID)
-    assert (code, "What is missing comes with: sana-wm weights download\n" in err) == (3, True), err
+    assert (code, "What is missing comes with: sana-wm weights download --layout original\n" in err) == (3, True), err
 
 
 def test_a_picture_becomes_a_video(workplace: Path, tmp_path: Path) -> None:
@@ -129,6 +133,7 @@ def test_a_picture_becomes_a_video(workplace: Path, tmp_path: Path) -> None:
     run = workplace / "runs" / "road_draft"
     assert result["video"] == str(run / "video.mp4")
     assert "9 frames, 0.6 s at 16 fps, 160x96, " in shown
+    assert f", made in {format_seconds(read_elapsed_s(RunDirectory(run)) or 0)}" in shown
     assert "sana-wm report runs/road_draft" in shown
     assert "\a\033]9;sana-wm: road_draft is done\033\\" in shown
     assert (tmp_path / "opened").read_text() == f"{run / 'video.mp4'}\n"

@@ -94,9 +94,7 @@ def test_the_rays_are_those_of_the_part_that_is_shown(portrait: RunDirectory) ->
 def test_a_dry_run_says_which_part_it_is_and_how_it_is_drawn(portrait: RunDirectory) -> None:
     manifest = portrait.read_manifest()
     said = " ".join(list_warnings(manifest, manifest))
-    assert (
-        "input.image: the video shows the top 67% of its 120x300 pixels; --crop centre or --crop bottom" in said
-    )
+    assert "input.image: the video shows the top 67% of its 120x300 pixels; --crop centre or --crop bottom" in said
     assert f"sana-wm camera crop {manifest.input.image} --size {WIDTH}x{HEIGHT} -o crop.png" in said
     assert "input.crop: the camera looks at a point 25% of the video's height below its middle" in said
     assert f"the model was trained at 1280x704, not at {WIDTH}x{HEIGHT}" in said

@@ -5,80 +5,34 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
-from tests.conftest import draw_picture
+from tests.pages.commands import TOP, commands_of, draw_photograph
+from tests.pages.conftest import Shell
 
 from sana_wm.runs.receipts import current_versions
 
-TOP = Path(__file__).parents[2]
 REPORT = TOP / "reports" / "first-day.json"
 #: Videos of the released size would take the tiny networks hours.
 SMALL = " --size 160x96"
 
 
-def commands_of(page: Path) -> list[tuple[str, int]]:
-    """Each line of its shell blocks, and the exit code that it ends with."""
-    lines = "\n".join(re.findall(r"^```sh\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)).splitlines()
-    found: list[tuple[str, int]] = []
-    for line in lines:
-        command, _, remark = line.partition("#")
-        code = re.search(r"exit code (\d+)", remark)
-        found.append((command.strip(), int(code[1]) if code else 0))
-    return found
-
-
-@pytest.fixture
-def shell(tmp_path: Path, tiny_models: dict[str, dict[str, Any]]) -> Callable[[str], subprocess.CompletedProcess[str]]:
-    """Runs a line in an empty folder of its own, where the weights were named once."""
-    binaries, work = tmp_path / "bin", tmp_path / "work"
-    for folder in (binaries, work):
-        folder.mkdir()
-    program = binaries / "sana-wm"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sana_wm "$@"\n')
-    program.chmod(0o755)
-    for name in ("room", "hall"):
-        draw_picture(tmp_path / "picture.png")
-        with Image.open(tmp_path / "picture.png") as picture:
-            picture.save(work / f"{name}.jpg")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SANA_WM_")} | {
-        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-    }
-
-    def run(line: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(line, shell=True, cwd=work, env=environment, capture_output=True, text=True, check=False)
-
-    streaming = tmp_path / "streaming"
-    assert run(f"sana-wm weights tiny --layout diffusers --variant streaming --out {streaming}").returncode == 0
-    for variant, root in (("bidirectional", tiny_models["diffusers"]["root"]), ("streaming", streaming)):
-        done = run(f"sana-wm weights use {root} --variant {variant}")
-        assert done.returncode == 0, done.stderr
-    return run
-
-
 @pytest.mark.long
-def test_a_first_day_by_commands_alone(
-    shell: Callable[[str], subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
-    runs = tmp_path / "work" / "runs"
+def test_a_first_day_by_commands_alone(shell: Shell, work: Path) -> None:
+    for name in ("room", "hall"):
+        draw_photograph(work / f"{name}.jpg")
+    runs = work / "runs"
     rows: list[dict[str, Any]] = []
-    for command, expected_code in commands_of(TOP / "docs" / "first-day.md"):
-        line = command + SMALL if command.startswith("sana-wm run ") else command
+    for command in commands_of(TOP / "docs" / "first-day.md"):
+        line = command.text + SMALL if command.words[:2] == ["sana-wm", "run"] else command.text
         begun_s = time.monotonic()
         done = shell(line)
         rows.append({"command": line, "seconds": round(time.monotonic() - begun_s, 1), "exit_code": done.returncode})
-        assert done.returncode == expected_code, f"{line}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == command.exit_code, f"{line}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr
 
     listed = json.loads(shell("sana-wm runs list --json").stdout)["runs"]

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
 from sana_wm.durable import sha256_of
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
+from sana_wm.report.demo import Demo, write_demo_page
+from sana_wm.report.facts import gather_run_facts
 from sana_wm.runs.receipts import (
     PhaseRecord,
     ProcessRecord,
@@ -149,17 +152,19 @@ def _write_receipts(run: RunDirectory, manifest: RunManifest) -> None:
 
 
 def make_manifest(folder: Path, **changes: Any) -> RunManifest:
+    picture = folder.parent / "picture.png"
+    Image.new("RGB", (300, 200), (90, 140, 200)).save(picture)
     return parse_manifest(
         {
             "version": 1,
             "name": "street <i>at</i> dawn",
             "model": {"layout": "diffusers", "root": "/weights"},
-            "input": {"image": "/picture.png", "prompt": NASTY},
+            "input": {"image": str(picture), "prompt": NASTY},
             "camera": {"action": "w-30,jw-10,w-16", "intrinsics": [160.0, 160.0, 100.0, 60.0]},
             "video": {"num_frames": 57, "height": 96, "width": 160},
             "memory": {"cap_gib": 48.0},
             "output_dir": str(folder),
-            "inputs": {},
+            "inputs": {"input.image": {"path": str(picture), "sha256": sha256_of(picture)}},
             **changes,
         },
         RunManifest,
@@ -187,3 +192,17 @@ def made_page(made_run: RunDirectory) -> Path:
     assert said["findings"] == {"stage1": [], "refiner": [], "vae_decode": []}
     assert Path(said["memory_plot"]).is_file()
     return Path(said["report"])
+
+
+@pytest.fixture(scope="session")
+def demo_page(made_run: RunDirectory) -> Path:
+    """The demo's page, of two runs that were not made by tiny networks; its commands are as long as real ones."""
+    runs = tuple(gather_run_facts(run) for run in (made_run, RunDirectory(made_run.path.with_name("earlier"))))
+    commands = [
+        ("sana-wm weights download", "the released weights"),
+        (f"sana-wm run {made_run.path.parent}/picture.png --prompt {NASTY!r} --move push-in:3s,pan-left:2s", "a draft"),
+        ("sana-wm promote runs/picture_draft", "with full effort"),
+    ]
+    page = made_run.path.parent / "demo.html"
+    write_demo_page(page, Demo(made_run.video_file, runs, commands))
+    return page

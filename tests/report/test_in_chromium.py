@@ -20,9 +20,9 @@ LEAST_CONTRAST, LEAST_TEXT_PX = 4.5, 9.0
 OVERFLOW = """
 (() => {
   const width = document.documentElement.clientWidth;
-  const inScroller = (node) => node.parentElement && node.parentElement.closest('.scroll, svg');
+  const inChart = (node) => node.parentElement && node.parentElement.closest('svg');
   const wide = [...document.body.querySelectorAll('*')].filter((node) =>
-    !inScroller(node) && node.getClientRects().length && node.getBoundingClientRect().right > width + 0.5);
+    !inChart(node) && node.getClientRects().length && node.getBoundingClientRect().right > width + 0.5);
   return {page: document.documentElement.scrollWidth - width, wide: wide.map((node) => node.outerHTML.slice(0, 80))};
 })()
 """
@@ -118,4 +118,17 @@ def test_a_comparison_fits_and_can_be_read(
     assert len(text) > 60
     assert [piece for piece in text if piece["contrast"] < LEAST_CONTRAST or piece["px"] < LEAST_TEXT_PX] == []
     assert browser.evaluate(VIDEO_PLAYS) == [324, 128, None]
+    require_quiet(browser)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1600])
+def test_the_page_of_the_demo_fits_can_be_read_and_moves(browser: Any, demo_page: Path, width: int, dark: bool) -> None:
+    browser.open(demo_page, width=width, dark=dark)
+    assert browser.evaluate(OVERFLOW) == {"page": 0, "wide": []}
+    text = browser.evaluate(TEXT)
+    assert len(text) > 60
+    assert [piece for piece in text if piece["contrast"] < LEAST_CONTRAST or piece["px"] < LEAST_TEXT_PX] == []
+    assert browser.evaluate(VIDEO_PLAYS) == [160, 96, None]
+    assert browser.evaluate("document.querySelector('video').autoplay && document.querySelector('video').loop")
     require_quiet(browser)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,12 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from sana_wm.durable import is_part
+from sana_wm.errors import HandoffError
+from sana_wm.figures import format_bytes, format_seconds
 from sana_wm.names import Stage
 from sana_wm.report.facts import gather_run_facts
+from sana_wm.report.first_frame import read_first_frame
+from sana_wm.report.page import show_first_frame
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.sealed import read_sealed, write_sealed
+from sana_wm.video.reader import describe_video
 
 VOID = {"meta", "link", "img", "br", "input"}
 
@@ -101,7 +111,78 @@ def test_everything_of_the_run_is_said(page: Elements) -> None:
     assert "every frame is finite and within 0.02 to 20.0" in words
     assert "torch 2.14.1" in words
     assert '"num_frames": 57' in words
-    assert "frames a second; bidirectional model, 60 steps" in words
+    assert "bidirectional model, 60 steps, guidance 5.0, refined, seed 42" in words
+    assert "every file is what its receipt says" in words
+    assert "finished 2030-01-01 00:00 UTC" in words
+
+
+def test_what_a_user_wants_stands_before_what_an_engineer_wants(made_page: Path) -> None:
+    text = made_page.read_text(encoding="utf-8")
+    order = [
+        'id="video"',
+        "Made in",
+        'id="input"',
+        'id="camera"',
+        'id="frames"',
+        'id="again"',
+        '<details id="engineers">',
+    ]
+    places = [text.index(words) for words in [*order, 'id="memory"', 'id="receipts"', 'id="manifest"']]
+    assert places == sorted(places)
+
+
+def test_the_page_says_the_figures_that_other_commands_say(
+    page: Elements, made_run: RunDirectory, sana_wm: Callable[..., tuple[int, str, str]]
+) -> None:
+    words = words_of(page)
+    took = re.search(r"finished, (.+) elapsed", sana_wm("status", made_run.path)[1])
+    assert took is not None
+    assert f"Made in {took[1]}" in words
+    assert f"{took[1]} in all" in words
+    assert f"Video {describe_video(made_run.video_file)}" in words
+    size_bytes = made_run.video_file.stat().st_size
+    assert words.count(format_bytes(size_bytes)) == 2  # at the top, and of the receipt
+
+
+def test_the_total_time_is_the_same_in_the_list_of_runs(
+    finished_run: Path, tmp_path: Path, sana_wm: Callable[..., tuple[int, str, str]]
+) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    took = re.search(r"finished, (.+) elapsed", sana_wm("status", run)[1])
+    assert took is not None
+    assert f"finished in {took[1]}\n" in sana_wm("runs", "list", tmp_path)[1]
+    assert format_seconds(gather_run_facts(RunDirectory(run)).elapsed_s or 0) == took[1]
+
+
+def test_the_picture_is_shown_only_as_long_as_it_is_the_runs(
+    copy: RunDirectory, edit_run_manifest: Callable[..., None], tmp_path: Path
+) -> None:
+    manifest = copy.read_manifest()
+    with Image.open(io.BytesIO(read_first_frame(manifest))) as picture:
+        assert (picture.size, picture.format) == ((300, 200), "JPEG")
+    mine = tmp_path / "mine.png"
+    Image.new("RGB", (8, 8)).save(mine)
+    edit_run_manifest(copy.path, input__image=str(mine))
+    with pytest.raises(HandoffError, match="not what it was when the run began"):
+        read_first_frame(copy.read_manifest())
+    os.mkfifo(tmp_path / "pipe.png")
+    edit_run_manifest(copy.path, input__image=str(tmp_path / "pipe.png"))
+    assert "not shown" in show_first_frame(gather_run_facts(copy))
+    assert "a named pipe" in show_first_frame(gather_run_facts(copy))
+
+
+def test_a_run_is_made_again_with_the_command_that_its_page_names(finished_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "it's here"
+    shutil.copytree(finished_run, folder / "run")
+    write, _, start = gather_run_facts(RunDirectory(folder / "run")).again_command.partition(" && ")
+    for command in (write, f"{start} --dry-run"):
+        done = subprocess.run(
+            [sys.executable, "-m", *shlex.split(command.replace("sana-wm", "sana_wm", 1))], check=False
+        )
+        assert done.returncode == 0
+    again = json.loads((folder / "run-again.json").read_text())
+    assert folder / again["output_dir"] == folder / "run-again"  # from where the manifest lies
+    assert again["stage1"]["seed"] == RunDirectory(finished_run).read_manifest().stage1.seed
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -150,7 +231,7 @@ def test_warnings_of_a_receipt_are_on_the_page_as_text(
     edit(copy.receipt_file("vae_decode"), lambda data: data.update(warnings=["frames 3-5 black", "<b>bold</b>"]))
     page = tmp_path / "page.html"
     assert sana_wm("report", copy.path, "-o", page)[0] == 0
-    assert "<li>frames 3-5 black</li><li>&lt;b&gt;bold&lt;/b&gt;</li>" in page.read_text()
+    assert "<li>vae_decode: frames 3-5 black</li><li>vae_decode: &lt;b&gt;bold&lt;/b&gt;</li>" in page.read_text()
 
 
 def test_a_page_is_written_of_whatever_is_left_and_says_what_is_missing(

@@ -17,7 +17,7 @@ def test_a_contact_sheet_shows_the_first_and_the_last_frame(tmp_path, frames):
     sheet.write(tmp_path / "contact_sheet.png")
     assert sorted(sheet.thumbnails) == [0, 8, 16, 23, 31, 39]
     with Image.open(tmp_path / "contact_sheet.png") as picture:
-        assert picture.size == (3 * 54 + 6, 2 * 54 + 6)
+        assert picture.size == (3 * (48 + 6) + 6, 2 * (32 + 6 + 6) + 6)
         first = np.asarray(picture)[6 : 6 + 32, 6 : 6 + 48]
     assert np.abs(first - frames[0].reshape(32, 2, 48, 2, 3).mean((1, 3))).max() <= 1
     assert [path.name for path in tmp_path.iterdir()] == ["contact_sheet.png"]
@@ -28,7 +28,22 @@ def test_a_contact_sheet_of_one_frame(tmp_path, frames):
     sheet.put(frames[:1])
     sheet.write(tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as picture:
-        assert picture.width == 332
+        assert picture.width == 400 + 2 * 6
+
+
+def test_the_times_on_a_sheet_can_be_read_on_a_telephone(tmp_path):
+    sheet = ContactSheet(num_frames=961, fps=16)
+    assert len(sheet.chosen) == 12  # however long the video is
+    frame, unseen = np.full((1, 352, 640, 3), 128, np.uint8), np.empty((1, 1, 1, 3), np.uint8)
+    for index in range(961):
+        sheet.put(frame if index in sheet.chosen else unseen)
+    sheet.write(tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as picture:
+        levels = np.asarray(picture.convert("L")).astype(int)
+        scale = 368 / picture.width
+    label = levels[6 + 220 : 6 + 220 + 50, 6:406]  # beneath the first picture
+    rows = np.nonzero((label > 120).any(axis=1))[0]
+    assert (rows[-1] - rows[0] + 1) * scale > 7.5  # the height of a digit, in px of a window 400 px wide
 
 
 def test_frames_become_numbered_pictures(tmp_path, frames):

@@ -9,7 +9,7 @@ class Quiet:
     def __init__(self) -> None:
         self.begun: list[tuple[str, str]] = []
 
-    def began(self, verb: str, name: str, total_bytes: int) -> None:
+    def began(self, verb: str, name: str, total_bytes: int, here_bytes: int = 0) -> None:
         self.begun.append((verb, name))
 
     def at(self, position_bytes: int) -> None:

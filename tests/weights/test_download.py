@@ -22,6 +22,7 @@ from tests.weights.quiet import Quiet
 from sana_wm.errors import DownloadError
 from sana_wm.models.refiner.stored_weights import index_weights
 from sana_wm.names import STAGES, Stage
+from sana_wm.variants import MODELS
 from sana_wm.weights import download_problems, needed_files
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.download import DownloadPlan, plan_download, run_download
@@ -209,13 +210,13 @@ def test_replacing_mends_damage_that_leaves_the_size_alone(machine: Machine, mon
 
 
 def test_every_gate_shows_before_the_first_byte(local_hub: Any, machine: Machine):
-    local_hub.refusals["google/gemma-2-2b-it/auth-check"] = (403, {"X-Error-Code": "GatedRepo"})
+    local_hub.refusals["Efficient-Large-Model/gemma-2-2b-it/auth-check"] = (403, {"X-Error-Code": "GatedRepo"})
     del local_hub.repositories["Efficient-Large-Model/SANA-WM_bidirectional"]
     with pytest.raises(DownloadError) as caught:
         machine.download()
     assert [(problem.field, problem.what) for problem in caught.value.problems] == [
         ("Efficient-Large-Model/SANA-WM_bidirectional", "there is no such repository, or your login may not see it"),
-        ("google/gemma-2-2b-it", "this repository asks you to accept its terms first"),
+        ("Efficient-Large-Model/gemma-2-2b-it", "this repository asks you to accept its terms first"),
     ]
     assert local_hub.sent == []
 
@@ -298,16 +299,20 @@ def command(local_hub: Any, tmp_path: Path) -> Callable[..., subprocess.Complete
 
 def environment_for(hub: Any, home: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
-    return kept | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(home / "hf"), "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
+    return (
+        kept
+        | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(home / "hf"), "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
+        | {"XDG_CONFIG_HOME": str(home / "settings")}
+    )
 
 
 def test_the_command_downloads_lists_and_verifies(command: Any, local_hub: Any, tmp_path: Path):
-    planned = command("download", "--dry-run", "--json")
+    planned = command("download", "--layout", "original", "--dry-run", "--json")
     assert planned.returncode == 0, planned.stderr
     assert not (tmp_path / "weights").exists()
     assert json.loads(planned.stdout)["missing_bytes"] > 0
 
-    done = command("download")
+    done = command("download", "--layout", "original")
     assert done.returncode == 0, done.stderr
     assert "left out, " in done.stderr
     assert f"{AUDIO_SHARD} (holds only tensors that nothing reads)" in done.stderr
@@ -343,6 +348,24 @@ def test_a_manifest_gets_what_it_names_where_it_names_it(command: Any, write_man
     verified = command("verify", "--manifest", str(manifest), "--json")
     assert verified.returncode == 0, verified.stderr
     assert {file["sha256"] for file in json.loads(verified.stdout)["files"]} == {"right"}
+
+
+def test_a_first_download_is_the_smaller_layout_and_every_command_finds_it_again(command: Any, tmp_path: Path):
+    done = command("download", "--in", "ssd")
+    assert done.returncode == 0, done.stderr
+    section = json.loads(done.stdout)["model"]
+    assert section["layout"] == MODELS["bidirectional"].layout == "diffusers"
+    assert not list((tmp_path / "ssd").rglob("gemma-2-2b-it")), "the only repository that Gemma's own gate is on"
+    for line in (["list"], ["verify", "--quick"], ["download", "--dry-run"]):
+        again = command(*line, "--json")
+        assert again.returncode == 0, again.stderr
+        assert f"note: weights: {tmp_path / 'ssd'}, from the place that was remembered" in again.stderr
+        assert str(tmp_path / "ssd" / "SANA-WM_bidirectional-diffusers") in again.stdout
+    assert json.loads(again.stdout)["missing_bytes"] == 0
+    shutil.move(tmp_path / "ssd", tmp_path / "unplugged")
+    gone = command("list")
+    assert f"{tmp_path / 'ssd'}, which was remembered, holds no weights" in gone.stderr
+    assert "of which 0 B are here" in gone.stdout
 
 
 def test_on_a_terminal_bars_show_the_file_and_all_files(local_hub: Any, tmp_path: Path):

@@ -25,7 +25,7 @@ def test_every_layout_names_its_repositories():
     assert repositories == {
         ("bidirectional", "original"): [
             ("root", "Efficient-Large-Model/SANA-WM_bidirectional"),
-            ("gemma_root", "google/gemma-2-2b-it"),
+            ("gemma_root", "Efficient-Large-Model/gemma-2-2b-it"),
         ],
         ("bidirectional", "diffusers"): [
             ("root", "Efficient-Large-Model/SANA-WM_bidirectional-diffusers"),
@@ -33,11 +33,11 @@ def test_every_layout_names_its_repositories():
         ],
         ("streaming", "original"): [
             ("root", "Efficient-Large-Model/SANA-WM_streaming"),
-            ("gemma_root", "google/gemma-2-2b-it"),
+            ("gemma_root", "Efficient-Large-Model/gemma-2-2b-it"),
         ],
         ("streaming", "diffusers"): [
             ("root", "BBBBruce/SANA-WM_streaming-two-stage-diffusers"),
-            ("gemma_root", "google/gemma-2-2b-it"),
+            ("gemma_root", "Efficient-Large-Model/gemma-2-2b-it"),
         ],
     }
     assert all(repository.licence for _, layout in every_layout() for repository in layout)

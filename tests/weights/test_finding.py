@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 
 from sana_wm.errors import WeightsError
-from sana_wm.weights.finding import download_command, find_weights, recognise_weights, remember, require_any
-from sana_wm.weights.places import places_in
+from sana_wm.weights.finding import (
+    download_command,
+    find_places,
+    find_weights,
+    recognise_weights,
+    remember,
+    require_any,
+)
+from sana_wm.weights.places import WeightPlaces, places_in
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -67,13 +74,15 @@ def test_where_nothing_is_each_place_is_named(workplace: Path, environ: dict[str
     remember(tmp_path / "gone", ["bidirectional"], environ)
     (workplace / "weights").mkdir()
     found = find_weights("bidirectional", {}, environ)
-    assert (found.source, found.unset) == (None, ("SANA_WM_MODEL_ROOT", "SANA_GEMMA_2_2B_IT_ROOT"))
+    assert (found.source, found.layout, found.unset) == (None, "diffusers", ("SANA_WM_MODEL_ROOT",))
     assert found.looked == (
         "--model-root and SANA_WM_MODEL_ROOT: not set",
         "./weights: holds no such model",
         f"the place that was remembered, {tmp_path / 'gone'}: not there",
     )
-    assert find_weights("streaming", {}, environ).looked[-1] == "the place that was remembered: none"
+    student = find_weights("streaming", {}, environ)
+    assert student.looked[-1] == "the place that was remembered: none"
+    assert student.unset == ("SANA_WM_STREAMING_ROOT", "SANA_GEMMA_2_2B_IT_ROOT")
 
 
 def test_of_two_layouts_the_whole_one_is_taken(tiny_models: dict[str, dict[str, Any]], tmp_path: Path) -> None:
@@ -123,7 +132,7 @@ def test_the_command_says_what_it_took_and_refuses_what_is_not_whole(
     shutil.rmtree(partial / "SANA-WM_bidirectional" / "refiner" / "transformer")
     code, _, err = sana_wm("weights", "use", partial)
     assert code == 3
-    assert f"Complete the folder with: sana-wm weights download --in {partial}" in err
+    assert f"Complete the folder with: sana-wm weights download --layout original --in {partial}" in err
     assert str(partial) not in sana_wm("weights", "use")[1], "nothing was remembered"
     assert sana_wm("weights", "use", partial, "--stages", "stage1,vae_decode")[0] == 0
     assert "holds no weights of SANA-WM" in sana_wm("weights", "use", workplace)[2]
@@ -132,5 +141,38 @@ def test_the_command_says_what_it_took_and_refuses_what_is_not_whole(
 def test_the_command_that_completes_is_the_one_that_began(tiny_models: dict[str, dict[str, Any]]) -> None:
     places = recognise_weights(Path(tiny_models["diffusers"]["root"]), "bidirectional")
     assert places is not None
-    assert download_command(Path("weights"), places) == "sana-wm weights download --layout diffusers"
-    assert download_command(Path("/my disk"), places).endswith("--layout diffusers --in '/my disk'")
+    assert download_command(Path("weights"), places) == "sana-wm weights download"
+    assert download_command(Path("/my disk"), places).endswith("download --in '/my disk'")
+    original = recognise_weights(Path(tiny_models["original"]["root"]), "bidirectional")
+    assert original is not None
+    assert download_command(None, original) == "sana-wm weights download --layout original"
+
+
+def test_weights_commands_look_where_a_run_looks(
+    workplace: Path, checkpoint: Path, tiny_models: dict[str, dict[str, Any]], environ: dict[str, str], tmp_path: Path
+) -> None:
+    nowhere = find_places("bidirectional", None, environ)
+    assert (nowhere.places, nowhere.source) == (places_in(Path("weights"), "diffusers"), None)
+    remembered = filled(tmp_path / "remembered", checkpoint)
+    remember(remembered, ["bidirectional"], environ)
+    found = find_places("bidirectional", None, environ)
+    assert found.places == WeightPlaces(
+        "original", remembered / "SANA-WM_bidirectional", remembered / "gemma-2-2b-it", None
+    )
+    assert found.places.roots() == find_weights("bidirectional", {}, environ).fields
+    other = find_places("bidirectional", "diffusers", environ)
+    assert other.places == places_in(remembered, "diffusers"), "the other layout comes beside it"
+    in_variable = {**environ, "SANA_WM_MODEL_ROOT": str(checkpoint)}
+    assert find_places("bidirectional", None, in_variable).places.gemma_root == remembered / "gemma-2-2b-it"
+    pair = tmp_path / "pair"
+    pair.mkdir()
+    converted = places_in(pair, "diffusers")
+    assert converted.refiner_root is not None
+    root = tiny_models["diffusers"]["root"]
+    shutil.copytree(root, converted.root, ignore=shutil.ignore_patterns("refiner"))
+    converted.refiner_root.symlink_to(tiny_models["diffusers"]["refiner_root"])
+    in_variable = {**environ, "SANA_WM_MODEL_ROOT": str(converted.root)}
+    assert find_places("bidirectional", None, in_variable).places == converted
+    section = find_weights("bidirectional", {}, in_variable)
+    assert (section.layout, section.unset) == ("diffusers", ())
+    assert section.fields == {"root": "${SANA_WM_MODEL_ROOT}", "refiner_root": converted.refiner_root}

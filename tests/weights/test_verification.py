@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from sana_wm.names import STAGES
-from sana_wm.weights.inventory import list_weights
+from sana_wm.weights.inventory import InventoryRow, list_weights
 from sana_wm.weights.places import WeightPlaces, places_in
 from sana_wm.weights.record import RECORD_NAME, RecordedFile, WeightRecord, write_record
 
@@ -186,7 +187,54 @@ def test_the_list_says_what_each_stage_needs_and_what_is_here(
     assert rows["vae/*"].stages == ("stage1", "preview", "vae_decode")
     code, out, _ = sana_wm("weights", "list", "--in", folder)
     assert code == 0
-    assert "5.0 kB of a file to go on from" in out
+    assert "missing (5.0 kB of files that are not whole)" in out
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def _reserve(path: Path) -> None:
+    """As aria2 does: the whole size at once, and a note beside it until it is full."""
+    path.with_name(path.name + ".aria2").touch()
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _begin(path: Path) -> None:
+    path.rename(path.with_name(path.name + ".0123456789ab.part"))
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("vae/diffusion_pytorch_model.safetensors", _cut),
+        ("vae/diffusion_pytorch_model.safetensors", _reserve),
+        ("vae/diffusion_pytorch_model.safetensors", _begin),
+        ("vae/config.json", _empty),
+        ("refiner/text_encoder/tokenizer.json", _begin),
+        ("refiner/text_encoder/tokenizer.json", _empty),
+    ],
+)
+def test_no_list_calls_a_partial_file_here(
+    tiny_models: dict[str, dict[str, Any]], tmp_path: Path, name: str, harm: Callable[[Path], None]
+):
+    """Nobody recorded these: their own headers and what lies beside them must say it."""
+    places = places_in(tmp_path, "original")
+    shutil.copytree(tiny_models["original"]["root"], places.root)
+    pattern = f"{name.rpartition('/')[0]}/*"
+
+    def listed() -> InventoryRow:
+        return next(row for row in list_weights(places, EVERY_STAGE) if row.pattern == pattern)
+
+    whole = listed()
+    assert (whole.state, whole.partial_bytes) == ("here", 0)
+    size_bytes = (places.root / name).stat().st_size
+    harm(places.root / name)
+    assert listed().state == "incomplete"
+    assert listed().here_bytes == whole.here_bytes - size_bytes
 
 
 def test_an_empty_disk_lacks_what_must_be_there(tmp_path: Path):

@@ -13,7 +13,7 @@ from sana_wm.manifest.field_table import manifest_fields
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
 from sana_wm.plain_files import open_plain
-from sana_wm.progress.run_record import RunEnd
+from sana_wm.progress.run_record import RunEnd, read_elapsed_s
 from sana_wm.progress.status import StatusReader
 from sana_wm.runs.chain import stages_due
 from sana_wm.runs.inventory import RunFile, disk_bytes, list_files
@@ -72,6 +72,11 @@ class Entry:
         return (video.num_frames - self.manifest.dropped_frames) / video.fps
 
     @property
+    def elapsed_s(self) -> float | None:
+        """What a finished run took, all its starts together, as `status` and the report say it."""
+        return read_elapsed_s(self.run) if self.state == "finished" else None
+
+    @property
     def thumbnail(self) -> Path | None:
         """What to look at: the contact sheet, else the preview, else the newest picture of a step."""
         pictures = [self.run.contact_sheet_file, self.run.preview_file]
@@ -100,6 +105,7 @@ class Entry:
             "preset": preset_of(manifest) if manifest is not None else None,
             "settings": describe_settings(manifest) if manifest is not None else None,
             "seconds": self.seconds,
+            "elapsed_s": self.elapsed_s,
             "size_bytes": self.size_bytes,
             "shared_bytes": self.shared_bytes,
             "thumbnail": None if thumbnail is None else str(thumbnail),

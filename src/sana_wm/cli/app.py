@@ -14,7 +14,7 @@ from sana_wm.cli.words import unknown_command, with_new_names
 #: As a user meets them.
 ORDER = (
     *("demo", "weights", "run", "init-manifest", "camera", "doctor", "validate-manifest", "plan"),
-    *("run-pipeline", "resume", "refine", "vary", "promote", "branch", "extend", "queue"),
+    *("run-pipeline", "resume", "refine", "vary", "promote", "branch", "extend", "queue", "studio"),
     *("status", "report", "runs", "compare", "verify", "bench", "patches"),
 )
 

@@ -191,7 +191,7 @@ def convert(
 
 @camera_app.command("preview")
 def preview(
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, .mp4.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .mp4, .webp or .gif.")],
     manifest_path: OptionalManifest = None,
     *,
     move: MoveOption = None,
@@ -209,16 +209,16 @@ def preview(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Show the motion in seconds: the first frame laid over a level ground and a backdrop, at a quarter of the size."""
+    """Show the motion in seconds: the first frame laid over a level ground and a backdrop, with keys and time."""
     from sana_wm.camera.preview import Scene, fitting_backdrop
-    from sana_wm.drafting.camera_view import write_preview
+    from sana_wm.drafting.camera_preview import write_preview
 
     motion = motion_said(move, action, dialect, translation_speed, rotation_speed_deg)
     view = view_said(manifest_path, motion, PictureSaid(picture, fov_deg, parse_size(size), parse_crop(crop)))
     refuse_to_overwrite(out, force=force)
     scene = Scene(backdrop or fitting_backdrop(view.trajectory), camera_height or None)
-    num_frames = write_preview(view, scene, out)
-    typer.echo(f"{out}: {num_frames} frames; a guess at the motion, not at the video")
+    written = write_preview(view, scene, out)
+    typer.echo(f"{out}: {written.told}; a guess at the motion, not at the video")
 
 
 def _warnings(view: CameraView) -> list[str]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from sana_wm.cli.app import app
-from sana_wm.cli.figures import format_bytes
 from sana_wm.errors import printable
 from sana_wm.printing import drawing_stream, spelled_out
 
@@ -28,7 +27,7 @@ def finish(run: RunDirectory, *, open_it: bool) -> None:
         open_it: Whether its video shall be shown.
     """
     manifest = run.read_manifest()
-    _say_facts(run.video_file)
+    _say_facts(run, run.video_file)
     typer.echo("next:", err=True)
     for command, what in next_commands(run.path, manifest):
         typer.echo(printable(f"  sana-wm {command:<40}  {what}"), err=True)
@@ -47,19 +46,19 @@ def show_preview(path: Path, *, open_it: bool) -> None:
     from sana_wm.runs.run_directory import RunDirectory
 
     run = RunDirectory(path)
-    _say_facts(run.preview_file)
+    _say_facts(run, run.preview_file)
     notify(f"sana-wm: {run.read_manifest().name} can be looked at")
     if open_it:
         open_in_player(run.preview_file)
 
 
-def _say_facts(video: Path) -> None:
-    from sana_wm.video.reader import probe
+def _say_facts(run: RunDirectory, video: Path) -> None:
+    from sana_wm.cli.figures import format_seconds
+    from sana_wm.progress.run_record import read_elapsed_s
+    from sana_wm.video.reader import describe_video
 
-    facts = probe(video)
-    length = f"{facts.num_frames} frames, {facts.num_frames / facts.fps:.1f} s at {facts.fps:g} fps"
-    size = f"{facts.width}x{facts.height}, {format_bytes(video.stat().st_size)}"
-    typer.echo(f"{length}, {size}", err=True)
+    took = "" if (elapsed_s := read_elapsed_s(run)) is None else f", made in {format_seconds(elapsed_s)}"
+    typer.echo(f"{describe_video(video)}{took}", err=True)
 
 
 def open_in_player(video: Path) -> None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sana_wm.cli.app import app
-from sana_wm.cli.manifest import WITHOUT_WEIGHTS, AsJson, ManifestPath
-from sana_wm.errors import MemoryCapError, SanaWMError
+from sana_wm.cli.manifest import WITHOUT_WEIGHTS, AsJson
+from sana_wm.errors import MemoryCapError, SanaWMError, UsageError
 
 if TYPE_CHECKING:
+    from sana_wm.manifest.model import Manifest
     from sana_wm.planning.plan import RunPlan
 
 CapGib = Annotated[
@@ -22,19 +23,37 @@ CapGib = Annotated[
 WithoutWeights = Annotated[
     bool, typer.Option("--without-weights", help="Go by the released model's sizes; no weights need be there.")
 ]
+MaybeManifestPath = Annotated[
+    Path | None, typer.Argument(metavar="[MANIFEST]", help="JSON manifest of the run; with --for it may be left out.")
+]
+ForMac = Annotated[
+    str | None,
+    typer.Option("--for", metavar="MAC", help='Another Mac instead of this machine: "M2 Pro 32 GB".'),
+]
 #: What else the templates name by variables; before anything is set up, a plan needs none of it.
 NOT_SET_UP = WITHOUT_WEIGHTS | {"SANA_WM_INPUT_ROOT": "inputs", "SANA_WM_OUTPUT_ROOT": "runs"}
 
 
 @app.command("plan")
 def plan(
-    manifest_path: ManifestPath,
+    manifest_path: MaybeManifestPath = None,
+    for_mac: ForMac = None,
     cap_gib: CapGib = None,
     without_weights: WithoutWeights = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a run will take: memory, disk, time. Exit code 5: it does not fit its memory."""
+    """Say what a run will take: memory, disk, time. Exit code 5: it does not fit its memory.
+
+    --for asks about another Mac, without its being there and without weights; without a manifest, about every mode.
+    """
     changes = {} if cap_gib is None else {"memory.cap_gib": cap_gib}
+    if for_mac is not None:
+        _plan_for_mac(for_mac, manifest_path, changes, as_json=as_json)
+        return
+    if manifest_path is None:
+        raise UsageError(
+            "plan is told neither a manifest nor a Mac", next_step='Name a manifest, or --for "M2 Pro 32 GB".'
+        )
     if without_weights:
         planned, refusal = _plan_by_released_sizes(manifest_path, changes), None
     else:
@@ -64,14 +83,44 @@ def _plan_as_found(manifest_path: Path, changes: dict[str, float]) -> tuple[RunP
 
 
 def _plan_by_released_sizes(manifest_path: Path, changes: dict[str, float]) -> RunPlan:
+    from sana_wm.preflight.prospect import plan_by_released_sizes
+
+    return plan_by_released_sizes(_load_before_set_up(manifest_path, changes), os.environ)
+
+
+def _load_before_set_up(manifest_path: Path, changes: dict[str, float]) -> Manifest:
+    """A manifest whose pictures and weights need not be there."""
     from sana_wm.camera.of_manifest import load_trajectory
     from sana_wm.manifest.loading import load_manifest
-    from sana_wm.preflight.prospect import change_fields, plan_by_released_sizes
+    from sana_wm.preflight.prospect import change_fields
 
     manifest = change_fields(load_manifest(manifest_path, NOT_SET_UP | os.environ), changes)
     if manifest.camera.action is not None:
         load_trajectory(manifest).first(manifest.video.num_frames)
-    return plan_by_released_sizes(manifest, os.environ)
+    return manifest
+
+
+def _plan_for_mac(said: str, manifest_path: Path | None, changes: dict[str, float], *, as_json: bool) -> None:
+    from sana_wm.cli.mac_text import describe_mac_plan, describe_modes
+    from sana_wm.drafting.modes import plan_modes
+    from sana_wm.planning.mac_plan import plan_on_macs
+    from sana_wm.planning.macs import find_mac
+
+    mac = find_mac(said)
+    if manifest_path is not None:
+        [planned] = plan_on_macs(_load_before_set_up(manifest_path, changes), [mac], ways_out=True)
+        typer.echo(json.dumps(planned.as_json(), indent=2) if as_json else describe_mac_plan(planned))
+        if not planned.fits:
+            raise typer.Exit(MemoryCapError.exit_code)
+        return
+    if changes:
+        raise UsageError("--cap-gib changes a manifest, and none is named", next_step="Name a manifest.")
+    modes = {mode: plan for mode, [plan] in plan_modes([mac]).items()}
+    if as_json:
+        rows = [mode.as_json() | plan.as_json() for mode, plan in modes.items()]
+        typer.echo(json.dumps({"mac": mac.name, "assumed": mac.assumed, "basis": mac.basis, "modes": rows}, indent=2))
+    else:
+        typer.echo(describe_modes(mac, modes))
 
 
 def describe_plan(plan: RunPlan) -> str:

@@ -10,7 +10,7 @@ from sana_wm.catalogue.entry import Entry, describe_settings
 from sana_wm.catalogue.folder import Catalogue
 from sana_wm.catalogue.lineage import Limb, as_tree
 from sana_wm.catalogue.removal import Going, freed_by
-from sana_wm.cli.figures import format_bytes
+from sana_wm.cli.figures import format_bytes, format_seconds
 from sana_wm.errors import printable
 from sana_wm.runs.inventory import Kind, RunFile, disk_bytes
 
@@ -52,7 +52,8 @@ def _describe(limb: Limb, folder: Path, width: int) -> Iterator[str]:
     entry, manifest = limb.entry, limb.entry.manifest
     name = f"{limb.lead}{_shown(entry.path, folder)}".ljust(width)
     length = "" if entry.seconds is None else f"{entry.seconds:.1f} s"
-    yield f"{name}  {length:>7}  {format_bytes(entry.size_bytes):>9}  {entry.state_words}"
+    took = "" if (elapsed_s := entry.elapsed_s) is None else f" in {format_seconds(elapsed_s)}"
+    yield f"{name}  {length:>7}  {format_bytes(entry.size_bytes):>9}  {entry.state_words}{took}"
     margin = f"{limb.margin}    "
     if manifest is not None:
         yield f"{margin}{manifest.name}: {describe_settings(manifest)}"

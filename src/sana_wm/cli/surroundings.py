@@ -58,3 +58,16 @@ def require_working_folder() -> None:
             expected="a folder that is there",
             next_step="Go into another one (cd), then run the command again.",
         ) from error
+
+
+def why_no_window() -> str | None:
+    """Why no window is opened here, in words; `None` where somebody sits before this machine and looks at it."""
+    if os.environ.get("CI"):
+        return "this is CI"
+    if not drawing_stream(sys.stdout).isatty():
+        return "standard output is no terminal"
+    if os.environ.get("SSH_CONNECTION"):
+        return "this terminal is that of another machine"
+    if sys.platform != "darwin" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return "there is no display"
+    return None

@@ -1,4 +1,4 @@
-"""Files on their way, for people: a bar for each file on a terminal, plain lines elsewhere."""
+"""Files on their way, for people: two bars on a terminal, plain lines elsewhere; pace and time are of the whole."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Protocol, Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from sana_wm.cli.figures import format_bytes
+from sana_wm.cli.transfer_pace import TransferPace
 from sana_wm.errors import printable
 from sana_wm.printing import drawing_stream
 from sana_wm.weights.transfer import TransferView
@@ -41,6 +42,10 @@ class OpenTransferView(TransferView, Protocol):
         """So much will be fetched, over all files; for the time that is left."""
         ...
 
+    def sum_up(self) -> None:
+        """Say what came, in which time."""
+        ...
+
 
 def make_transfer_view() -> OpenTransferView:
     """The view that suits where standard error goes."""
@@ -52,7 +57,8 @@ class LineView:
 
     def __init__(self) -> None:
         self._file = ("", "", 0)
-        self._since_s, self._since_bytes = 0.0, 0
+        self._said_s = 0.0
+        self._whole = TransferPace()
 
     def __enter__(self) -> Self:
         return self
@@ -68,22 +74,35 @@ class LineView:
         sys.stderr.flush()
 
     def expect(self, total_bytes: int) -> None:
-        """Nothing: the plan has been said."""
+        """Count from here on: the plan has been said."""
+        self._whole.expect(total_bytes)
+        self._said_s = time.monotonic()
 
-    def began(self, verb: str, name: str, total_bytes: int) -> None:
+    def sum_up(self) -> None:
+        """Say what came, in which time."""
+        if said := self._whole.sum_up():
+            self.say(said)
+
+    def began(self, verb: str, name: str, total_bytes: int, here_bytes: int = 0) -> None:
         """Say so, unless it is over in a moment."""
-        self._file, self._since_s, self._since_bytes = (verb, name, total_bytes), time.monotonic(), 0
+        self._file = (verb, name, total_bytes)
+        if verb == "fetching":
+            self._whole.began(here_bytes)
+        else:
+            self._said_s = time.monotonic()
         if verb == "fetching" or total_bytes >= WORTH_A_LINE_BYTES:
             self.say(f"{verb} {name} ({format_bytes(total_bytes)})")
 
     def at(self, position_bytes: int) -> None:
         """Say how far it is, if it is time to."""
-        seconds = time.monotonic() - self._since_s
-        if seconds >= PLAIN_LINE_EVERY_S:
-            verb, name, total_bytes = self._file
-            speed = format_bytes(round((position_bytes - self._since_bytes) / seconds))
-            self.say(f"{verb} {name}: {format_bytes(position_bytes)} of {format_bytes(total_bytes)}, {speed}/s")
-            self._since_s, self._since_bytes = time.monotonic(), position_bytes
+        verb, name, total_bytes = self._file
+        if verb == "fetching":
+            self._whole.at(position_bytes)
+        if time.monotonic() - self._said_s < PLAIN_LINE_EVERY_S:
+            return
+        self._said_s = time.monotonic()
+        line = f"{verb} {name}: {format_bytes(position_bytes)} of {format_bytes(total_bytes)}"
+        self.say(f"{line}; of all: {self._whole.describe()}" if verb == "fetching" else line)
 
     def ended(self) -> None:
         """Nothing: the next line says it."""
@@ -97,13 +116,13 @@ class BarView:
             TextColumn("{task.description}"),
             BarColumn(),
             DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[pace]}"),
             console=Console(file=drawing_stream(sys.stderr)),
         )
-        self._file = self._progress.add_task("", visible=False)
-        self._all = self._progress.add_task("all files", total=0, visible=False)
-        self._before_bytes, self._is_fetching, self._size_bytes = 0, False, 0
+        self._file = self._progress.add_task("", visible=False, pace="")
+        self._all = self._progress.add_task("all files", total=0, visible=False, pace="")
+        self._is_fetching = False
+        self._whole = TransferPace()
 
     def __enter__(self) -> Self:
         self._progress.__enter__()
@@ -120,11 +139,19 @@ class BarView:
 
     def expect(self, total_bytes: int) -> None:
         """Show the bar for all files."""
+        self._whole.expect(total_bytes)
         self._progress.update(self._all, total=total_bytes, visible=total_bytes > 0)
 
-    def began(self, verb: str, name: str, total_bytes: int) -> None:
+    def sum_up(self) -> None:
+        """Say what came, in which time."""
+        if said := self._whole.sum_up():
+            self.say(said)
+
+    def began(self, verb: str, name: str, total_bytes: int, here_bytes: int = 0) -> None:
         """Show the file's bar."""
-        self._is_fetching, self._size_bytes = verb == "fetching", total_bytes
+        self._is_fetching = verb == "fetching"
+        if self._is_fetching:
+            self._whole.began(here_bytes)
         self._progress.reset(
             self._file, description=escape(printable(f"{verb} {name}")), total=total_bytes, visible=True
         )
@@ -133,10 +160,9 @@ class BarView:
         """Move both bars."""
         self._progress.update(self._file, completed=position_bytes)
         if self._is_fetching:
-            self._progress.update(self._all, completed=self._before_bytes + position_bytes)
+            self._whole.at(position_bytes)
+            self._progress.update(self._all, completed=self._whole.come_bytes, pace=self._whole.describe_pace())
 
     def ended(self) -> None:
         """Hide the file's bar."""
-        if self._is_fetching:
-            self._before_bytes += self._size_bytes
         self._progress.update(self._file, visible=False)

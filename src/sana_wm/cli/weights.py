@@ -13,8 +13,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sana_wm.cli.app import weights_app
-from sana_wm.cli.completion import stage_list
 from sana_wm.cli.manifest import AsJson
+from sana_wm.cli.weights_choice import (
+    ALL_STAGES,
+    InFolder,
+    Layout,
+    OfManifest,
+    OfVariant,
+    Stages,
+    choose_places,
+    parse_stages,
+)
 from sana_wm.errors import (
     DownloadError,
     IncompleteWeightsError,
@@ -24,28 +33,12 @@ from sana_wm.errors import (
     UsageError,
     printable,
 )
-from sana_wm.names import STAGES, LayoutName, Stage, Variant
+from sana_wm.names import LayoutName, Stage, Variant
 
 if TYPE_CHECKING:
     from sana_wm.cli.transfer_view import OpenTransferView
     from sana_wm.weights.download import DownloadPlan
     from sana_wm.weights.places import WeightPlaces
-
-ALL_STAGES = ",".join(STAGES)
-STAGES_HELP = "Only what these read: stage1,preview,refiner,vae_decode."
-FOLDER_HELP = "Folder that holds one folder for each repository. [default: weights]"
-
-OfVariant = Annotated[
-    Variant | None, typer.Option("--variant", help="bidirectional (the default) or streaming, its 4-step student.")
-]
-Layout = Annotated[LayoutName | None, typer.Option("--layout", help="original (the default) or diffusers.")]
-Stages = Annotated[str, typer.Option("--stages", autocompletion=stage_list, help=STAGES_HELP)]
-From = Annotated[Path | None, typer.Option("--in", metavar="DIR", help=FOLDER_HELP)]
-To = Annotated[Path | None, typer.Option("--in", metavar="DIR", help=FOLDER_HELP)]
-OfManifest = Annotated[
-    Path | None,
-    typer.Option("--manifest", metavar="MANIFEST", help="Variant, layout and folders of a manifest instead."),
-]
 
 
 @weights_app.command("list")
@@ -53,15 +46,15 @@ def list_command(
     variant: OfVariant = None,
     layout: Layout = None,
     stages: Stages = ALL_STAGES,
-    folder: From = None,
+    folder: InFolder = None,
     manifest: OfManifest = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which stage needs which files, how large they are and what is here. Asks nobody, opens nothing."""
+    """Say which stage needs which files, how large they are, under which licence, and what is here. Asks nobody."""
     from sana_wm.cli.weights_text import print_rows
     from sana_wm.weights.inventory import list_weights
 
-    places, chosen = _choose_places(manifest, folder, layout, variant), parse_stages(stages)
+    places, chosen = choose_places(manifest, folder, layout, variant).places, parse_stages(stages)
     rows = list_weights(places, chosen)
     if as_json:
         content = [{**asdict(row), "folder": str(row.folder)} for row in rows]
@@ -76,7 +69,7 @@ def download(
     variant: OfVariant = None,
     layout: Layout = None,
     stages: Stages = ALL_STAGES,
-    to: To = None,
+    to: InFolder = None,
     manifest: OfManifest = None,
     reuse: Annotated[
         list[Path] | None,
@@ -93,14 +86,19 @@ def download(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched; change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Download what the stages read, or the rest of it, and check it. Interrupted, it goes on where it stopped."""
-    places, chosen = _choose_places(manifest, to, layout, variant), parse_stages(stages)
+    """Download what the stages read, or the rest of it, and check it. Interrupted, it goes on where it stopped.
+
+    Without options it is the bidirectional model converted for diffusers: about 83 GB, the refiner's 65 among them, and
+    no terms to accept first. --layout original is NVIDIA's own repository, 108 GB. docs/weights.md has both in a table.
+    """
+    choice, chosen = choose_places(manifest, to, layout, variant), parse_stages(stages)
+    places = choice.places
     with _problems_as_json(as_json):
         plan = _download(places, chosen, replace=replace, dry_run=dry_run, reuse=reuse or [])
-    if manifest is None and not dry_run:
-        from sana_wm.weights.finding import USUAL_FOLDER, remember_download
+    if choice.folder is not None and not dry_run:
+        from sana_wm.weights.finding import remember_download
 
-        remember_download(to or USUAL_FOLDER, os.environ, places.variant)
+        remember_download(choice.folder, os.environ, places.variant)
     if as_json:
         from sana_wm.cli.weights_text import describe_plan
 
@@ -114,7 +112,7 @@ def verify(
     variant: OfVariant = None,
     layout: Layout = None,
     stages: Stages = ALL_STAGES,
-    folder: From = None,
+    folder: InFolder = None,
     manifest: OfManifest = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="No hashes: headers, names, shapes, samples and sizes.")
@@ -127,7 +125,7 @@ def verify(
     from sana_wm.weights.student import describe_student
     from sana_wm.weights.verification import verify_weights
 
-    places, chosen = _choose_places(manifest, folder, layout, variant), parse_stages(stages)
+    places, chosen = choose_places(manifest, folder, layout, variant).places, parse_stages(stages)
     with _stopped_by_hand("the verification was stopped", "Nothing was changed."), make_transfer_view() as view:
         reports, problems = verify_weights(places, chosen, view, hashes=not quick)
     if as_json:
@@ -153,7 +151,7 @@ def convert(
         Path | None, typer.Argument(metavar="[CHECKPOINT]", help="Instead of the one among the weights.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Where to write; beside it by default.")] = None,
-    folder: From = None,
+    folder: InFolder = None,
     manifest: OfManifest = None,
 ) -> None:
     """Write the student's weights out of its training checkpoint, once; `download` has done so already."""
@@ -170,7 +168,7 @@ def convert(
         return
     if out is not None:
         raise UsageError("--out goes with a checkpoint", next_step="Name the checkpoint, or leave out --out.")
-    places = _choose_places(manifest, folder, None, None if manifest else "streaming")
+    places = choose_places(manifest, folder, None, None if manifest else "streaming").places
     with _stopped_by_hand("the conversion was stopped", "Nothing is taken for whole."), make_transfer_view() as view:
         convert_student(places, view)
         for sentence in describe_student(places.layout()):
@@ -189,28 +187,6 @@ def tiny(
 
     arguments = ["tiny", "--layout", layout, "--variant", variant, "--out", str(out), "--seed", str(seed)]
     typer.echo(run_module("sana_wm.weights", arguments, quiet=True), nl=False)
-
-
-def _choose_places(
-    manifest: Path | None, folder: Path | None, layout: LayoutName | None, variant: Variant | None
-) -> WeightPlaces:
-    from sana_wm.manifest.loading import load_manifest
-    from sana_wm.weights.finding import USUAL_FOLDER
-    from sana_wm.weights.places import places_in, places_of
-
-    if manifest is None:
-        return places_in(folder or USUAL_FOLDER, layout or "original", variant or "bidirectional")
-    if folder is not None or layout is not None or variant is not None:
-        raise UsageError("--manifest says variant, layout and folders", next_step="Leave out the other options.")
-    return places_of(load_manifest(manifest, os.environ))
-
-
-def parse_stages(text: str) -> tuple[Stage, ...]:
-    """The stages that `--stages` names, in their order."""
-    asked = [name.strip() for name in text.split(",")]
-    if unknown := sorted(set(asked) - set(STAGES)):
-        raise UsageError("--stages names an unknown stage", got=", ".join(unknown), expected=ALL_STAGES)
-    return tuple(stage for stage in STAGES if stage in asked)
 
 
 def _download(
@@ -247,8 +223,9 @@ def _download(
         say_plan(plan, view)
         if dry_run:
             return plan
-        view.expect(sum(file.remote.size_bytes for file in plan.files if file.sha256 is None))
+        view.expect(plan.missing_bytes)
         run_download(hub, plan, view)
+        view.sum_up()
         if plan.conversion_bytes:
             convert_student(places, view)
         if problems := check_layout(places.layout(), stages):

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from sana_wm.cli.figures import format_bytes
+from sana_wm.cli.figures import format_bytes, format_seconds
 from sana_wm.cli.transfer_view import OpenTransferView
 from sana_wm.errors import printable
 from sana_wm.names import Stage
@@ -16,12 +16,20 @@ from sana_wm.weights.inventory import InventoryRow
 from sana_wm.weights.places import WeightPlaces
 from sana_wm.weights.verification import FileReport
 
+#: 100 Mbit/s: a line that many homes have, and easy to go on from to one's own.
+EXAMPLE_BYTES_PER_S = 100_000_000 // 8
+
 
 def say_plan(plan: DownloadPlan, view: OpenTransferView) -> None:
     """What is here, what will come, what is left out and why."""
     missing = [file for file in plan.files if file.sha256 is None]
     here = len(plan.files) - len(missing)
-    view.say(f"{here} of {len(plan.files)} files are here; {format_bytes(plan.missing_bytes)} to fetch")
+    for repo_id, folder in dict.fromkeys((file.repository.repo_id, file.folder) for file in plan.files):
+        view.say(f"{repo_id} -> {folder}")
+    at_rate = f", about {format_seconds(plan.missing_bytes / EXAMPLE_BYTES_PER_S)} at 100 Mbit/s"
+    is_long = plan.missing_bytes > EXAMPLE_BYTES_PER_S
+    fetched = f"{format_bytes(plan.missing_bytes)} to fetch{at_rate if is_long else ''}"
+    view.say(f"{here} of {len(plan.files)} files are here; {fetched}")
     for file in missing:
         if file.twin is not None:
             size = format_bytes(file.remote.size_bytes)
@@ -69,8 +77,10 @@ def print_rows(rows: list[InventoryRow], stages: tuple[Stage, ...]) -> None:
             repo_id = row.repo_id
             typer.echo(printable(f"{repo_id} -> {row.folder}\n  licence: {row.licence}"))
         size = f"{'~' if row.is_estimate else ''}{format_bytes(row.needed_bytes)}"
-        partial = f", {format_bytes(row.partial_bytes)} of a file to go on from" if row.partial_bytes else ""
-        here = f" ({format_bytes(row.here_bytes)}{partial})" if row.here_bytes or row.partial_bytes else ""
+        found = [format_bytes(row.here_bytes)] if row.here_bytes else []
+        if row.partial_bytes:
+            found.append(f"{format_bytes(row.partial_bytes)} of files that are not whole")
+        here = f" ({', '.join(found)})" if found else ""
         typer.echo(f"  {row.pattern:<36} {size:>11}  {row.state}{here}  [{', '.join(row.stages)}]")
         if row.note:
             typer.echo(f"  {'':<36} {row.note}")

@@ -11,7 +11,7 @@ import typer
 
 from sana_wm.cli.app import weights_app
 from sana_wm.cli.manifest import AsJson
-from sana_wm.cli.weights import ALL_STAGES, OfVariant, Stages, parse_stages
+from sana_wm.cli.weights_choice import ALL_STAGES, OfVariant, Stages, parse_stages
 from sana_wm.errors import IncompleteWeightsError, printable
 
 

@@ -14,7 +14,7 @@ from sana_wm.camera.crop_words import doubts_about_axis
 from sana_wm.camera.dialects import DIALECTS, action_trajectory
 from sana_wm.camera.exif import read_focal_length
 from sana_wm.camera.field_of_view import field_of_view_deg, focal_length_px
-from sana_wm.camera.intrinsics import CropGeometry, crop_geometry, crop_intrinsics, resize_and_crop
+from sana_wm.camera.intrinsics import CropGeometry, crop_geometry, crop_intrinsics
 from sana_wm.camera.move_path import DIALECT, MovePath
 from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics
 from sana_wm.camera.plausibility import (
@@ -24,7 +24,6 @@ from sana_wm.camera.plausibility import (
     doubts_about_view,
     require_pixels,
 )
-from sana_wm.camera.preview import Scene, reach, render_preview
 from sana_wm.camera.trajectory import Trajectory
 from sana_wm.durable import durable_file, write_durably
 from sana_wm.errors import UsageError
@@ -33,12 +32,7 @@ from sana_wm.names import DialectName
 from sana_wm.preflight.camera_doubts import doubts_about_camera
 from sana_wm.preflight.intrinsics import estimate_intrinsics, settle_intrinsics
 from sana_wm.sizes import TRAINED_SIZE
-from sana_wm.video.encoder import VideoEncoder
-from sana_wm.video.picture import inspect_picture, open_picture, opened
-
-#: A preview has a quarter of the video's width and height; the picture it is made of has half.
-PREVIEW_SHRINK, PICTURE_SCALE = 4, 2
-
+from sana_wm.video.picture import inspect_picture, opened
 
 #: The speeds of a manifest that names none.
 TRANSLATION_SPEED, ROTATION_SPEED_DEG = (
@@ -143,7 +137,8 @@ class CameraView:
     @property
     def shown(self) -> Trajectory:
         """The part of the path that the video takes, as far as the path goes."""
-        return Trajectory(self.trajectory.c2w[: self.wanted_num_frames])
+        path, count = self.trajectory, self.wanted_num_frames or len(self.trajectory)
+        return Trajectory(path.c2w[:count], path.held_keys and path.held_keys[: count - 1])
 
 
 def view_of_manifest(manifest: Manifest) -> CameraView:
@@ -226,36 +221,6 @@ def _lens_of_picture(path: Path, horizontal_deg: float | None, crop: Crop) -> Le
             raise UsageError("the picture's field of view is not known", got=focal, next_step="Give --fov-deg.")
         fx, fy, source = focal.fx, focal.fy, focal.source
     return Lens(path, np.array([[fx, fy, width / 2, height / 2]], dtype=np.float32), source, crop)
-
-
-def write_preview(view: CameraView, scene: Scene, out: Path) -> int:
-    """Render a preview as MP4, whole or not at all; returns its number of frames.
-
-    Raises:
-        UsageError: There is no picture, the name has another suffix, or the path leaves the scene.
-    """
-    if view.lens is None:
-        raise UsageError("a preview needs a picture", expected="a MANIFEST, or --image beside --move or --action")
-    if out.suffix != ".mp4":
-        raise UsageError("a preview is an MP4", got=out.name, expected="a name ending in .mp4")
-    height, width = view.video.height // PREVIEW_SHRINK, view.video.width // PREVIEW_SHRINK
-    geometry = view.lens.geometry(height=height * PICTURE_SCALE, width=width * PICTURE_SCALE)
-    picture = resize_and_crop(open_picture(view.lens.picture).image, geometry)
-    path = view.shown
-    if scene.backdrop <= (farthest := reach(path)):
-        raise UsageError(
-            "the camera path leaves the scene",
-            got=f"a backdrop at {scene.backdrop:g} scene units",
-            expected=f"more than {farthest:.2f}, which is how far the path gets",
-            next_step="Leave --backdrop out, or raise it.",
-        )
-    intrinsics = view.lens.cropped(height=height, width=width)
-    intrinsics = np.broadcast_to(intrinsics, (len(path), 4)) if len(intrinsics) == 1 else intrinsics
-    frames = render_preview(np.asarray(picture), intrinsics, path, scene, scale=PICTURE_SCALE)
-    with VideoEncoder(out, width=width, height=height, fps=view.video.fps, preset="veryfast") as encoder:
-        for frame in frames:
-            encoder.put(frame[None])
-    return len(path)
 
 
 def write_poses(trajectory: Trajectory, out: Path) -> None:

@@ -120,19 +120,20 @@ def _first_free(names: Iterable[Path]) -> NewRun:
     raise UsageError(f"{taken[0]} is there already", expected="a new name", next_step="Choose another --out.")
 
 
-def write_new_run(said: VideoRequest, environ: Mapping[str, str]) -> NewRun:
+def write_new_run(said: VideoRequest, environ: Mapping[str, str], runs: Path = RUNS_FOLDER) -> NewRun:
     """Write the manifest of a new run of a picture, in a place of its own.
 
     Args:
         said: What the user says; without `out` the run lies in `runs`, under the first free name.
         environ: This process's environment.
+        runs: The folder for such runs.
 
     Raises:
         WeightsError: Nothing says where the model's weights lie.
         UsageError: The place is taken, or as of `draft_manifest`.
     """
     require_weights(said, environ)
-    with new_place(numbered(RUNS_FOLDER / run_name(said)) if said.out is None else [said.out]) as place:
+    with new_place(numbered(runs / run_name(said)) if said.out is None else [said.out]) as place:
         data, notes = draft_manifest(replace(said, out=place.path), place.path.parent, environ)
         return place.written(data, notes)
 

@@ -13,7 +13,7 @@ from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import SAVING, STARTING, Stage
 from sana_wm.planning.cap import settle_cap
 from sana_wm.planning.device import Device
-from sana_wm.planning.fit import largest_num_frames, smallest_budget_gib, smallest_cap_gib
+from sana_wm.planning.fit import Planners, largest_num_frames, smallest_budget_gib, smallest_cap_gib
 from sana_wm.planning.forecast import RunForecaster
 from sana_wm.planning.history import History, PhaseTime
 from sana_wm.planning.past_runs import find_past_runs
@@ -152,10 +152,21 @@ def plan_run(
     """
     layout = layout or locate_weights(manifest)
     forecaster = RunForecaster(manifest, layout, device, tuple(stages))
-    planners = forecaster.planners()
+    past = find_past_runs(run or RunDirectory(Path(manifest.output_dir)), settle_cap(manifest, device))
+    times = Times(past, history, device, dtype_of(forecaster))
+    return with_ways_out(plan_by(forecaster, forecaster.planners(), times), forecaster)
+
+
+def plan_by(forecaster: RunForecaster, planners: Planners, times: Times) -> RunPlan:
+    """Plan a run by whatever is known of its times; without what would make it fit.
+
+    Args:
+        forecaster: The run; its stages are planned.
+        planners: Its own, or those of the same run on a device of the same kind.
+        times: Of the place where it would run.
+    """
+    manifest, layout, stages = forecaster.manifest, forecaster.layout, forecaster.stages
     run_folder = Path(manifest.output_dir)
-    past = find_past_runs(run or RunDirectory(run_folder), settle_cap(manifest, device))
-    times = Times(past, history, device, _dtype(forecaster))
     phases: list[PhasePlan] = []
     for stage in stages:
         starting, saving = times.of_starting(stage), times.of_saving(stage)
@@ -167,9 +178,9 @@ def plan_run(
         ]
         if saving is not None:
             phases.append(PhasePlan(stage, SAVING, "hashes, files, the end", 0, saving.seconds, saving.measured))
-    plan = RunPlan(
-        device=device,
-        dtype=_dtype(forecaster),
+    return RunPlan(
+        device=forecaster.device,
+        dtype=dtype_of(forecaster),
         cap_bytes=forecaster.cap_bytes,
         budget_bytes=forecaster.budget_bytes,
         phases=tuple(phases),
@@ -177,6 +188,10 @@ def plan_run(
         disk_bytes=needed_by_volume(run_folder, manifest, stages).get(run_folder, 0),
         free_disk_bytes=free_bytes_at(run_folder),
     )
+
+
+def with_ways_out(plan: RunPlan, forecaster: RunForecaster) -> RunPlan:
+    """A plan with what would make it fit, where it does not."""
     if plan.fits:
         return plan
     return replace(
@@ -267,7 +282,8 @@ def _plan_phase(forecaster: RunForecaster, times: Times, stage: Stage, phase: st
     return PhasePlan(stage, phase, reason, None, ran and ran.seconds, measured=ran is not None)
 
 
-def _dtype(forecaster: RunForecaster) -> str:
+def dtype_of(forecaster: RunForecaster) -> str:
+    """What a run computes in."""
     return {4: "float32", 2: "bfloat16"}[forecaster.element_bytes]
 
 

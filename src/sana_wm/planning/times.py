@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from statistics import median
 
@@ -28,6 +29,21 @@ GUESSED_STARTING_S = 6.0
 
 
 @dataclass(frozen=True)
+class Rates:
+    """What times are guessed by where nothing was measured.
+
+    Attributes:
+        tflops: Arithmetic, TFLOP/s.
+        disk_gb_s: Reading weights, GB/s.
+        starting_s: Seconds that a stage takes outside its phases.
+    """
+
+    tflops: float
+    disk_gb_s: float = GUESSED_DISK_GB_S
+    starting_s: float = GUESSED_STARTING_S
+
+
+@dataclass(frozen=True)
 class Duration:
     """How long something will take, and whether that was measured on this machine; otherwise it is a guess."""
 
@@ -40,15 +56,24 @@ class Times:
 
     Args:
         past: Runs of the same work, newest first; those of other machines and devices do not count.
-        history: Phases of this machine.
+        history: Phases of this machine; `None` for another one.
         device: Where the run computes.
         dtype: What it computes in.
+        rates: To guess by; those of the device's kind when left out.
     """
 
-    def __init__(self, past: Iterable[PastRun], history: History, device: Device, dtype: str) -> None:
+    def __init__(
+        self,
+        past: Iterable[PastRun],
+        history: History | None,
+        device: Device,
+        dtype: str,
+        rates: Rates | None = None,
+    ) -> None:
         here = (one for one in past if one.was_on(device.kind, name_processor()))
         self._same_work = median_seconds(list(islice(here, NEWEST_RUNS)))
         self._history, self._device, self._dtype = history, device, dtype
+        self._rates = rates or Rates(GUESSED_TFLOPS[device.kind])
 
     def of_same_work(self, stage: Stage, phase: str) -> Duration | None:
         """As runs of the same work took; `None` when there is none."""
@@ -61,22 +86,24 @@ class Times:
         work = (forecast.phase, forecast.tflop, forecast.parameters)
         if scaled := self._of_history(forecast.stage, *work):
             return scaled
-        computing_s = forecast.tflop / GUESSED_TFLOPS[self._device.kind]
-        return Duration(max(computing_s, forecast.read_bytes / (GUESSED_DISK_GB_S * 1e9)), measured=False)
+        computing_s = forecast.tflop / self._rates.tflops
+        return Duration(max(computing_s, forecast.read_bytes / (self._rates.disk_gb_s * 1e9)), measured=False)
 
     def of_starting(self, stage: Stage) -> Duration:
         """Before a stage's first phase; where `of_saving` knows nothing, all that it takes outside its phases."""
         if same_work := self.of_same_work(stage, STARTING):
             return same_work
-        return self._of_history(stage, STARTING, 0.0) or Duration(GUESSED_STARTING_S, measured=False)
+        return self._of_history(stage, STARTING, 0.0) or Duration(self._rates.starting_s, measured=False)
 
     def of_saving(self, stage: Stage) -> Duration | None:
         """Between and after a stage's phases; `None` where `of_starting` includes it."""
         return self.of_same_work(stage, SAVING)
 
     def _of_history(self, stage: Stage, phase: str, tflop: float, parameters: int = 0) -> Duration | None:
-        place = (self._device.name, self._dtype)
-        return _measured(self._history.seconds(*place, one, phase, tflop, parameters) for one in _stages_like(stage))
+        if self._history is None:
+            return None
+        seconds = partial(self._history.seconds, self._device.name, self._dtype)
+        return _measured(seconds(one, phase, tflop, parameters) for one in _stages_like(stage))
 
 
 def _stages_like(stage: Stage) -> tuple[Stage, ...]:

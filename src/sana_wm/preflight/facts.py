@@ -22,8 +22,8 @@ from sana_wm.preflight.checkup import MEANINGFUL_VARIABLES, Facts
 from sana_wm.system import read_output, system_version
 from sana_wm.video.encoder import usable_codecs
 from sana_wm.weights.check import check_layout
+from sana_wm.weights.finding import find_places
 from sana_wm.weights.manifest_layout import locate_weights
-from sana_wm.weights.places import WeightPlaces, guess_layout
 
 PACKAGES = ("diffusers", "transformers", "safetensors")
 
@@ -70,18 +70,18 @@ def _codecs() -> tuple[str, ...] | None:
 
 
 def _weights(environment: Mapping[str, str], manifest: Manifest | None) -> tuple[str, tuple[str, ...]] | None:
-    root = environment.get("SANA_WM_MODEL_ROOT")
+    where = "the manifest"
     try:
         if manifest is not None:
             layout, stages, where = locate_weights(manifest), active_stages(manifest), manifest.model.root
-        elif root:
-            gemma = environment.get("SANA_GEMMA_2_2B_IT_ROOT")
-            places = WeightPlaces(guess_layout(Path(root)), Path(root), Path(gemma) if gemma else None)
-            layout, stages, where = places.layout(), STAGES, root
         else:
-            return None
+            found = find_places("bidirectional", None, environment)
+            if found.source is None:
+                return None
+            where = str(found.places.root)
+            layout, stages = found.places.layout(), STAGES
     except SanaWMError as error:
-        return root or "the manifest", (str(error),)
+        return where, (str(error),)
     return where, tuple(str(problem) for problem in check_layout(layout, stages))
 
 

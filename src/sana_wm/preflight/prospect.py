@@ -46,7 +46,7 @@ from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.unfinished import refuse_others_work, versions_that_count
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.empty_checkpoint import write_empty_checkpoint
-from sana_wm.weights.facts import model_facts
+from sana_wm.weights.facts import published_bytes
 from sana_wm.weights.layout import WeightLayout
 from sana_wm.weights.manifest_layout import locate_weights
 
@@ -233,12 +233,8 @@ def plan_by_released_sizes(manifest: Manifest, environment: Mapping[str, str]) -
     with tempfile.TemporaryDirectory() as folder:
         layout = write_empty_checkpoint(Path(folder), variant=manifest.model.variant)
         planned = _plan(manifest, environment=environment, stages=stages, layout=layout)
-    published_bytes = sum(
-        file.approximate_bytes
-        for repository in model_facts().layouts[manifest.model.variant][manifest.model.layout]
-        for file in repository.needed_files(stages)
-    )
-    return replace(planned, weights_bytes=published_bytes, by_released_sizes=True)
+    weights_bytes = published_bytes(manifest.model.variant, manifest.model.layout, stages)
+    return replace(planned, weights_bytes=weights_bytes, by_released_sizes=True)
 
 
 def _plan(

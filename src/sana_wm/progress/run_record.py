@@ -238,3 +238,9 @@ class RunEnd(OpenRecord):
         then = RunDirectory(Path(end.run_dir)).resume_command  # the command to go on is for where the run lies now
         error = replace(end.error, message=end.error.message.replace(then, run.resume_command))
         return end.model_copy(update={"error": error})
+
+
+def read_elapsed_s(run: RunDirectory) -> float | None:
+    """What a run that ended took, all its starts together; `None` where it left no word of its start or its end."""
+    start, end = RunStart.read(run), RunEnd.read(run)
+    return None if start is None or end is None else start.elapsed_s(end.ended_at_s)

@@ -57,3 +57,22 @@ def retry(queue: Queue, numbers: Sequence[int]) -> list[Job]:
             if not queue.manifest_file(job.number).is_file() or not job.run_dir:
                 raise UsageError(f"{job} cannot be tried again", got=job.reason)
         return [queue.write(job.retried(queue.last_turn())) for job in jobs]
+
+
+def reorder(queue: Queue, numbers: Sequence[int]) -> list[Job]:
+    """Let waiting jobs take their turns in another order; those that are not named come after them, as they were.
+
+    Raises:
+        UsageError: There is no such job, or it does not wait.
+    """
+    with queue.changing():
+        jobs = [queue.require(number) for number in dict.fromkeys(numbers)]
+        for job in jobs:
+            if job.state != "waiting":
+                raise UsageError(f"{job} does not wait", got=f"state {job.state}", expected="a job that waits")
+        others = [job for job in queue.jobs() if job.state == "waiting" and job.number not in numbers]
+        turns = sorted(job.turn for job in (*jobs, *others))
+        return [
+            queue.write(job.model_copy(update={"turn": turn}))
+            for job, turn in zip((*jobs, *others), turns, strict=True)
+        ]

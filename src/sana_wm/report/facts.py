@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from sana_wm.runs.chain import is_passed_by, walk_stage
 from sana_wm.runs.receipts import Receipt, read_receipt
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.sealed import MAX_BYTES
+from sana_wm.video.reader import describe_video
 
 NOT_LOOKED_AT = "not made, and not needed any more"
 
@@ -61,8 +63,9 @@ class RunFacts:
         metrics: `metrics.json`, empty where there is none.
         stages: In order.
         elapsed_s: What it took, all its starts together, as `sana-wm status` says it.
+        video: Length and size of the video, in words; `None` when there is none.
         latents: Statistics by path within the run directory.
-        unreadable: Why a file of latents has none, by path.
+        unreadable: Why nothing is said of a file, by path.
     """
 
     run: RunDirectory
@@ -70,6 +73,7 @@ class RunFacts:
     metrics: Mapping[str, Any]
     stages: tuple[StageFacts, ...]
     elapsed_s: float | None
+    video: str | None
     latents: Mapping[str, LatentStatistics]
     unreadable: Mapping[str, str]
 
@@ -87,6 +91,32 @@ class RunFacts:
     def times_s(self) -> dict[tuple[Stage, str], float]:
         """Seconds by stage and phase, over all starts; of a stage that an earlier release made, its last process's."""
         return {(stage.stage, phase): seconds for stage in self.stages for phase, seconds in stage.times_s.items()}
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """The most memory that a stage's processes took; `None` where no receipt says."""
+        processes = [stage.receipt.process for stage in self.stages if stage.receipt is not None]
+        peaks = [process.peak_process_bytes for process in processes if process is not None]
+        return max((count for count in peaks if count is not None), default=None)
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What does not match a receipt, of all stages."""
+        return tuple(f"{stage.stage}: {finding}" for stage in self.stages for finding in stage.findings)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What in the results deserves a look, of all stages."""
+        receipts = [stage.receipt for stage in self.stages if stage.receipt is not None]
+        return tuple(f"{receipt.stage}: {warning}" for receipt in receipts for warning in receipt.warnings)
+
+    @property
+    def again_command(self) -> str:
+        """What makes the run once more beside itself, for a shell: a manifest, then its run."""
+        again = self.run.path.with_name(f"{self.run.path.name}-again")
+        run, new, manifest = (shlex.quote(str(path)) for path in (self.run.path, again, f"{again}.json"))
+        write = f"sana-wm init-manifest --like {run} --output-dir {new} --out {manifest}"
+        return f"{write} && sana-wm run-pipeline {manifest}"
 
     @property
     def is_finished(self) -> bool:
@@ -108,6 +138,7 @@ def gather_run_facts(run: RunDirectory) -> RunFacts:
         metrics=_read_metrics(run),
         stages=tuple(_check_stage(run, manifest, stage) for stage in STAGES),
         elapsed_s=StatusReader(run).look().elapsed_s,
+        video=_describe_video(run, unreadable),
         latents=latents,
         unreadable=unreadable,
     )
@@ -121,6 +152,16 @@ def _check_stage(run: RunDirectory, manifest: RunManifest, stage: Stage) -> Stag
     is_legible = not any(link.name == f"{stage}/receipt" for link in broken)
     receipt = read_receipt(run, stage) if is_legible else None
     return StageFacts(stage, None, receipt=receipt, findings=tuple(link.reason for link in broken))
+
+
+def _describe_video(run: RunDirectory, unreadable: dict[str, str]) -> str | None:
+    if not run.video_file.is_file():
+        return None
+    try:
+        return describe_video(run.video_file)
+    except HandoffError as error:
+        unreadable[run.name_of(run.video_file)] = str(error)
+        return None
 
 
 def _measure_all(run: RunDirectory) -> tuple[dict[str, LatentStatistics], dict[str, str]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,9 +17,11 @@ from sana_wm import __version__
 from sana_wm.camera.of_manifest import load_trajectory
 from sana_wm.durable import write_durably
 from sana_wm.errors import SanaWMError
+from sana_wm.figures import format_bytes, format_seconds
 from sana_wm.printing import spelled_out
 from sana_wm.report.charts import RunTimes, draw_camera, draw_latents, draw_times
 from sana_wm.report.facts import RunFacts
+from sana_wm.report.first_frame import read_first_frame
 from sana_wm.report.memory_plot import draw_memory
 from sana_wm.report.theme import Shape, to_svg
 from sana_wm.report.timeline import Timeline
@@ -54,11 +58,11 @@ def render_report(facts: RunFacts, timeline: Timeline, runs: Sequence[RunTimes])
             model_title=MODELS[facts.manifest.model.variant].title,
             manifest_text=json.dumps(facts.manifest.model_dump(mode="json"), indent=2, ensure_ascii=False),
             package_version=__version__,
-            video=_embed_file(facts.run.video_file, "video/mp4"),
-            preview=_embed_file(facts.run.preview_file, "video/mp4"),
-            video_bytes=facts.run.video_file.stat().st_size if facts.run.video_file.is_file() else 0,
-            contact_sheet=_embed_file(facts.run.contact_sheet_file, "image/png"),
-            camera=_camera(facts),
+            video=embed_file(facts.run.video_file, "video/mp4"),
+            preview=embed_file(facts.run.preview_file, "video/mp4"),
+            first_frame=show_first_frame(facts),
+            contact_sheet=embed_file(facts.run.contact_sheet_file, "image/png"),
+            camera=draw_camera_path(facts),
             timeline=timeline,
             memory=charts("memory", "Memory over time", lambda shape: draw_memory(timeline, shape)),
             runs=runs,
@@ -88,27 +92,43 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(gib=format_bytes, seconds=format_seconds)
+    environment.filters.update(
+        quote=lambda path: shlex.quote(str(path)),
+        gib=format_memory,
+        bytes=format_bytes,
+        seconds=format_phase,
+        duration=or_not_known(format_seconds),
+        moment=format_moment,
+    )
     return environment
 
 
-def format_bytes(count: int | None) -> str:
-    """`26.1 GiB`, `310 MiB`, or that it is not known."""
+def or_not_known(format_known: Callable[[float], str]) -> Callable[[float | None], str]:
+    """What says of `None` that it is not known, and of a number what it is given."""
+    return lambda value: "not known" if value is None else format_known(value)
+
+
+def format_memory(count: int | None) -> str:
+    """`26.1 GiB`, `310 MiB`, or that it is not known: binary, as memory is counted."""
     if count is None:
         return "not known"
     sizes = ((GIB, "GiB"), (1024**2, "MiB"), (1024, "KiB"))
     return next((f"{count / size:.1f} {unit}" for size, unit in sizes if count >= size), f"{count}")
 
 
-def format_seconds(seconds: float | None) -> str:
-    """`12.3 s`, `2 h 03 m 04 s`, or that it is not known."""
-    if seconds is None:
-        return "not known"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} m {rest:02d} s" if hours else f"{minutes} m {rest:02d} s"
+def format_phase(seconds: float | None) -> str:
+    """`12.3 s` below a minute, where a phase's tenths tell; beyond, as every time of a run is said."""
+    if seconds is None or seconds >= 60:
+        return or_not_known(format_seconds)(seconds)
+    return f"{seconds:.1f} s"
+
+
+def format_moment(stamp: object) -> str:
+    """`2030-01-01 07:30 UTC`; what is no time of ISO 8601, as it stands."""
+    try:
+        return f"{datetime.fromisoformat(str(stamp)).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except (ValueError, OverflowError):
+        return str(stamp)
 
 
 def _shown(value: object) -> object:
@@ -127,11 +147,12 @@ def charts(name: str, description: str, draw: Callable[[Shape], Figure]) -> Mark
     return Markup("").join(drawings)
 
 
-def _camera(facts: RunFacts) -> Markup:
-    """The camera path as a chart, or why there is none."""
+def draw_camera_path(facts: RunFacts, *, whole: bool = False) -> Markup:
+    """The camera path as a chart, as far as the video takes it or the whole of it, or why there is none."""
     video = facts.manifest.video
     try:
-        trajectory = load_trajectory(facts.manifest).first(video.num_frames)
+        path = load_trajectory(facts.manifest)
+        trajectory = path if whole else path.first(video.num_frames)
     except SanaWMError as error:  # a poses file may have moved since
         return Markup('<p class="bad">{}</p>').format(error)
     return charts(
@@ -141,11 +162,20 @@ def _camera(facts: RunFacts) -> Markup:
     )
 
 
+def show_first_frame(facts: RunFacts) -> Markup:
+    """The picture that the run began with, or why it is not there."""
+    try:
+        picture = embed(read_first_frame(facts.manifest), "image/jpeg")
+    except SanaWMError as error:
+        return Markup('<p class="note">The picture is not shown: {}</p>').format(error)
+    return Markup('<img src="{}" alt="The picture that the video begins with">').format(picture)
+
+
 def embed(content: bytes, kind: str) -> str:
     """Content as a `data:` address."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _embed_file(path: Path, kind: str) -> str | None:
+def embed_file(path: Path, kind: str) -> str | None:
     """A file as a `data:` address; `None` when it is not there."""
     return embed(path.read_bytes(), kind) if path.is_file() else None

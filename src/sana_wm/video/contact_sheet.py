@@ -10,7 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sana_wm.durable import durable_file
 
-MARGIN_PX, LABEL_PX = 6, 16
+MARGIN_PX = 6
+#: A telephone shows a sheet a third as wide as it is: the times must be read there, so they are this part of a picture.
+LABEL_SHARE = 1 / 8
 BACKGROUND, INK = (24, 24, 24), (220, 220, 220)
 
 
@@ -20,13 +22,13 @@ class ContactSheet:
     Args:
         num_frames: Frames that will come.
         fps: Frames per second, for the times.
-        columns: Columns of the grid.
+        columns: Columns of the grid; three are as many as a telephone shows with something to see in each.
         rows: Most rows of the grid.
         thumbnail_width: Pixels.
     """
 
     def __init__(
-        self, *, num_frames: int, fps: float, columns: int = 5, rows: int = 5, thumbnail_width: int = 320
+        self, *, num_frames: int, fps: float, columns: int = 3, rows: int = 4, thumbnail_width: int = 400
     ) -> None:
         count = min(num_frames, columns * rows)
         self.chosen = {round(index) for index in np.linspace(0, num_frames - 1, count).tolist()}
@@ -49,15 +51,17 @@ class ContactSheet:
         """Write the grid as PNG, whole or not at all."""
         thumbnails = sorted(self.thumbnails.items())
         cell_width = self.thumbnail_width + MARGIN_PX
-        cell_height = thumbnails[0][1].height + LABEL_PX + MARGIN_PX
+        label_height = round(self.thumbnail_width * LABEL_SHARE)
+        cell_height = thumbnails[0][1].height + label_height + MARGIN_PX
         rows = -(-len(thumbnails) // self.columns)
         sheet = Image.new("RGB", (self.columns * cell_width + MARGIN_PX, rows * cell_height + MARGIN_PX), BACKGROUND)
         draw = ImageDraw.Draw(sheet)
-        font = ImageFont.load_default(size=LABEL_PX - 4)
+        font = ImageFont.load_default(size=label_height * 0.8)
         for cell, (frame, thumbnail) in enumerate(thumbnails):
             left = MARGIN_PX + cell % self.columns * cell_width
             top = MARGIN_PX + cell // self.columns * cell_height
             sheet.paste(thumbnail, (left, top))
-            draw.text((left, top + thumbnail.height + 1), f"{frame / self.fps:.2f} s  frame {frame}", INK, font)
+            middle = (left + self.thumbnail_width / 2, top + thumbnail.height + label_height / 2)
+            draw.text(middle, f"{frame / self.fps:.2f} s", INK, font, anchor="mm")
         with durable_file(path) as part:
             sheet.save(part)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sana_wm.errors import HandoffError
+from sana_wm.figures import format_bytes
 from sana_wm.plain_files import require_plain
 from sana_wm.video.encoder import describe_exit, ffmpeg_binary, ffmpeg_command, quote
 
@@ -75,6 +76,17 @@ def probe(path: Path) -> VideoInfo:
         pixel_format=stream["format"],
         metadata=_read_metadata(path),
     )
+
+
+def describe_video(path: Path) -> str:
+    """Length and size of a video: `56 frames, 3.5 s at 16 fps, 1280x704, 2.1 MB`.
+
+    Raises:
+        HandoffError: Not a whole video file.
+    """
+    facts = probe(path)
+    length = f"{facts.num_frames} frames, {facts.num_frames / facts.fps:.1f} s at {facts.fps:g} fps"
+    return f"{length}, {facts.width}x{facts.height}, {format_bytes(path.stat().st_size)}"
 
 
 def _not_whole(path: Path, got: str) -> HandoffError:

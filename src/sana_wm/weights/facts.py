@@ -65,3 +65,9 @@ def model_facts() -> ModelFacts:
     """The facts, parsed once."""
     text = (CONFIGS / "model_facts.json").read_text(encoding="utf-8")
     return ModelFacts.model_validate_json(text)
+
+
+def published_bytes(variant: Variant, layout: LayoutName, stages: Collection[Stage]) -> int:
+    """Size of the files that stages of a released model read, all of what would be downloaded; an estimate."""
+    repositories = model_facts().layouts[variant][layout]
+    return sum(file.approximate_bytes for one in repositories for file in one.needed_files(stages))

@@ -11,7 +11,7 @@ from pathlib import Path
 from sana_wm.durable import write_durably
 from sana_wm.errors import HandoffError, WeightsError
 from sana_wm.machine import settings_folder
-from sana_wm.names import LAYOUTS, VARIANTS, Variant
+from sana_wm.names import LAYOUTS, VARIANTS, LayoutName, Variant
 from sana_wm.records import OpenRecord, read_record
 from sana_wm.variants import MODELS
 from sana_wm.weights.layout import FOLDERS
@@ -44,6 +44,7 @@ class FoundWeights:
     """Weights of one model, as far as somebody says where they are.
 
     Attributes:
+        variant: Which model.
         fields: Of the manifest's `model` section: folders, or `${VARIABLE}`.
         layout: `original` or `diffusers`.
         source: Which of the places was taken, in words; `None`: none said where the model lies.
@@ -52,12 +53,46 @@ class FoundWeights:
         looked: Every place that was asked before, and what it said.
     """
 
+    variant: Variant
     fields: Mapping[str, Path | str]
-    layout: str
+    layout: LayoutName
     source: str | None
     folder: Path | None = None
     unset: tuple[str, ...] = ()
     looked: tuple[str, ...] = field(default=())
+
+    def places(self, environ: Mapping[str, str]) -> WeightPlaces:
+        """The folders themselves; what nobody names is where a download beside the model puts it."""
+        folders = {
+            name: Path(environ[value[2:-1]]) if isinstance(value, str) else value
+            for name, value in self.fields.items()
+            if not isinstance(value, str) or value[2:-1] in environ
+        }
+        root = folders["root"]
+        gemma = folders.get("gemma_root") or (root.parent / GEMMA_FOLDER if self._needs_gemma else None)
+        return WeightPlaces(self.layout, root, gemma, folders.get("refiner_root"), self.variant)
+
+    @property
+    def _needs_gemma(self) -> bool:
+        of = FOLDERS[self.variant, self.layout]
+        return of.text_encoder is None or of.prefers_gemma_root
+
+
+@dataclass(frozen=True)
+class FoundPlaces:
+    """Where the weights of one model lie, or shall lie.
+
+    Attributes:
+        places: The folders.
+        folder: The folder that holds them all; `None` where single folders were said.
+        source: Which of the places was taken, in words; `None`: there are none yet.
+        gone: The place that is remembered, where nothing is there any more: a volume that is not connected, say.
+    """
+
+    places: WeightPlaces
+    folder: Path | None
+    source: str | None
+    gone: Path | None = None
 
 
 def recognise_weights(folder: Path, variant: Variant) -> WeightPlaces | None:
@@ -76,12 +111,30 @@ def recognise_weights(folder: Path, variant: Variant) -> WeightPlaces | None:
         return None
     if is_folder(folder / "scheduler") != of.has_schedulers:  # another model's, in folders of the same names
         return None
-    gemma = (folder / GEMMA_FOLDER, folder.parent / GEMMA_FOLDER)
-    return WeightPlaces(layout, folder, next(filter(is_folder, gemma), None), variant=variant)
+    return WeightPlaces(layout, folder, _gemma_near(folder), _refiner_beside(folder, layout, variant), variant)
+
+
+def _gemma_near(root: Path) -> Path | None:
+    """Gemma-2 in the model's folder or beside it."""
+    return next(filter(is_folder, (root / GEMMA_FOLDER, root.parent / GEMMA_FOLDER)), None)
+
+
+def _refiner_beside(root: Path, layout: LayoutName, variant: Variant) -> Path | None:
+    """The refiner of a model that has it in a repository of its own, where that lies beside it."""
+    beside = places_in(root.parent, layout, variant).refiner_root
+    has_own = is_folder(root / FOLDERS[variant, layout].refiner)
+    return beside if beside is not None and is_folder(beside) and not has_own else None
 
 
 def _missing_folders(places: WeightPlaces) -> int:
     return sum(not is_folder(component.folder) for component in places.layout())
+
+
+def layout_in(folder: Path, variant: Variant) -> LayoutName:
+    """The layout in a folder that `weights download` filled; the recommended one where there is none yet."""
+    here = recognise_weights(folder, variant)
+    is_filled = here is not None and here.root.absolute() != folder.absolute()
+    return here.layout_name if here is not None and is_filled else MODELS[variant].layout
 
 
 def find_weights(variant: Variant, said: Mapping[str, Path], environ: Mapping[str, str]) -> FoundWeights:
@@ -92,25 +145,44 @@ def find_weights(variant: Variant, said: Mapping[str, Path], environ: Mapping[st
         said: Folders that options say, by the manifest's field.
         environ: This process's environment.
     """
-    variable = MODEL_ROOT_VARIABLES[variant]
+    variable, gemma_variable = MODEL_ROOT_VARIABLES[variant], ROOT_VARIABLES["gemma_root"]
     place = _find_place(variant, environ)
     in_place = {} if place.places is None else place.places.roots()
     root = said.get("root") or environ.get(variable)
     if root is None and place.places is not None:
         fields = {**in_place, **said}
-        return FoundWeights(fields, place.places.layout_name, place.source, place.folder, looked=place.looked)
-    layout = "original" if root is None else guess_layout(Path(root))
+        layout = place.places.layout_name
+        return FoundWeights(variant, fields, layout, place.source, place.folder, looked=place.looked)
+    usual = MODELS[variant].layout
+    layout = usual if root is None else guess_layout(Path(root), usual)
     fields: dict[str, Path | str] = {"root": f"${{{variable}}}"}
-    gemma_variable = ROOT_VARIABLES["gemma_root"]
-    if layout == "original":
-        elsewhere = in_place.get("gemma_root") if gemma_variable not in environ else None
-        fields["gemma_root"] = elsewhere or f"${{{gemma_variable}}}"
+    if FOLDERS[variant, layout].text_encoder is None or FOLDERS[variant, layout].prefers_gemma_root:
+        near = in_place.get("gemma_root") or (None if root is None else _gemma_near(Path(root)))
+        fields["gemma_root"] = near if near and gemma_variable not in environ else f"${{{gemma_variable}}}"
+    if root is not None and (refiner := _refiner_beside(Path(root), layout, variant)):
+        fields["refiner_root"] = refiner
     fields |= said
     unset = (name for name in (variable, gemma_variable) if f"${{{name}}}" in fields.values())
     source = "--model-root" if "root" in said else f"the variable {variable}" if root is not None else None
-    return FoundWeights(
-        fields, layout, source, unset=tuple(name for name in unset if name not in environ), looked=place.looked
-    )
+    missing = tuple(name for name in unset if name not in environ)
+    return FoundWeights(variant, fields, layout, source, unset=missing, looked=place.looked)
+
+
+def find_places(variant: Variant, layout: LayoutName | None, environ: Mapping[str, str]) -> FoundPlaces:
+    """Where a model's weights lie as `find_weights` says, or where a download shall put them.
+
+    Args:
+        variant: Which model.
+        layout: Which layout is asked for; `None`: the one that is here, or the recommended one.
+        environ: This process's environment.
+    """
+    found = find_weights(variant, {}, environ)
+    if found.source is not None and layout in (None, found.layout):
+        return FoundPlaces(found.places(environ), found.folder, found.source)
+    folder = found.folder or USUAL_FOLDER
+    places = places_in(folder, layout or MODELS[variant].layout, variant)
+    gone = remembered_folders(environ).get(variant) if found.source is None else None
+    return FoundPlaces(places, folder, None, gone)
 
 
 @dataclass(frozen=True)
@@ -170,7 +242,8 @@ def require_any(folder: Path, variant: Variant | None = None) -> dict[Variant, W
 def download_command(folder: Path | None, places: WeightPlaces) -> str:
     """The command that completes weights; `folder` as in `FoundWeights`."""
     to = "" if folder is None or folder.absolute() == USUAL_FOLDER.absolute() else f" --in {shlex.quote(str(folder))}"
-    layout = "" if places.layout_name == LAYOUTS[0] else f" --layout {places.layout_name}"
+    is_usual = places.layout_name == MODELS[places.variant].layout
+    layout = "" if is_usual else f" --layout {places.layout_name}"
     variant = "" if places.variant == VARIANTS[0] else f" --variant {places.variant}"
     return f"sana-wm weights download{variant}{layout}{to}"
 
@@ -189,7 +262,7 @@ def remember(folder: Path, variants: Collection[Variant], environ: Mapping[str, 
 
 
 def remember_download(folder: Path, environ: Mapping[str, str], variant: Variant) -> None:
-    """Remember where a download went; that it cannot be remembered costs a word the next time, not the download."""
+    """Remember where a download goes; that it cannot be remembered costs a word the next time, not the download."""
     with contextlib.suppress(HandoffError, OSError):
         remember(folder, (variant,), environ)
 

@@ -1,19 +1,23 @@
-"""Which stage needs which files, how large they are, and what of them is here; nothing is opened but the record."""
+"""Which stage needs which files, how large they are, and what of them is here, by records and headers alone."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
+from sana_wm.errors import WeightsError
 from sana_wm.names import Stage
 from sana_wm.weights.conversion import read_conversion
 from sana_wm.weights.facts import Repository
+from sana_wm.weights.headers import read_header
+from sana_wm.weights.lookalikes import COMPANIONS, find_unfinished
 from sana_wm.weights.places import WeightPlaces
 from sana_wm.weights.reading import naming_refusals
-from sana_wm.weights.record import read_record
+from sana_wm.weights.record import RecordedFile, read_record
 
 #: `optional`: none of them is here, and none is one that must be: some repositories keep the tokenizer elsewhere.
 #: `unconverted`: the checkpoint is here, and what the stages read of it was not written yet.
@@ -31,8 +35,8 @@ class InventoryRow:
         folder: Where the repository's files lie here.
         needed_bytes: Their size.
         is_estimate: Whether `needed_bytes` is an estimate: not all of them were downloaded by us.
-        here_bytes: What of them is here.
-        partial_bytes: What interrupted downloads of them left, to go on from.
+        here_bytes: What of them is here: whole files only.
+        partial_bytes: What interrupted downloads of them left, ours to go on from or another program's.
         state: Whether all of it is here.
         licence: Of the repository.
         note: What else to know of its size.
@@ -76,13 +80,14 @@ def _list_repository(places: WeightPlaces, repository: Repository, stages: tuple
         ours = {path: file for path, file in ours.items() if path not in converted or path.exists()}
         pattern = places.path_of(repository, entry.pattern)
         present = _files_of(pattern)
-        here = {path: path.stat().st_size for path in present if path.suffix != ".part"}
+        here = {path: path.stat().st_size for path in present if _is_whole(path, ours.get(path))}
+        parts = [path for path in present if path not in here]
         expected = {path for path in required if path.parent == pattern.parent and fnmatchcase(path.name, pattern.name)}
-        is_lacking = any(here.get(path) != file.size_bytes for path, file in ours.items()) or not expected <= set(here)
+        is_lacking = not {*ours, *expected, *map(_whole_name, parts)} <= set(here)
         is_estimate = not ours or is_lacking
-        state: State = (
-            "incomplete" if here and is_lacking else "here" if here else "missing" if expected else "optional"
-        )
+        state: State = "missing" if expected or parts else "optional"
+        if here:
+            state = "incomplete" if is_lacking else "here"
         if is_lacking and checkpoints & set(here):
             state = "unconverted"
         yield InventoryRow(
@@ -93,13 +98,37 @@ def _list_repository(places: WeightPlaces, repository: Repository, stages: tuple
             needed_bytes=entry.approximate_bytes if is_estimate else sum(file.size_bytes for file in ours.values()),
             is_estimate=is_estimate,
             here_bytes=sum(here.values()),
-            partial_bytes=sum(path.stat().st_size for path in present if path.suffix == ".part"),
+            partial_bytes=sum(path.stat().st_size for path in parts),
             state=state,
             licence=repository.licence,
             note=entry.note if is_estimate else None,
         )
 
 
+def _is_whole(path: Path, recorded: RecordedFile | None) -> bool:
+    """Whether a file is as long as its record or its own header says, and no download of it is under way."""
+    if _whole_name(path) != path or find_unfinished(path) is not None:
+        return False
+    size_bytes = path.stat().st_size
+    if recorded is not None:
+        return size_bytes == recorded.size_bytes
+    if path.suffix != ".safetensors":
+        return size_bytes > 0 or path.suffix not in (".json", ".model")
+    try:
+        read_header(path)
+    except WeightsError:
+        return False
+    return True
+
+
+def _whole_name(path: Path) -> Path:
+    """The name that a file will have once its download is through; of others their own."""
+    if path.suffix not in COMPANIONS:
+        return path
+    return path.with_name(re.sub(r"\.[0-9a-f]{12}$", "", path.stem))
+
+
 def _files_of(pattern: Path) -> list[Path]:
+    """Files of a pattern, and what interrupted downloads left beside them under a name of its own."""
     partial = pattern.parent.glob(f"{pattern.name}.*.part")
     return [path for path in {*pattern.parent.glob(pattern.name), *partial} if path.is_file()]

@@ -88,8 +88,10 @@ def _repositories(variant: Variant, layout_name: LayoutName) -> tuple[Repository
     return model_facts().layouts[variant][layout_name]
 
 
-def guess_layout(root: Path) -> LayoutName:
-    """The layout that a folder shows; the one that NVIDIA released where it shows nothing."""
+def guess_layout(root: Path, otherwise: LayoutName = "original") -> LayoutName:
+    """The layout that a folder shows, NVIDIA's where it shows none; `otherwise` where there is no folder yet."""
+    if not is_folder(root):
+        return otherwise
     return "diffusers" if is_folder(root / "transformer") and not is_folder(root / "dit") else "original"
 
 

@@ -25,8 +25,8 @@ READ_BYTES = 8 * 1024**2
 class TransferView(Protocol):
     """Shows what is happening to files, one after the other."""
 
-    def began(self, verb: str, name: str, total_bytes: int) -> None:
-        """A file is now being fetched or hashed."""
+    def began(self, verb: str, name: str, total_bytes: int, here_bytes: int = 0) -> None:
+        """A file is now being fetched or hashed; of one that is fetched so much is here."""
         ...
 
     def at(self, position_bytes: int) -> None:
@@ -116,10 +116,10 @@ def fetch_file(
     part = part_of(destination, remote)
     try:
         with _open_alone(part) as file:
-            view.began("fetching", remote.name, remote.size_bytes)
+            here_bytes = min(part.stat().st_size, remote.size_bytes)
+            view.began("fetching", remote.name, remote.size_bytes, here_bytes)
             try:
-                if part.stat().st_size > remote.size_bytes:
-                    file.truncate(remote.size_bytes)
+                file.truncate(here_bytes)
                 digests = _hash_open(file, remote, view)
                 digests = _fetch_rest(hub, repository, remote, file, digests, view)
             finally:
