@@ -5,7 +5,7 @@ A new stage is its word in `sana_wm.names.Stage`, its record here, and its modul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ class StageSpec:
 
     Attributes:
         name: Everywhere: manifest key, module, process argument, log, receipt.
+        does: What it does in a user's words, behind its name.
         phases: What it does, one network after another, and who plans each: `module:function`, or the field of
             `sana_wm.backends.Backend` that says so for what an engine computes.
         components: What it reads of the weights, in that order.
@@ -61,6 +62,7 @@ class StageSpec:
     """
 
     name: Stage
+    does: str
     phases: Mapping[str, str]
     components: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -108,6 +110,7 @@ def _why_no_preview(manifest: Manifest) -> str | None:
 
 STAGE1 = StageSpec(
     name="stage1",
+    does="makes the video",
     phases={
         "text_encoder": "sana_wm.planning.forecasts.stage1:plan_text_encoder",
         "vae_encoder": "sana_wm.planning.forecasts.stage1:plan_vae_encoder",
@@ -137,6 +140,7 @@ STAGE1 = StageSpec(
 )
 PREVIEW = StageSpec(
     name="preview",
+    does="shows it before it is refined",
     phases={"vae_decoder": "sana_wm.planning.forecasts.vae_decode:plan_preview_decoder"},
     components=("vae",),
     outputs=("preview.mp4",),
@@ -149,6 +153,7 @@ PREVIEW = StageSpec(
 )
 REFINER = StageSpec(
     name="refiner",
+    does="sharpens it",
     phases={
         "text_encoder": "sana_wm.planning.forecasts.refiner:plan_text_encoder",
         "connectors": "sana_wm.planning.forecasts.refiner:plan_connectors",
@@ -166,6 +171,7 @@ REFINER = StageSpec(
 )
 VAE_DECODE = StageSpec(
     name="vae_decode",
+    does="turns it into frames",
     phases={"vae_decoder": "sana_wm.planning.forecasts.vae_decode:plan_vae_decoder"},
     components=("vae",),
     outputs=("video.mp4", "contact_sheet.png"),
@@ -179,6 +185,11 @@ VAE_DECODE = StageSpec(
     timed_like="preview",
 )
 PIPELINE: dict[Stage, StageSpec] = {spec.name: spec for spec in (STAGE1, PREVIEW, REFINER, VAE_DECODE)}
+
+
+def say_what_each_does(stages: Iterable[Stage] = STAGES) -> str:
+    """Stages with what each does: `stage1 makes the video, vae_decode turns it into frames`."""
+    return ", ".join(f"{stage} {PIPELINE[stage].does}" for stage in stages)
 
 
 def active_stages(manifest: Manifest) -> tuple[Stage, ...]:

@@ -48,7 +48,7 @@ DialectOption = Annotated[
     typer.Option(
         "--dialect",
         autocompletion=completion.dialects,
-        help="What its keys mean: pr379 (default) or smoothed.",
+        help="What its keys mean: pr379 (default), as in NVIDIA's first release, or smoothed, as in later ones.",
     ),
 ]
 TranslationSpeed = Annotated[
@@ -163,7 +163,13 @@ def export(
 @camera_app.command("convert")
 def convert(
     to: Annotated[
-        str, typer.Option("--as", metavar="DIALECT", autocompletion=completion.dialects, help="pr379 or smoothed.")
+        str,
+        typer.Option(
+            "--as",
+            metavar="DIALECT",
+            autocompletion=completion.dialects,
+            help="Whose keys: pr379, NVIDIA's first release, or smoothed, its later ones.",
+        ),
     ],
     manifest_path: OptionalManifest = None,
     move: MoveOption = None,

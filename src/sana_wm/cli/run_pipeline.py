@@ -16,6 +16,7 @@ from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson, ManifestPath, tell_remarks
 from sana_wm.cli.surroundings import outlive_the_output
 from sana_wm.errors import UsageError, did_you_mean, printable
+from sana_wm.pipeline import say_what_each_does
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ StopAfter = Annotated[
         "--to",
         metavar="STAGE",
         autocompletion=completion.stages,
-        help="Stop after this stage; the run can go on from there.",
+        help=f"Stop after this stage; the run can go on from there: {say_what_each_does()}.",
     ),
 ]
 AcceptNumerics = Annotated[
