@@ -51,8 +51,7 @@ def draw_crops(picture: Image.Image, parts: Sequence[KeptPart]) -> Image.Image:
     draw = ImageDraw.Draw(drawing)
     for place, (part, label) in enumerate(zip(parts, labels, strict=True)):
         left = MARGIN_PX + place * cell
-        scaled = tuple(round(one * scale) for one in part.box_px)
-        drawing.paste(_framed(small, scaled), (left, MARGIN_PX))
+        drawing.paste(_framed(small, part.box_px, scale), (left, MARGIN_PX))
         draw.text((left, height + 2 * MARGIN_PX), label, INK, font)
     return drawing
 
@@ -64,10 +63,10 @@ def as_png(drawing: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _framed(picture: Image.Image, box: tuple[int, ...]) -> Image.Image:
+def _framed(picture: Image.Image, box_px: Box, scale: float) -> Image.Image:
+    left, top, right, bottom = (round(edge * scale) for edge in box_px)
     framed = Image.blend(Image.new("RGB", picture.size, BACKGROUND), picture, DIMMED)
-    framed.paste(picture.crop(box), box[:2])
-    left, top, right, bottom = box
+    framed.paste(picture.crop((left, top, right, bottom)), (left, top))
     inside = (left, top, max(right, left + 1) - 1, max(bottom, top + 1) - 1)
     ImageDraw.Draw(framed).rectangle(inside, outline=FRAME, width=min(LINE_PX, *(one // 8 + 1 for one in picture.size)))
     return framed
