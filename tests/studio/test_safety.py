@@ -129,6 +129,28 @@ def test_no_path_leads_out_of_the_runs_folder(studio: Any, path: str) -> None:
     assert "LOOPBACK" not in answer.text
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "width=1&height=8192",
+        "width=0&height=0",
+        "width=99999999&height=64",
+        "fov_deg=180",
+        "fov_deg=nan",
+        "left=2",
+        "top=nan",
+        "action=" + "w-999999999",
+        "action=%3Cscript%3E",
+    ],
+)
+def test_no_drawing_is_larger_or_odder_than_a_video(studio: Any, wrong: str) -> None:
+    right = "picture=0123456789abcdef/road.png&action=w-8&fov_deg=70&width=1280&height=704&left=0.5&top=0.5"
+    asked = dict(one.split("=") for one in f"{right}&{wrong}".split("&"))
+    answer = ask(studio, "/live?" + "&".join(f"{name}={value}" for name, value in asked.items()))
+    assert answer.status in (404, 422)
+    assert "<script>" not in answer.text
+
+
 def test_a_link_out_of_the_runs_folder_is_not_followed(studio: Any) -> None:
     folder = studio.runs / ".studio" / "previews"
     folder.mkdir(parents=True, exist_ok=True)
