@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from sana_wm.camera.moves import MOVES
 from sana_wm.drafting.drawn_picture import FIELD_OF_VIEW_DEG, draw_picture
 
@@ -120,6 +122,68 @@ def street_walk(docs: Path) -> tuple[str | Path, ...]:
 def preview(docs: Path) -> None:
     """A camera preview of the demo's picture."""
     sana_wm("camera", "preview", *street_walk(docs), "-o", docs / "pictures" / "preview.webp")
+
+
+@draws(
+    *(f"pictures/studio-{name}.webp" for name in ("new", "narrow")),
+    sources=(
+        *(f"src/sana_wm/studio/{name}.py" for name in ("layout", "new_video", "path_editor")),
+        *("src/sana_wm/studio/assets/*", "src/sana_wm/drafting/drawn_picture.py"),
+    ),
+    in_browser=True,
+)
+def studio(docs: Path) -> None:
+    """The form of a new video in `sana-wm studio`: wide and light, narrow and dark."""
+    from playwright.sync_api import Page, sync_playwright  # noqa: PLC0415 (only where it is asked for)
+
+    def fill(page: Page) -> None:
+        page.set_input_files("input[type=file]", docs / "street.png")
+        page.get_by_text("street.png, ").wait_for()
+        page.get_by_label("Prompt").fill("A quiet street in the evening, warm light in the windows.")
+        for number, (move, seconds) in enumerate((("push-in", 3), ("pan-left", 2)), 1):
+            page.get_by_role("button", name=move, exact=True).click()
+            page.get_by_label(f"Seconds of move {number}, {move}").fill(str(seconds))
+        page.get_by_text("memory: ").wait_for()
+        page.get_by_role("button", name="Preview the camera").click()
+        page.locator("video.film").wait_for()
+        film = "document.querySelector('video.film')"
+        page.evaluate(f"{film}.pause(); {film}.controls = false; {film}.currentTime = 2")
+        page.wait_for_function(f"!{film}.seeking")
+
+    draw_picture(1600, 900).save(docs / "street.png")
+    sana_wm("weights", "tiny", "--out", docs / "weights")
+    command = [sys.executable, "-m", "sana_wm", "studio", "--no-open"]
+    with subprocess.Popen(command, cwd=docs, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        address = server.stdout.readline().removeprefix("studio: ").strip()
+        with sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=shutil.which(CHROMIUM or ""), args=["--no-sandbox"])
+            for name, width, scheme in (("new", 1600, "light"), ("narrow", 400, "dark")):
+                page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
+                page.goto(address)
+                page.goto(f"{address.split('/?')[0]}/new")
+                page.wait_for_function("window.socket && window.socket.connected")
+                page.add_style_tag(content=".panel .quiet:last-child { display: none }")  # the weights' folder
+                fill(page)
+                page.screenshot(path=docs / f"{name}.png", full_page=True)
+                with Image.open(docs / f"{name}.png") as shot:
+                    shot.convert("RGB").save(docs / f"pictures/studio-{name}.webp", quality=70, method=6)
+            browser.close()
+        server.terminate()
+
+
+@draws(
+    "pictures/camera-path.png",
+    sources=(
+        street_walk,
+        "src/sana_wm/camera/dialects.py",
+        "src/sana_wm/camera/plot.py",
+        "src/sana_wm/report/theme.py",
+    ),
+)
+def camera_path(docs: Path) -> None:
+    """The same walk, as reports and `camera explain` draw it."""
+    sana_wm("camera", "explain", *street_walk(docs), "--png", docs / "pictures" / "camera-path.png")
 
 
 def make(picture: Picture) -> dict[str, dict[str, str]]:

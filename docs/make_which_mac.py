@@ -31,6 +31,9 @@ SHORT: Mapping[str, Callable[[Mode], bool]] = {
 FROM_DISK, TOO_MUCH = "†", "–"
 Plans = Mapping[tuple[Mode, str], MacPlan]
 
+#: Of which modes it is said together whether they fit: the number of steps takes no memory.
+KINDS: list[tuple[Variant, bool, int]] = sorted({(mode.variant, mode.refine, mode.video_s) for mode in MODES})
+
 HEAD = """\
 # Which Mac can do what
 **Nothing was run on a Mac yet.** Every time here is a guess, marked `~`, from the number of operations and what is
@@ -114,16 +117,20 @@ def _modes() -> str:
 
 def _memory(plans: Plans) -> str:
     """By memory alone: whether something fits depends on nothing else of a Mac, nor on the number of steps."""
-    kinds = sorted({_kind(mode) for mode in MODES})
-    rows = list[tuple[list[str], int]]()
+    columns = list[tuple[list[str], int]]()
     for memory_gb in sorted({mac.memory_gb for mac in shipped_macs()}):
         found = [(mode, plan) for (mode, _), plan in plans.items() if plan.mac.memory_gb == memory_gb]
-        said = [{_fit(plan) for mode, plan in found if _kind(mode) == kind} for kind in kinds]
-        rows.append(([one for [one] in said], memory_gb))
-    heads = [
-        f"{SPOKEN[variant]}{'with' if refine else 'without'} refiner, {video_s} s" for variant, refine, video_s in kinds
-    ]
-    return _table(["memory", *heads], _merged(rows))
+        said = [
+            {_fit(plan) for mode, plan in found if (mode.variant, mode.refine, mode.video_s) == kind} for kind in KINDS
+        ]
+        columns.append(([one for [one] in said], memory_gb))
+    merged = [(cells, [size_gb for _, size_gb in same]) for cells, same in groupby(columns, key=lambda one: one[0])]
+    heads = ["what", *(_span(sizes_gb) for _, sizes_gb in merged)]
+    words = (
+        f"{SPOKEN[variant]}{'with' if refine else 'without'} the refiner, {video_s} s"
+        for variant, refine, video_s in KINDS
+    )
+    return _table(heads, zip(words, *(cells for cells, _ in merged), strict=True))
 
 
 def _times(plans: Plans, video_s: int, *, refine: bool) -> str:
@@ -131,8 +138,9 @@ def _times(plans: Plans, video_s: int, *, refine: bool) -> str:
     rows = list[list[str]]()
     for gpu in mac_table().gpus:
         found = [([_cell(plans[mode, Mac(gpu, size_gb).name]) for mode in modes], size_gb) for size_gb in gpu.memory_gb]
-        rows += [[_name(gpu), *row] for row in _merged(found)]
-    return _table(["GPU", "memory", *(mode.name for mode in modes)], rows)
+        by_cells = groupby(found, key=lambda one: one[0])
+        rows += [[f"{_name(gpu)} {_listed(size_gb for _, size_gb in same)}", *cells] for cells, same in by_cells]
+    return _table(["Mac", *(mode.name for mode in modes)], rows)
 
 
 def _gpus() -> str:
@@ -158,10 +166,6 @@ def _left_out() -> str:
     return f"Not in the table: {'; '.join(chips)}.\n"
 
 
-def _kind(mode: Mode) -> tuple[Variant, bool, int]:
-    return mode.variant, mode.refine, mode.video_s
-
-
 def _fit(plan: MacPlan) -> str:
     if not plan.fits:
         return "no"
@@ -175,13 +179,11 @@ def _cell(plan: MacPlan) -> str:
 
 
 def _name(gpu: Gpu) -> str:
-    return f"{gpu.chip}, {gpu.gpu_cores} cores"
+    return f"{gpu.chip} {gpu.gpu_cores}-core"
 
 
-def _merged(rows: Sequence[tuple[list[str], int]]) -> list[list[str]]:
-    """Memories, ascending, whose cells are the same become one row."""
-    by_cells = groupby(rows, key=lambda row: row[0])
-    return [[_listed(size_gb for _, size_gb in same), *cells] for cells, same in by_cells]
+def _span(sizes_gb: Sequence[int]) -> str:
+    return f"{sizes_gb[0]} GB" if len(sizes_gb) == 1 else f"{sizes_gb[0]} to {sizes_gb[-1]} GB"
 
 
 def _listed(sizes_gb: Iterable[int]) -> str:

@@ -15,7 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from sana_wm.camera.dialects import action_trajectory
 from sana_wm.camera.motion import read_motion
-from sana_wm.camera.plot import as_png, draw_path
+from sana_wm.camera.plot import as_png, draw_path, has_height
+from sana_wm.camera.trajectory import Trajectory
 from sana_wm.video.overlay import Overlay
 
 MAPS = Path(__file__).parent / "structure"
@@ -62,12 +63,12 @@ def overlay_marks(picture: np.ndarray) -> np.ndarray:
 
 
 def plot_panels(action: str) -> list[np.ndarray]:
-    """The pixels of both panels, from above and from the side."""
+    """The pixels of the panels: from above, and from the side where there is one."""
     figure = draw_path(action_trajectory(action), fps=16, title=action)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.array(canvas.buffer_rgba())[::-1, :, :3]  # rows upwards, as matplotlib's boxes count
-    panels = (next(axes for axes in figure.axes if axes.get_title() == title) for title in TITLES)
+    panels = [axes for axes in figure.axes if axes.get_title() in TITLES]
     boxes = [axes.get_window_extent() for axes in panels]
     return [pixels[int(box.y0) : int(box.y1), int(box.x0) : int(box.x1)][::-1] for box in boxes]
 
@@ -78,8 +79,29 @@ PATHS = {"forward_then_right": "w-60,lw-60,w-60", "strafe_left": "a-40", "back_l
 
 @pytest.mark.parametrize("name", PATHS)
 def test_the_camera_plot_has_its_structure(name: str) -> None:
-    above, side = plot_panels(PATHS[name])
-    assert_structure([*structure(above, path_marks, 24, 24), "", *structure(side, path_marks, 24, 24)], f"plot_{name}")
+    panels = plot_panels(PATHS[name])
+    maps = ["\n".join(structure(panel, path_marks, 24, 24)) for panel in panels]
+    assert_structure("\n\n".join(maps).split("\n"), f"plot_{name}")
+
+
+@pytest.mark.parametrize(
+    ("action", "has_side"), [("w-60,l-20", False), ("w-20,i-9", True), ("w-20,k-1", True), ("a-40", False)]
+)
+def test_it_is_drawn_from_the_side_where_it_looks_up_or_down(action: str, has_side: bool) -> None:
+    figure = draw_path(action_trajectory(action), fps=16, title="")
+    assert [axes.get_title() for axes in figure.axes[: 1 + has_side]] == list(TITLES[: 1 + has_side])
+
+
+def test_it_is_drawn_from_the_side_where_it_rises() -> None:
+    c2w = np.tile(np.eye(4, dtype=np.float32), (9, 1, 1))
+    assert not has_height(Trajectory(c2w))
+    c2w[:, 1, 3] = np.linspace(0, 0.5, 9)
+    assert has_height(Trajectory(c2w))
+
+
+def test_labels_in_one_place_stand_beside_each_other() -> None:
+    figure = draw_path(action_trajectory("w-20,l-9,w-9"), fps=16, title="", labels=[(0, "w"), (20, "l"), (29, "w")])
+    assert [text.get_text() for text in figure.axes[0].texts] == ["w", "l, w"]
 
 
 def test_the_plotted_line_is_the_path() -> None:

@@ -48,7 +48,7 @@ def test_the_table_of_the_readme_is_what_the_plan_says_now(plans: object) -> Non
 
 @pytest.mark.parametrize(
     ("mac", "row"),
-    [("M2 Pro 32 GB", "M2 Pro, 16 cores"), ("M1 8-core 16 GB", "M1, 8 cores"), ("M5 Max 64 GB", "M5 Max, 40 cores")],
+    [("M2 Pro 32 GB", "M2 Pro 16-core"), ("M1 8-core 16 GB", "M1 8-core"), ("M5 Max 64 GB", "M5 Max 40-core")],
 )
 def test_its_cells_are_the_command_s_answers(mac: str, row: str) -> None:
     """Read off the page as a reader would, and asked as a user would."""
@@ -61,7 +61,7 @@ def test_its_cells_are_the_command_s_answers(mac: str, row: str) -> None:
         words = "with" if mode["refine"] else "without"
         section = PAGE.split(f"### {length} s of video, {words} the refiner\n", 1)[1].split("\n\n", 1)[0]
         heads, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines())
-        [cells] = [one for one in rows if one[0] == row and memory_gb in re.findall(r"\d+", one[1])]
+        [cells] = [one for one in rows if re.match(rf"{row} .*\b{memory_gb}\b", one[0])]
         expected = f"~{format_range(*mode['range_s'])}" if mode["fits"] else "–"
         assert cells[heads.index(mode["mode"])].removesuffix(" †") == expected, AGAIN
         compared += 1

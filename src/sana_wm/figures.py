@@ -6,6 +6,8 @@ import math
 
 #: Unit, its seconds, and up to how many of them a range is said in it.
 UNITS = (("s", 1, 100), ("min", 60, 100), ("h", 3600, math.inf))
+#: A range whose ends lie closer together than this share of its upper one is as good as a number.
+EXACT = 0.2
 
 
 def format_seconds(seconds: float) -> str:
@@ -36,3 +38,8 @@ def format_range(least_s: float, most_s: float) -> str:
         for number in (least_s / size_s, most_s / size_s)
     )
     return f"{most} {unit}" if least == most else f"{least} to {most} {unit}"
+
+
+def is_exact(least_s: float, most_s: float) -> bool:
+    """Whether a range of times is as good as one number."""
+    return most_s - least_s <= EXACT * most_s

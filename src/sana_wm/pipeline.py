@@ -5,7 +5,7 @@ A new stage is its word in `sana_wm.names.Stage`, its record here, and its modul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,11 +20,25 @@ STATE_ELEMENTS_PER_TOKEN, STATE_BYTES = 560_000, 45_158_400
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of what a stage keeps that is valid by itself.
+
+    Attributes:
+        title: In words.
+        phases: That only make it: with it at hand they do not run.
+    """
+
+    title: str
+    phases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class StageSpec:
     """One stage.
 
     Attributes:
         name: Everywhere: manifest key, module, process argument, log, receipt.
+        does: What it does in a user's words, behind its name.
         phases: What it does, one network after another, and who plans each: `module:function`, or the field of
             `sana_wm.backends.Backend` that says so for what an engine computes.
         components: What it reads of the weights, in that order.
@@ -33,7 +47,7 @@ class StageSpec:
         latents: The output that a later stage reads, if there is one.
         sources: Whose latents it reads: those of the first that the manifest runs.
         kept: What it makes on the way and uses again in its next start.
-        parts: What of that is valid by itself, in words, by what manifest fields steer: `refiner/text`.
+        parts: What of that is valid by itself, by what manifest fields steer: `refiner/text`.
         asked: What it leaves besides where a manifest asks for it.
         results_version: Raised when a release makes other numbers than the one before from the same settings, weights
             and libraries, on purpose: what was made under a lower one is made again.
@@ -48,6 +62,7 @@ class StageSpec:
     """
 
     name: Stage
+    does: str
     phases: Mapping[str, str]
     components: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -55,7 +70,7 @@ class StageSpec:
     latents: str | None = None
     sources: tuple[Stage, ...] = ()
     kept: tuple[str, ...] = ()
-    parts: Mapping[str, str] = field(default_factory=dict[str, str])
+    parts: Mapping[str, Part] = field(default_factory=dict[str, Part])
     asked: tuple[str, ...] = ()
     results_version: int = 1
     off: Callable[[Manifest], str | None] = lambda _: None
@@ -95,6 +110,7 @@ def _why_no_preview(manifest: Manifest) -> str | None:
 
 STAGE1 = StageSpec(
     name="stage1",
+    does="makes the video",
     phases={
         "text_encoder": "sana_wm.planning.forecasts.stage1:plan_text_encoder",
         "vae_encoder": "sana_wm.planning.forecasts.stage1:plan_vae_encoder",
@@ -107,9 +123,9 @@ STAGE1 = StageSpec(
     latents="latents/stage1.safetensors",
     kept=("latents/conditioning.safetensors",),
     parts={
-        "stage1/conditioning/text": "prompt embeddings",
-        "stage1/conditioning/picture": "first-frame latents",
-        "stage1/conditioning/camera": "camera tensors",
+        "stage1/conditioning/text": Part("prompt embeddings", ("text_encoder",)),
+        "stage1/conditioning/picture": Part("first-frame latents", ("vae_encoder",)),
+        "stage1/conditioning/camera": Part("camera tensors"),
     },
     asked=("latents/stage1_state.safetensors",),
     input_files=lambda _: (
@@ -124,6 +140,7 @@ STAGE1 = StageSpec(
 )
 PREVIEW = StageSpec(
     name="preview",
+    does="shows it before it is refined",
     phases={"vae_decoder": "sana_wm.planning.forecasts.vae_decode:plan_preview_decoder"},
     components=("vae",),
     outputs=("preview.mp4",),
@@ -136,6 +153,7 @@ PREVIEW = StageSpec(
 )
 REFINER = StageSpec(
     name="refiner",
+    does="sharpens it",
     phases={
         "text_encoder": "sana_wm.planning.forecasts.refiner:plan_text_encoder",
         "connectors": "sana_wm.planning.forecasts.refiner:plan_connectors",
@@ -147,12 +165,13 @@ REFINER = StageSpec(
     latents="latents/refined.safetensors",
     sources=("stage1",),
     kept=("latents/refiner_text.safetensors",),
-    parts={"refiner/text": "refiner text"},
+    parts={"refiner/text": Part("refiner text", ("text_encoder", "connectors"))},
     input_files=lambda _: ("input.continues.refined",),
     off=lambda manifest: None if manifest.refiner.enabled else "refiner.enabled is false",
 )
 VAE_DECODE = StageSpec(
     name="vae_decode",
+    does="turns it into frames",
     phases={"vae_decoder": "sana_wm.planning.forecasts.vae_decode:plan_vae_decoder"},
     components=("vae",),
     outputs=("video.mp4", "contact_sheet.png"),
@@ -166,6 +185,11 @@ VAE_DECODE = StageSpec(
     timed_like="preview",
 )
 PIPELINE: dict[Stage, StageSpec] = {spec.name: spec for spec in (STAGE1, PREVIEW, REFINER, VAE_DECODE)}
+
+
+def say_what_each_does(stages: Iterable[Stage] = STAGES) -> str:
+    """Stages with what each does: `stage1 makes the video, vae_decode turns it into frames`."""
+    return ", ".join(f"{stage} {PIPELINE[stage].does}" for stage in stages)
 
 
 def active_stages(manifest: Manifest) -> tuple[Stage, ...]:

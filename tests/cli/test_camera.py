@@ -53,7 +53,7 @@ def test_explain_as_json_and_as_a_picture(sana_wm: Cli, tmp_path: Path) -> None:
     assert report["segments"][0]["held"] == "forward, turn left"
     assert report["path"]["final_yaw_deg"] == pytest.approx(-19.2, abs=1e-3)
     with Image.open(png) as picture:
-        assert picture.size == (1200, 768)
+        assert picture.size == (1248, 624)
     code, _, err = sana_wm(*arguments)
     assert code == 2
     assert "is there already" in err

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from sana_wm.cli.progress_view import make_view
 from sana_wm.progress.snapshot import RunSnapshot
+from sana_wm.runs.run_directory import RunDirectory
 
 ESCAPE = "\x1b["
 DOUBTFUL = ("camera", "explain", "--move", "push-in:1s@9")
@@ -51,6 +54,19 @@ def test_colours_can_be_turned_off(variables: dict[str, str]) -> None:
     said = on_a_terminal(*DOUBTFUL, **variables)
     assert "warning: move 1" in said
     assert ESCAPE not in said
+
+
+def test_the_list_of_runs_shows_what_is_not_as_it_should_be(finished_run: Path, tmp_path: Path) -> None:
+    for name in ("done", "half"):
+        shutil.copytree(finished_run, tmp_path / name)
+    RunDirectory(tmp_path / "half").receipt_file("vae_decode").unlink()
+    lines = on_a_terminal("runs", "list", tmp_path).splitlines()
+    shown = {
+        line.removeprefix(f"{ESCAPE}33m").split()[0]: line for line in lines if "unfinished:" in line or "done" in line
+    }
+    assert shown["half"].startswith(f"{ESCAPE}33m")
+    assert ESCAPE not in shown["done"]
+    assert ESCAPE not in on_a_terminal("runs", "list", tmp_path, NO_COLOR="1")
 
 
 def test_a_pipe_gets_none() -> None:

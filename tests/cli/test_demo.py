@@ -82,15 +82,11 @@ def run_on_a_terminal(command: list[str], folder: Path, environment: dict[str, s
 
 
 def test_what_comes_next_is_understood_by_the_program(
-    tmp_path: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch, sana_wm: SanaWM
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sana_wm: SanaWM
 ) -> None:
     monkeypatch.chdir(tmp_path)
     draw_scene(tmp_path, "w-8")
-    manifest = RunDirectory(finished_run).read_manifest()
-    scene = manifest.input.model_copy(update={"image": str(tmp_path / "road.png")})
-    camera = manifest.camera.model_copy(update={"intrinsics": [1024.0, 1024.0, 640.0, 352.0]})
-    commands = commands_after(tmp_path, manifest.model_copy(update={"input": scene, "camera": camera}))
-    download, run, promote = (shlex.split(command)[1:] for command, _ in commands)
+    download, run, promote = (shlex.split(command)[1:] for command, _ in commands_after(tmp_path))
     assert sana_wm(*download, "--help")[0] == 0
     code, _, err = sana_wm(*run, "--dry-run")
     assert code == 3, err  # all is understood; only the weights are missing

@@ -37,6 +37,7 @@ NOT_RUN = {
     "weights download": "asks the hub for up to 100 GB; tests/weights runs it against a hub of its own",
     "weights verify --in": "wants the folders of a download; tests/weights runs it",
     "bench": "the released sizes: half an hour on a GPU",
+    "studio": "serves until it is stopped; tests/studio starts it",
     "patches apply": "wants a checkout of NVIDIA's code",
     "doctor --parity": "wants a checkout of NVIDIA's code",
 }

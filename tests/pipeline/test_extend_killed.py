@@ -77,4 +77,5 @@ def test_an_extension_of_an_extension_is_the_long_run(runs: tuple[RunDirectory, 
     for run, out in ((short.path, tmp_path / "longer"), (tmp_path / "longer", tmp_path / "longest")):
         extended = command("extend", run, "--seconds", 1.5, "--out", out)
         assert extended.returncode == 0, extended.stderr
+        assert "\nnext:\n  sana-wm report " in extended.stderr
     assert_is_the_long_run(RunDirectory(tmp_path / "longest"), long, earlier_blocks=3)

@@ -32,6 +32,7 @@ from sana_wm.models.loading import load_vae
 from sana_wm.models.vae.first_frame import encode_first_frame
 from sana_wm.names import Stage
 from sana_wm.preflight.checks import current_weights
+from sana_wm.preflight.prospect import inspect
 from sana_wm.runs.decisions import decide
 from sana_wm.runs.inheritance import take_over
 from sana_wm.runs.receipts import read_receipt
@@ -153,6 +154,10 @@ def test_each_part_that_is_the_same_is_used_again(
     said: dict[str, Any], encoded: list[str], changed: tuple[str, ...], parent: RunDirectory, tmp_path: Path
 ) -> None:
     manifest = write_one(parent, **said)
+    plan = inspect(manifest, {}).plan
+    assert plan is not None
+    timed = [phase.phase for phase in plan.phases if phase.stage == "stage1" and phase.seconds]
+    assert [phase for phase in timed if phase not in ("starting", "saving")] == [*encoded, "transformer"]
     run = settle(manifest)
     before = contents(parent.path)
     action, reason = decisions(run)["stage1"]

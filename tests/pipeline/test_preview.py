@@ -93,6 +93,7 @@ def test_a_streaming_run_is_looked_at_and_refined_by_command(tmp_path: Path, san
     assert [row["action"] for row in json.loads(out)] == ["skip", "skip", "run", "run"]
     code, out, err = sana_wm("refine", run.path)
     assert (code, out) == (0, f"video: {run.video_file}\n"), err
+    assert "\nnext:\n  sana-wm report " in err
     assert (run.preview_file.stat().st_mtime_ns, run.stage1_file.stat().st_mtime_ns) == before
     assert sana_wm("verify", run.path)[0] == 0
     code, out, _ = sana_wm("status", run.path, "--json")

@@ -11,7 +11,7 @@ import pytest
 from fake_runner import fake_command
 from sana_wm.queue.folder import Queue
 from sana_wm.queue.hours import Hours
-from sana_wm.queue.job import Job, JobOptions
+from sana_wm.queue.job import Expectation, Job, JobOptions
 from sana_wm.queue.runner import Runner
 
 FAKES = Path(__file__).parent / "fakes"
@@ -31,7 +31,7 @@ def put(queue: Queue) -> Callable[..., Job]:
     def add(name: str, expected_s: float | None = 1.0) -> Job:
         with queue.changing():
             run_dir = str(queue.path.parent / f"{name}-{len(queue.jobs())}")
-            return queue.new_job(name, run_dir, "{}", expected_s, is_guess=False, options=JobOptions())
+            return queue.new_job(name, run_dir, "{}", Expectation(expected_s), JobOptions())
 
     return add
 

@@ -16,7 +16,7 @@ from sana_wm.errors import RunDirectoryBusyError, UsageError
 from sana_wm.queue import folder
 from sana_wm.queue.folder import Queue
 from sana_wm.queue.job import Job
-from sana_wm.queue.requests import cancel, pause, retry
+from sana_wm.queue.requests import cancel, pause, reorder, retry
 
 Put = Callable[..., Job]
 
@@ -28,6 +28,22 @@ def test_a_number_is_never_given_twice(queue: Queue, put: Put) -> None:
     queue.record_file.write_text("{")  # damaged: what is there still counts
     assert put("good").number == 5
     assert [job.number for job in queue.jobs()] == [1, 4, 5]
+
+
+def test_waiting_jobs_take_their_turns_in_the_order_that_is_said(queue: Queue, put: Put) -> None:
+    for _ in range(4):
+        put("good")
+    reorder(queue, [4, 2])
+    assert [job.number for job in queue.jobs()] == [4, 2, 1, 3]
+    assert put("good").number == 5
+    reorder(queue, [5, 5, 3])
+    assert [job.number for job in queue.jobs()] == [5, 3, 4, 2, 1]
+    with pytest.raises(UsageError, match="no job 9"):
+        reorder(queue, [1, 9])
+    queue.write(queue.require(1).model_copy(update={"state": "done"}))
+    with pytest.raises(UsageError, match=r"does not wait.*state done"):
+        reorder(queue, [2, 1])
+    assert [job.number for job in queue.jobs() if job.state == "waiting"] == [5, 3, 4, 2]
 
 
 def test_a_job_whose_file_is_damaged_is_parked_and_blocks_nothing(queue: Queue, put: Put) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sana_wm.preflight.prospect import Choices
-from sana_wm.queue.job import Job, JobOptions, in_order
+from sana_wm.queue.job import Expectation, Job, JobOptions, in_order
 
 JOB = Job(number=1, name="road", run_dir="/runs/road", turn=1, added_at_s=1.0, expected_s=100.0)
 
@@ -18,8 +18,9 @@ def test_the_first_failure_sends_a_job_behind_all_others_the_second_parks_it() -
 
 
 def test_a_job_that_was_stopped_keeps_its_turn_and_knows_what_is_left() -> None:
-    stopped = JOB.begun(2.0).stopped("you stopped it", 3.0, remaining_s=40.0)
+    stopped = JOB.begun(2.0).stopped("you stopped it", 3.0, Expectation(40.0, (30.0, 60.0)))
     assert (stopped.state, stopped.turn, stopped.failures, stopped.expected_s) == ("waiting", 1, 0, 40.0)
+    assert stopped.expected_range_s == (30.0, 60.0)
     assert JOB.begun(2.0).stopped("you stopped it", 3.0).expected_s == 100.0
 
 

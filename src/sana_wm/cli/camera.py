@@ -48,7 +48,7 @@ DialectOption = Annotated[
     typer.Option(
         "--dialect",
         autocompletion=completion.dialects,
-        help="What its keys mean: pr379 (default) or smoothed.",
+        help="What its keys mean: pr379 (default), as in NVIDIA's first release, or smoothed, as in later ones.",
     ),
 ]
 TranslationSpeed = Annotated[
@@ -87,6 +87,8 @@ def explain(
     from sana_wm.camera.dialects import DIALECTS
     from sana_wm.camera.text_plot import path_as_text
     from sana_wm.cli.camera_text import segment_table, summary
+    from sana_wm.cli.inline_picture import inline_protocol, show_picture
+    from sana_wm.drafting.camera_view import write_plot
 
     motion = motion_said(move, action, dialect, translation_speed, rotation_speed_deg)
     view = view_said(manifest_path, motion, PictureSaid(picture, fov_deg, parse_size(size), parse_crop(crop)))
@@ -100,9 +102,12 @@ def explain(
     field_of_view = view.lens and view.lens.field_of_view_deg(view.video)
     geometry = view.lens and view.lens.geometry(height=view.video.height, width=view.video.width)
     warnings = _warnings(view)
+    inline = None if as_json else inline_protocol()
     if png is not None:
         refuse_to_overwrite(png, force=force)
-        _write_plot(png, view, shown, segments, field_of_view)
+    plot = _plot(view, shown, segments, field_of_view) if png or inline else b""
+    if png is not None:
+        write_plot(plot, png)
     if as_json:
         report = {
             "path": asdict(facts),
@@ -120,9 +125,11 @@ def explain(
         *summary(view, facts, field_of_view),
         *segment_table(segments, view.video.fps),
         "",
-        *path_as_text(shown),
+        *([] if inline else path_as_text(shown)),
     ]:
         typer.echo(printable(line))
+    if inline:
+        show_picture(plot, inline)
     for warning in warnings:
         say_aside("warning", printable(warning))
 
@@ -156,7 +163,13 @@ def export(
 @camera_app.command("convert")
 def convert(
     to: Annotated[
-        str, typer.Option("--as", metavar="DIALECT", autocompletion=completion.dialects, help="pr379 or smoothed.")
+        str,
+        typer.Option(
+            "--as",
+            metavar="DIALECT",
+            autocompletion=completion.dialects,
+            help="Whose keys: pr379, NVIDIA's first release, or smoothed, its later ones.",
+        ),
     ],
     manifest_path: OptionalManifest = None,
     move: MoveOption = None,
@@ -230,21 +243,22 @@ def _warnings(view: CameraView) -> list[str]:
     return warnings
 
 
-def _write_plot(
-    png: Path,
+def _plot(
     view: CameraView,
     shown: Trajectory,
     segments: tuple[SegmentFacts, ...],
     field_of_view: tuple[float, float] | None,
-) -> None:
-    from sana_wm.camera.plot import as_png, draw_path
-    from sana_wm.drafting.camera_view import write_plot
+) -> bytes:
+    """The drawing of the path, a PNG file's content."""
+    from sana_wm.camera.plot import as_png
+    from sana_wm.report.charts import draw_camera
 
-    figure = draw_path(
+    figure = draw_camera(
         shown,
         fps=view.video.fps,
+        shape="wide",
         title=f"{view.motion.action}   ({view.motion.dialect})" if view.motion else "moves" if view.moves else "poses",
         labels=[(one.first_frame, one.spelling) for one in segments],
         field_of_view_deg=field_of_view and field_of_view[0],
     )
-    write_plot(as_png(figure), png)
+    return as_png(figure)

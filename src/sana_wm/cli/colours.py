@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import Literal, TextIO
 
 import typer
@@ -20,10 +21,15 @@ def colour_of(line: str) -> str | None:
     return next((colour for begun, colour in COLOURS.items() if line.startswith(begun)), None)
 
 
-def write_lines(lines: list[str], stream: TextIO) -> None:
+def write_lines(lines: Iterable[str], stream: TextIO) -> None:
     """Write lines of progress."""
-    for line in lines:
-        _write(line, colour_of(line), stream)
+    write_coloured(((line, colour_of(line)) for line in lines), stream)
+
+
+def write_coloured(lines: Iterable[tuple[str, str | None]], stream: TextIO) -> None:
+    """Write lines, each with its colour."""
+    for line, colour in lines:
+        _write(line, colour, stream)
         stream.write("\n")
     stream.flush()
 

@@ -36,7 +36,7 @@ def demo(
         run_pipeline(manifest_path, force=True)
         runs.append(RunDirectory(manifest_path.with_suffix("")))
     manifest, folder = runs[0].read_manifest(), out.resolve()
-    commands = commands_after(out, manifest)
+    commands = commands_after(out)
     shown = Demo(write_demo_preview(folder, manifest), tuple(gather_run_facts(run) for run in runs), commands)
     page = folder / "demo.html"
     write_demo_page(page, shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +10,21 @@ import typer
 
 from sana_wm.cli.app import app
 from sana_wm.cli.camera import MoveOption
+from sana_wm.cli.finish import finish
 from sana_wm.cli.manifest import AsJson
 from sana_wm.cli.output import real_path
 from sana_wm.cli.queue import ToQueue, queue_new_runs, refuse_beside_queue
-from sana_wm.cli.run_pipeline import AcceptNumerics, AcceptOverCap, DryRun, JsonLines, JsonLinesTo, run_pipeline
+from sana_wm.cli.run import Open
+from sana_wm.cli.run_pipeline import (
+    AcceptNumerics,
+    AcceptOverCap,
+    DryRun,
+    JsonLines,
+    JsonLinesTo,
+    carry_out,
+    open_json_progress,
+)
+from sana_wm.cli.surroundings import outlive_the_output
 from sana_wm.errors import printable
 
 
@@ -32,6 +44,7 @@ def extend(
         float | None, typer.Option("--seconds", min=0.01, help="Of video to add; whole chunks, 1.5 s at 16 fps.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run directory; beside RUN_DIR if left out.")] = None,
+    open_video: Open = False,
     to_queue: ToQueue = False,
     dry_run: DryRun = False,
     accept_numerics: AcceptNumerics = None,
@@ -42,29 +55,26 @@ def extend(
 ) -> None:
     """Make a longer video of a finished one: only what is new is computed. The old run stays as it is."""
     from sana_wm.drafting.extension import Extension, write_extension
-    from sana_wm.preflight.prospect import Choices
+    from sana_wm.preflight.prospect import Choices, inspect
     from sana_wm.runs.run_directory import RunDirectory
 
+    outlive_the_output()
     if to_queue:
-        refuse_beside_queue(dry_run=dry_run, json_progress=json_progress or json_progress_fd)
+        refuse_beside_queue(open=open_video, dry_run=dry_run, json_progress=json_progress or json_progress_fd)
+    lines = open_json_progress(json_progress, json_progress_fd, as_json=as_json)
     new = write_extension(
         RunDirectory(real_path(run_dir)),
         Extension(action=action, move=move, poses=poses, prompt=prompt, seconds=seconds, out=out),
     )
     typer.echo(printable(f"run: {new.path}"), err=True)
+    choices = Choices(accept_over_cap=accept_over_cap, accept_numerics=tuple(accept_numerics or ()))
     if to_queue:
-        choices = Choices(accept_over_cap=accept_over_cap, accept_numerics=tuple(accept_numerics or ()))
         queue_new_runs([new], choices, as_json=as_json)
         return
     try:
-        run_pipeline(
-            new.manifest_path,
-            dry_run=dry_run,
-            accept_numerics=accept_numerics,
-            accept_over_cap=accept_over_cap,
-            as_json=as_json,
-            json_progress=json_progress,
-            json_progress_fd=json_progress_fd,
-        )
+        prospect = inspect(new.manifest_path, os.environ, choices)
+        done = carry_out(prospect, lines, dry_run=dry_run, as_json=as_json)
     finally:
         new.discard_unstarted()
+    if done is not None:
+        finish(done, open_it=open_video)

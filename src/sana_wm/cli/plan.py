@@ -126,6 +126,7 @@ def _plan_for_mac(said: str, manifest_path: Path | None, changes: dict[str, floa
 def describe_plan(plan: RunPlan) -> str:
     """The plan as a table and a few lines."""
     from sana_wm.cli.figures import format_seconds
+    from sana_wm.pipeline import say_what_each_does
     from sana_wm.planning.device import reserved_bytes
     from sana_wm.planning.plan import what_would_fit
     from sana_wm.sizes import GIB
@@ -153,6 +154,7 @@ def describe_plan(plan: RunPlan) -> str:
     if not plan.is_measured:
         whole = " to ".join(format_seconds(seconds) for seconds in plan.range_s)
     lines += [
+        f"({say_what_each_does(dict.fromkeys(phase.stage for phase in plan.phases))})",
         "",
         f"memory  peak {plan.peak_bytes / GIB:.2f} of {limit_bytes / GIB:.1f} GiB"
         if plan.fits

@@ -19,12 +19,11 @@ from sana_wm.errors import printable
 from sana_wm.printing import drawing_stream
 from sana_wm.progress.run_progress import ProgressEvent
 from sana_wm.progress.snapshot import RunSnapshot, StageSnapshot
+from sana_wm.progress.time_left import describe_time_left
 from sana_wm.sizes import GIB
 
 PLAIN_LINE_EVERY_S = 10.0
 BAR_CELLS = 24
-#: A guess whose ends lie closer together than this share of its upper one is as good as a number.
-EXACT = 0.2
 #: One cell wide in every terminal, and in ASCII: a log may be read anywhere.
 MARKS = {"done": "+", "skipped": "=", "running": ">", "stopped": "!", "to come": ".", "not asked": ".", "off": "-"}
 
@@ -196,18 +195,7 @@ def _describe_running(snapshot: RunSnapshot) -> str:
 def _times(snapshot: RunSnapshot) -> tuple[str, str]:
     """Elapsed and left, in words; empty where unknown."""
     elapsed = f"{format_seconds(snapshot.elapsed_s)} elapsed" if snapshot.elapsed_s is not None else ""
-    if snapshot.state not in ("running", "stopping"):
-        return elapsed, ""
-    if snapshot.remaining_s is None:
-        return elapsed, "time left not known yet"
-    low_s, high_s = snapshot.remaining_low_s, snapshot.remaining_high_s
-    if snapshot.not_counted:
-        least = format_seconds(snapshot.remaining_s if low_s is None else low_s)
-        return elapsed, f"at least {least} left, without {' and '.join(snapshot.not_counted)}"
-    if snapshot.guessed and low_s is not None and high_s is not None and high_s - low_s > EXACT * high_s:
-        return elapsed, f"{format_seconds(low_s)} to {format_seconds(high_s)} left, a guess"
-    guessed = ", in part guessed" if snapshot.guessed else ""
-    return elapsed, f"about {format_seconds(snapshot.remaining_s)} left{guessed}"
+    return elapsed, describe_time_left(snapshot)
 
 
 def _memory(snapshot: RunSnapshot) -> str:

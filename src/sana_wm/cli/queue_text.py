@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sana_wm.cli.figures import format_seconds
+from sana_wm.cli.figures import format_seconds, is_exact
 from sana_wm.queue.folder import Queue
-from sana_wm.queue.forecast import JobForecast, remaining_s
+from sana_wm.queue.forecast import JobForecast, whole
+from sana_wm.queue.job import Expectation
 from sana_wm.runs.lock import Owner
 
 
@@ -26,7 +27,7 @@ def describe_queue(queue: Queue, forecasts: Sequence[JobForecast], owner: Owner 
     lines = [f"{'job':>4}  {'state':<8} {'time left':<12} {'through at':<11} name"]
     for one in forecasts:
         job = one.job
-        own = "" if one.remaining_s is None else _about(one.remaining_s, is_guess=job.is_guess)
+        own = "" if one.left.seconds is None else _about(one.left.seconds, is_guess=one.left.is_guess)
         through = "" if one.through_in_s is None else _moment(now, one.through_in_s, is_guess=one.is_guess)
         own, through = (text or ("?" if one.position else "") for text in (own, through))
         lines.append(f"{job.number:>4}  {job.state:<8} {own:<12} {through:<11} {job.name}")
@@ -38,12 +39,12 @@ def describe_queue(queue: Queue, forecasts: Sequence[JobForecast], owner: Owner 
 
 def queue_as_json(queue: Queue, forecasts: Sequence[JobForecast], owner: Owner | None) -> dict[str, Any]:
     """The same for programs; times left in seconds."""
-    to_come = [one for one in forecasts if one.position is not None]
+    left = whole(forecasts)
     jobs = [
         {
             **one.job.model_dump(mode="json", exclude={"turn"}),
             "position": one.position,
-            "remaining_s": one.remaining_s,
+            **_left_as_json(one.left),
             "through_in_s": one.through_in_s,
             "is_guess": one.is_guess,
             "run": None if one.snapshot is None else one.snapshot.as_json(),
@@ -53,8 +54,8 @@ def queue_as_json(queue: Queue, forecasts: Sequence[JobForecast], owner: Owner |
     return {
         "queue": str(queue.path),
         "runner": None if owner is None else {"pid": owner.pid, "host": owner.host, "since": owner.since},
-        "remaining_s": round(remaining_s(forecasts), 1),
-        "is_guess": bool(to_come) and to_come[-1].is_guess,
+        **_left_as_json(left),
+        "is_guess": left.is_guess,
         "jobs": jobs,
     }
 
@@ -64,11 +65,20 @@ def _describe_whole(forecasts: Sequence[JobForecast], owner: Owner | None, now: 
     who = f"worked by {owner}" if owner is not None else "nobody works it: sana-wm queue run"
     if not to_come:
         return f"nothing waits; {who}"
-    whole_s, is_guess = remaining_s(forecasts), to_come[-1].is_guess
-    unknown = sum(one.remaining_s is None for one in to_come)
+    left, unknown = whole(forecasts), sum(one.left.seconds is None for one in to_come)
     but = f" and {unknown} of which nothing is known" if unknown else ""
-    when = f"{'' if owner is not None else 'started now, '}{_moment(now, whole_s, is_guess=is_guess)}"
-    return f"{len(to_come)} to come: {_about(whole_s, is_guess=is_guess)}{but} ({when}); {who}"
+    if left.is_guess and left.range_s is not None and not is_exact(*left.range_s):
+        when = " to ".join(_moment(now, in_s, is_guess=False) for in_s in left.range_s)
+    else:
+        when = _moment(now, left.seconds or 0.0, is_guess=left.is_guess)
+    started = "" if owner is not None else "started now, "
+    return f"{len(to_come)} to come: {left.in_words()}{but} ({started}{when}); {who}"
+
+
+def _left_as_json(left: Expectation) -> dict[str, float | None]:
+    low_s, high_s = left.range_s or (left.seconds, left.seconds)
+    told = {"remaining_s": left.seconds, "remaining_low_s": low_s, "remaining_high_s": high_s}
+    return {name: None if seconds is None else round(seconds, 1) for name, seconds in told.items()}
 
 
 def _about(seconds: float, *, is_guess: bool) -> str:

@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from sana_wm.cli.app import app
+from sana_wm.cli.finish import finish
 from sana_wm.cli.manifest import AsJson
+from sana_wm.cli.run import Open
 from sana_wm.cli.run_pipeline import (
     AcceptNumerics,
     AcceptOverCap,
@@ -27,6 +29,8 @@ from sana_wm.errors import UsageError
 @app.command("refine")
 def refine(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run that was looked at, with its refiner to come.")],
+    *,
+    open_video: Open = False,
     dry_run: DryRun = False,
     accept_numerics: AcceptNumerics = None,
     accept_over_cap: AcceptOverCap = False,
@@ -50,4 +54,6 @@ def refine(
             next_step=f"Make a refined video of it, as a new run: sana-wm promote {shlex.quote(str(run.path))}",
         )
     choices = Choices(accept_over_cap=accept_over_cap, accept_numerics=tuple(accept_numerics or ()))
-    carry_out(inspect_run(run, os.environ, choices), lines, dry_run=dry_run, as_json=as_json)
+    done = carry_out(inspect_run(run, os.environ, choices), lines, dry_run=dry_run, as_json=as_json)
+    if done is not None:
+        finish(done, open_it=open_video)

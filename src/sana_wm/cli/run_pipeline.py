@@ -16,6 +16,7 @@ from sana_wm.cli.app import app
 from sana_wm.cli.manifest import AsJson, ManifestPath, tell_remarks
 from sana_wm.cli.surroundings import outlive_the_output
 from sana_wm.errors import UsageError, did_you_mean, printable
+from sana_wm.pipeline import say_what_each_does
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ StopAfter = Annotated[
         "--to",
         metavar="STAGE",
         autocompletion=completion.stages,
-        help="Stop after this stage; the run can go on from there.",
+        help=f"Stop after this stage; the run can go on from there: {say_what_each_does()}.",
     ),
 ]
 AcceptNumerics = Annotated[
@@ -174,7 +175,8 @@ def carry_out(prospect: Prospect, lines: JsonProgress | None, *, dry_run: bool, 
     )
     start(prospect, os.environ, audience)
     if (last := prospect.choices.stop_after) is not None and stages_to_come(prospect.decisions):
-        _tell_stop(run, last, lines, as_json=as_json)
+        decision = next(one for one in prospect.decisions if one.stage == last)
+        _tell_stop(run, decision, lines, as_json=as_json)
         return None
     _tell_result(run, lines, as_json=as_json)
     return run
@@ -207,10 +209,11 @@ def _tell_result(run: RunDirectory, lines: JsonProgress | None, *, as_json: bool
         typer.echo(printable(f"video: {run.video_file}"))
 
 
-def _tell_stop(run: RunDirectory, last: Stage, lines: JsonProgress | None, *, as_json: bool) -> None:
-    """Say what a run that was asked to stop after a stage has left, and what goes on with it."""
+def _tell_stop(run: RunDirectory, decision: StageDecision, lines: JsonProgress | None, *, as_json: bool) -> None:
+    """Say what a run that was asked to stop after a stage has left, or why nothing, and what goes on with it."""
     from sana_wm.pipeline import PIPELINE
 
+    last = decision.stage
     verb = "refine" if PIPELINE[last].looked_at_before is not None else "resume"
     go_on = f"sana-wm {verb} {shlex.quote(str(run.path))}"
     outputs = [str(path) for path in run.outputs(last) if path.is_file()]
@@ -220,6 +223,8 @@ def _tell_stop(run: RunDirectory, last: Stage, lines: JsonProgress | None, *, as
     elif lines is None or not lines.on_standard_output:
         for path in outputs:
             typer.echo(printable(f"{last}: {path}"))
+        if decision.action == "off":
+            typer.echo(printable(f"{last} was not made: {decision.reason}"))
         typer.echo(printable(f"stopped after {last}, as asked; go on with: {go_on}"))
 
 

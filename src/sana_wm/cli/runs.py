@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from sana_wm.cli.app import runs_app
 from sana_wm.cli.asking import Yes, require_yes
+from sana_wm.cli.colours import write_coloured
 from sana_wm.cli.manifest import AsJson
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def list_runs(
         }
         typer.echo(json.dumps(said, indent=2))
         return
-    typer.echo("\n".join(describe_catalogue(catalogue, tree=tree, skipped=skipped)))
+    write_coloured(describe_catalogue(catalogue, tree=tree, skipped=skipped), sys.stdout)
 
 
 @runs_app.command("rm")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sana_wm.catalogue.entry import Entry, describe_settings
+from sana_wm.catalogue.entry import Entry, State, describe_settings
 from sana_wm.catalogue.folder import Catalogue
 from sana_wm.catalogue.lineage import Limb, as_tree
 from sana_wm.catalogue.removal import Going, freed_by
@@ -22,6 +22,13 @@ WORDS: dict[Kind, str] = {
     "leftover": "leftovers",
     "record": "records",
 }
+#: What is as it should be has the terminal's own colour.
+STATE_COLOURS: Mapping[State, str] = {
+    "running": "cyan",
+    "unfinished": "yellow",
+    "damaged": "red",
+    "unreadable": "red",
+}
 #: What pruning costs, by whether latents go.
 COSTS = {
     False: "The videos stay, and so does all that vary, branch and extend begin with; extend makes again what the last "
@@ -31,39 +38,40 @@ COSTS = {
 }
 
 
-def describe_catalogue(catalogue: Catalogue, *, tree: bool, skipped: bool) -> list[str]:
-    """The list, or the tree, and what it takes in all."""
+def describe_catalogue(catalogue: Catalogue, *, tree: bool, skipped: bool) -> list[tuple[str, str | None]]:
+    """The list, or the tree, and what it takes in all: lines, each with its colour."""
     entries = catalogue.entries
     limbs = as_tree(entries) if tree else [Limb(entry, "", "") for entry in entries]
     width = max((len(limb.lead) + len(_shown(limb.entry.path, catalogue.folder)) for limb in limbs), default=0)
     lines = [line for limb in limbs for line in _describe(limb, catalogue.folder, width)]
     total = format_bytes(disk_bytes(file for entry in entries for file in entry.files))
-    lines.append(f"{_count(entries)}, {total}" if entries else f"no run in {catalogue.folder}")
+    rest = [f"{_count(entries)}, {total}" if entries else f"no run in {catalogue.folder}"]
     if skipped:
-        lines += [f"skipped: {_shown(one.path, catalogue.folder)} ({one.why})" for one in catalogue.skipped]
+        rest += [f"skipped: {_shown(one.path, catalogue.folder)} ({one.why})" for one in catalogue.skipped]
     elif catalogue.skipped:
         count = len(catalogue.skipped)
-        lines.append(f"{count} other folder{'s are no runs' if count > 1 else ' is no run'}: --skipped names them")
-    return [printable(line) for line in lines]
+        rest.append(f"{count} other folder{'s are no runs' if count > 1 else ' is no run'}: --skipped names them")
+    return [(printable(line), colour) for line, colour in [*lines, *((line, None) for line in rest)]]
 
 
-def _describe(limb: Limb, folder: Path, width: int) -> Iterator[str]:
-    """A run: what it is in a line, then where its picture lies and what it was made from."""
+def _describe(limb: Limb, folder: Path, width: int) -> Iterator[tuple[str, str | None]]:
+    """A run: what it is in a line of its state's colour, then where its picture lies and what it was made from."""
     entry, manifest = limb.entry, limb.entry.manifest
     name = f"{limb.lead}{_shown(entry.path, folder)}".ljust(width)
     length = "" if entry.seconds is None else f"{entry.seconds:.1f} s"
     took = "" if (elapsed_s := entry.elapsed_s) is None else f" in {format_seconds(elapsed_s)}"
-    yield f"{name}  {length:>7}  {format_bytes(entry.size_bytes):>9}  {entry.state_words}{took}"
+    size = format_bytes(entry.size_bytes)
+    yield f"{name}  {length:>7}  {size:>9}  {entry.state_words}{took}", STATE_COLOURS.get(entry.state)
     margin = f"{limb.margin}    "
     if manifest is not None:
-        yield f"{margin}{manifest.name}: {describe_settings(manifest)}"
+        yield f"{margin}{manifest.name}: {describe_settings(manifest)}", None
         if manifest.made_from is not None:
             made_from = manifest.made_from
             place = _shown(Path(made_from.run), folder) + ("" if made_from.frame is None else f"@{made_from.frame}")
             changed = f"; changed: {', '.join(made_from.changed)}" if made_from.changed else ""
-            yield f"{margin}made from {place} by {made_from.verb}{changed}"
+            yield f"{margin}made from {place} by {made_from.verb}{changed}", None
     if entry.thumbnail is not None:
-        yield f"{margin}{os.path.relpath(entry.thumbnail)}"
+        yield f"{margin}{os.path.relpath(entry.thumbnail)}", None
 
 
 def describe_removal(plan: Going) -> list[str]:

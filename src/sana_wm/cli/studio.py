@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,4 +39,5 @@ def studio(
         if not no_open:
             typer.launch(address)
 
-    serve(real_path(Path(runs)), os.environ, port, tell)
+    with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end: nothing was interrupted
+        serve(real_path(Path(runs)), os.environ, port, tell)

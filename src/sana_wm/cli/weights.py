@@ -51,7 +51,7 @@ def list_command(
     as_json: AsJson = False,
 ) -> None:
     """Say which stage needs which files, how large they are, under which licence, and what is here. Asks nobody."""
-    from sana_wm.cli.weights_text import print_rows
+    from sana_wm.cli.weights_text import print_layouts, print_rows
     from sana_wm.weights.inventory import list_weights
 
     places, chosen = choose_places(manifest, folder, layout, variant).places, parse_stages(stages)
@@ -62,6 +62,8 @@ def list_command(
         typer.echo(json.dumps({**kind, "files": content}, indent=2))
     else:
         print_rows(rows, chosen)
+    if manifest is None:
+        print_layouts(places.variant)
 
 
 @weights_app.command("download")

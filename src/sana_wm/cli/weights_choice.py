@@ -13,12 +13,13 @@ from sana_wm.cli.colours import say_aside
 from sana_wm.cli.completion import stage_list
 from sana_wm.errors import UsageError, printable
 from sana_wm.names import STAGES, LayoutName, Stage, Variant
+from sana_wm.pipeline import say_what_each_does
 
 if TYPE_CHECKING:
     from sana_wm.weights.places import WeightPlaces
 
 ALL_STAGES = ",".join(STAGES)
-STAGES_HELP = "Only what these read: stage1,preview,refiner,vae_decode."
+STAGES_HELP = f"Only what these read: {say_what_each_does()}. A draft needs stage1,vae_decode."
 FOLDER_HELP = "Folder that holds one folder for each repository. [default: where run finds them, or weights]"
 
 OfVariant = Annotated[

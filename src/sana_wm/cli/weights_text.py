@@ -10,14 +10,18 @@ import typer
 from sana_wm.cli.figures import format_bytes, format_seconds
 from sana_wm.cli.transfer_view import OpenTransferView
 from sana_wm.errors import printable
-from sana_wm.names import Stage
+from sana_wm.names import STAGES, Stage, Variant
+from sana_wm.variants import MODELS
 from sana_wm.weights.download import DownloadPlan
+from sana_wm.weights.facts import model_facts, published_bytes
 from sana_wm.weights.inventory import InventoryRow
 from sana_wm.weights.places import WeightPlaces
 from sana_wm.weights.verification import FileReport
 
 #: 100 Mbit/s: a line that many homes have, and easy to go on from to one's own.
 EXAMPLE_BYTES_PER_S = 100_000_000 // 8
+#: Enough for a video without the refiner.
+DRAFT_STAGES: tuple[Stage, ...] = ("stage1", "vae_decode")
 
 
 def say_plan(plan: DownloadPlan, view: OpenTransferView) -> None:
@@ -88,6 +92,18 @@ def print_rows(rows: list[InventoryRow], stages: tuple[Stage, ...]) -> None:
         of_stage = [row for row in rows if stage in row.stages]
         needed, here = (sum(getattr(row, name) for row in of_stage) for name in ("needed_bytes", "here_bytes"))
         typer.echo(f"{stage}: {format_bytes(needed)}, of which {format_bytes(here)} are here")
+
+
+def print_layouts(variant: Variant) -> None:
+    """Every layout of a model beside each other: how large it is, from where, under which licences."""
+    typer.echo(f"\nlayouts of the {MODELS[variant].title}, to choose with --layout:")
+    for layout, repositories in model_facts().layouts[variant].items():
+        usual = ", the default" if layout == MODELS[variant].layout else ""
+        whole, drafts = (format_bytes(published_bytes(variant, layout, stages)) for stages in (STAGES, DRAFT_STAGES))
+        typer.echo(f"  {layout}{usual}: about {whole}, for drafts alone {drafts}")
+        for one in repositories:
+            size = format_bytes(sum(file.approximate_bytes for file in one.files))
+            typer.echo(printable(f"    {one.repo_id}, {size}, licence: {one.licence}"))
 
 
 def print_reports(reports: list[FileReport]) -> None:

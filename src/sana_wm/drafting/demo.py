@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sana_wm.camera.of_manifest import load_trajectory
 from sana_wm.camera.preview import Scene, fitting_backdrop
 from sana_wm.drafting.camera_preview import write_preview
 from sana_wm.drafting.camera_view import view_of_manifest
-from sana_wm.drafting.drawn_picture import CAMERA_HEIGHT, draw_picture, intrinsics_of
+from sana_wm.drafting.drawn_picture import CAMERA_HEIGHT, FOCAL_SHARE, draw_picture, intrinsics_of
 from sana_wm.durable import durable_file, is_part, remove_tree, write_durably
 from sana_wm.errors import UsageError
 from sana_wm.manifest.model import Manifest
@@ -24,7 +24,7 @@ from sana_wm.variants import MODELS
 
 #: Enough to see something move.
 LEAST_FRAMES = 17
-PICTURE_SIZE = (1280, 704)
+PICTURE_NAME, PICTURE_SIZE = "road.png", (1280, 704)
 #: Half of the model's: nothing is lost of noise, and two models take the time of one.
 VIDEO_SIZE = (640, 352)
 #: Five seconds that show a motion: ahead, ahead in a curve, ahead again.
@@ -34,10 +34,10 @@ PROMPT = "A village street runs to the mountains under a low sun, lamps and wind
 
 def draw_scene(folder: Path, action: str) -> dict[str, dict[str, Any]]:
     """Save the picture in a folder; returns the sections `input` and `camera` of a manifest beside it."""
-    with durable_file(folder / "road.png") as part:
+    with durable_file(folder / PICTURE_NAME) as part:
         draw_picture(*PICTURE_SIZE).save(part)
     return {
-        "input": {"image": "road.png", "prompt": PROMPT},
+        "input": {"image": PICTURE_NAME, "prompt": PROMPT},
         "camera": {"action": action, "intrinsics": intrinsics_of(*PICTURE_SIZE)},
     }
 
@@ -78,29 +78,25 @@ def write_demo(folder: Path, variant: Variant = "bidirectional") -> Path:
 
 def write_demo_preview(folder: Path, manifest: Manifest) -> Path:
     """Draw the whole path through the picture, of which the tiny runs take the first frames only."""
-    view = replace(view_of_manifest(manifest), wanted_num_frames=None)
+    num_frames = len(load_trajectory(manifest))
+    view = view_of_manifest(
+        manifest.model_copy(update={"video": manifest.video.model_copy(update={"num_frames": num_frames})})
+    )
     path = folder / "camera.mp4"
     write_preview(view, Scene(fitting_backdrop(view.trajectory), CAMERA_HEIGHT), path)
     return path
 
 
-def commands_after(folder: Path, manifest: Manifest) -> tuple[tuple[str, str], ...]:
+def commands_after(folder: Path) -> tuple[tuple[str, str], ...]:
     """What comes next, for a shell, each with what it does: from no weights to a video of the demo's picture.
 
     Args:
         folder: The demo's, as it was named.
-        manifest: Of its run.
     """
-    picture = Path(manifest.input.image)
-    fov_deg = 2 * math.degrees(math.atan(PICTURE_SIZE[0] / 2 / manifest.camera.intrinsics[0]))
-    run = shlex.join(
-        ["run", str(folder / picture.name), "--prompt", manifest.input.prompt, "--fov-deg", f"{fov_deg:.0f}"]
-    )
+    picture, fov_deg = folder / PICTURE_NAME, 2 * math.degrees(math.atan(0.5 / FOCAL_SHARE))
+    run = shlex.join(["run", str(picture), "--prompt", PROMPT, "--fov-deg", f"{fov_deg:.0f}"])
     return (
-        (
-            "sana-wm weights download",
-            "the released weights, by you, under their licences; stops and goes on at any byte",
-        ),
+        ("sana-wm weights download", "the released weights, by you, under their licences; goes on wherever it stops"),
         (f"sana-wm {run} --move push-in:3s,pan-left:2s", "a draft of this picture, or of yours in its place"),
         (f"sana-wm promote runs/{picture.stem}_draft", "the same video with full effort"),
     )

@@ -146,7 +146,7 @@ def _examine_software(facts: Facts) -> list[Finding]:
         )
     for name, version in {"torch": facts.torch, **facts.packages}.items():
         if version is None:
-            findings.append(Finding(name, "missing", "problem", "install the dependencies: make install"))
+            findings.append(Finding(name, "missing", "problem", "install sana-wm again: docs/install.md"))
         else:
             findings.append(Finding(name, version, "ok", "nothing to do"))
     if facts.torchvision is not None and facts.system == "Linux":
@@ -195,7 +195,7 @@ def _examine_surroundings(facts: Facts) -> list[Finding]:
         advice = "nothing to do" if complete else "the weights take 101 GiB (108 GB) more if they shall lie here, too"
         findings.append(Finding("disk", free, "ok", advice))
     if facts.codecs is None:
-        findings.append(Finding("ffmpeg", "missing", "problem", "install imageio-ffmpeg: make install"))
+        findings.append(Finding("ffmpeg", "missing", "problem", "imageio-ffmpeg is not installed: docs/install.md"))
     elif "libx264" not in facts.codecs:
         advice = "set video.codec to one of these, or install an ffmpeg with libx264"
         value = f"encodes {', '.join(facts.codecs) or 'nothing that we use'}"

@@ -6,7 +6,7 @@ Every command that says whether a run can start shows the same `Prospect`; `sana
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -205,7 +205,8 @@ def _look_ahead(
     plan, warnings = None, list(prospect.warnings)
     if not any(isinstance(error, WeightsError | IncompleteWeightsError) for error in found.errors):
         planned = active_stages(manifest) if choices.plan_all else stages
-        plan_it = partial(_plan, environment=environment, stages=planned, run=run)
+        spared: set[tuple[Stage, str]] = {(one.stage, phase) for one in decisions for phase in one.spared_phases}
+        plan_it = partial(_plan, environment=environment, stages=planned, run=run, spared=spared)
         plan = found.attempt(partial(plan_it, manifest))
         unfit = Finder()
         if plan is not None:
@@ -244,15 +245,24 @@ def _plan(
     stages: Sequence[Stage],
     layout: WeightLayout | None = None,
     run: RunDirectory | None = None,
+    spared: Collection[tuple[Stage, str]] = (),
 ) -> RunPlan:
-    """The plan of some stages on this machine.
+    """The plan of some stages on this machine; phases whose results another run has made take no time.
 
     Raises:
         ManifestError: The manifest's device cannot be used.
         WeightsError: A header or config cannot be read.
     """
     device, history = known_device(manifest), History.of_this_user(environment)
-    return plan_run(manifest, stages, device, history, layout or locate_weights(manifest), run)
+    plan = plan_run(manifest, stages, device, history, layout or locate_weights(manifest), run)
+    # They must fit all the same: only their stage knows whether chip and libraries are those of the other run.
+    phases = (
+        replace(one, mode="taken over", seconds=0.0, measured=True)
+        if one.used_bytes is not None and (one.stage, one.phase) in spared
+        else one
+        for one in plan.phases
+    )
+    return replace(plan, phases=tuple(phases))
 
 
 def _try_plan(manifest: Manifest, environment: Mapping[str, str]) -> RunPlan | None:

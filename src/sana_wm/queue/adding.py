@@ -13,7 +13,7 @@ from sana_wm.manifest.model import Manifest
 from sana_wm.manifest.portable import settled_manifest
 from sana_wm.preflight.prospect import NOTHING_ELSE, Choices, Prospect, change_fields, inspect
 from sana_wm.queue.folder import Queue
-from sana_wm.queue.job import Job, JobOptions
+from sana_wm.queue.job import Expectation, Job, JobOptions
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,5 @@ def _refuse_shared_run_directories(queue: Queue, manifest_paths: Sequence[Path],
 
 
 def _new_job(queue: Queue, manifest: Manifest, prospect: Prospect, options: JobOptions) -> Job:
-    plan = prospect.plan if prospect.plan is not None and prospect.plan.fits else None
-    return queue.new_job(
-        manifest.name,
-        manifest.output_dir,
-        json.dumps(settled_manifest(manifest), indent=2) + "\n",
-        None if plan is None else round(plan.seconds, 1),
-        is_guess=plan is not None and not plan.is_measured,
-        options=options,
-    )
+    text = json.dumps(settled_manifest(manifest), indent=2) + "\n"
+    return queue.new_job(manifest.name, manifest.output_dir, text, Expectation.of_plan(prospect.plan), options)

@@ -17,7 +17,7 @@ import filelock
 
 from sana_wm.durable import make_folder, remove_file, remove_parts_in, remove_tree, write_durably
 from sana_wm.errors import RunDirectoryBusyError, UsageError
-from sana_wm.queue.job import Job, JobOptions, in_order
+from sana_wm.queue.job import Expectation, Job, JobOptions, in_order
 from sana_wm.records import Count, Record, read_record
 from sana_wm.runs.lock import is_owned
 from sana_wm.runs.run_directory import RunDirectory
@@ -147,9 +147,7 @@ class Queue:
         """The last turn that is given."""
         return max((job.turn for job in self.jobs()), default=0)
 
-    def new_job(
-        self, name: str, run_dir: str, manifest: str, expected_s: float | None, *, is_guess: bool, options: JobOptions
-    ) -> Job:
+    def new_job(self, name: str, run_dir: str, manifest: str, expected: Expectation, options: JobOptions) -> Job:
         """Put a job behind all others; arguments as of `Job`, with its manifest as JSON."""
         job = Job(
             number=self.new_number(),
@@ -157,12 +155,10 @@ class Queue:
             run_dir=run_dir,
             turn=self.last_turn() + 1,
             added_at_s=time.time(),
-            expected_s=expected_s,
-            is_guess=is_guess,
             options=options,
         )
         write_durably(self.manifest_file(job.number), manifest)
-        return self.write(job)
+        return self.write(job.expecting(expected))
 
     def remove(self, job: Job) -> None:
         """Take a job out; its run stays."""

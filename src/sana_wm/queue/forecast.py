@@ -12,7 +12,7 @@ from sana_wm.preflight.prospect import Choices, inspect
 from sana_wm.progress.snapshot import RunSnapshot
 from sana_wm.progress.status import StatusReader
 from sana_wm.queue.folder import Queue
-from sana_wm.queue.job import Job
+from sana_wm.queue.job import NOTHING_KNOWN, Expectation, Job
 from sana_wm.runs.run_directory import RunDirectory
 
 
@@ -23,7 +23,7 @@ class JobForecast:
     Attributes:
         job: The job.
         position: Of what is to come, from 1; `None` for what is done or parked.
-        remaining_s: Its own time left; `None` where it is not known.
+        left: Its own time left.
         through_in_s: Until it is through, all before it included as far as they are known; `None` where it is not.
         is_guess: Whether that holds anything that is a guess, or not known.
         snapshot: Where it is, while it runs.
@@ -31,7 +31,7 @@ class JobForecast:
 
     job: Job
     position: int | None = None
-    remaining_s: float | None = None
+    left: Expectation = NOTHING_KNOWN
     through_in_s: float | None = None
     is_guess: bool = False
     snapshot: RunSnapshot | None = None
@@ -48,9 +48,15 @@ def forecast(queue: Queue, environment: Mapping[str, str]) -> list[JobForecast]:
     return forecast_jobs(jobs, {job.number: seen for job in jobs if (seen := _look(job)) is not None})
 
 
-def remaining_s(forecasts: Iterable[JobForecast]) -> float:
-    """Of the whole queue, as far as it is known."""
-    return sum(one.remaining_s or 0.0 for one in forecasts)
+def whole(forecasts: Iterable[JobForecast]) -> Expectation:
+    """The time left of the whole queue, as far as it is known; with a gap it is a guess."""
+    to_come = [one.left for one in forecasts if one.position is not None]
+    known = [
+        (left.seconds, left.range_s or (left.seconds, left.seconds)) for left in to_come if left.seconds is not None
+    ]
+    low_s, high_s = (sum((range_s[end] for _, range_s in known), 0.0) for end in (0, 1))
+    is_guess = len(known) < len(to_come) or any(left.is_guess for left in to_come)
+    return Expectation(sum((seconds for seconds, _ in known), 0.0), (low_s, high_s), is_guess)
 
 
 def forecast_jobs(jobs: Iterable[Job], running: dict[int, RunSnapshot]) -> list[JobForecast]:
@@ -68,12 +74,12 @@ def forecast_jobs(jobs: Iterable[Job], running: dict[int, RunSnapshot]) -> list[
             continue
         position += 1
         snapshot = running.get(job.number)
-        own_s, is_own_guess = job.expected_s, job.is_guess
+        left = job.expected
         if snapshot is not None and snapshot.remaining_s is not None:
-            own_s, is_own_guess = snapshot.remaining_s, bool(snapshot.guessed or snapshot.not_counted)
-        sum_s, is_guess = sum_s + (own_s or 0.0), is_guess or is_own_guess or own_s is None
-        through_in_s = None if own_s is None else sum_s
-        forecasts.append(JobForecast(job, position, own_s, through_in_s, is_guess, snapshot))
+            left = Expectation.of_snapshot(snapshot)
+        sum_s, is_guess = sum_s + (left.seconds or 0.0), is_guess or left.is_guess or left.seconds is None
+        through_in_s = None if left.seconds is None else sum_s
+        forecasts.append(JobForecast(job, position, left, through_in_s, is_guess, snapshot))
     return forecasts
 
 
@@ -82,9 +88,8 @@ def _planned_anew(queue: Queue, job: Job, environment: Mapping[str, str]) -> Job
     if job.state != "waiting" or job.begun_at_s is not None or not (job.is_guess or job.expected_s is None):
         return job
     plan = inspect(queue.manifest_file(job.number), environment, Choices(**job.options.model_dump())).plan
-    if plan is None or not plan.fits:
-        return job
-    return job.model_copy(update={"expected_s": plan.seconds, "is_guess": not plan.is_measured})
+    expected = Expectation.of_plan(plan)
+    return job if expected.seconds is None else job.expecting(expected)
 
 
 def _look(job: Job) -> RunSnapshot | None:

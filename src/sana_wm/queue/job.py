@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from sana_wm.figures import format_seconds, is_exact
 from sana_wm.names import Stage
 from sana_wm.records import Count, Record, Seconds, WallClock, as_unicode
 
 if TYPE_CHECKING:
+    from sana_wm.planning.plan import RunPlan
     from sana_wm.preflight.prospect import Choices
+    from sana_wm.progress.snapshot import RunSnapshot
 
 JobState = Literal["waiting", "running", "done", "failed"]
 #: After so many a job is parked: only `retry` starts it again. One that takes the machine down must not do so for ever.
@@ -45,6 +49,47 @@ class JobOptions(Record):
         ]
 
 
+@dataclass(frozen=True)
+class Expectation:
+    """How long a job will take.
+
+    Attributes:
+        seconds: Likely; `None` where nothing is known.
+        range_s: The least and the most that it may be, where that is known.
+        is_guess: Whether nothing like it ran on this machine yet.
+    """
+
+    seconds: float | None = None
+    range_s: tuple[float, float] | None = None
+    is_guess: bool = False
+
+    @classmethod
+    def of_plan(cls, plan: RunPlan | None) -> Expectation:
+        """Of a job that has not begun."""
+        if plan is None or not plan.fits:
+            return cls()
+        low_s, high_s = plan.range_s
+        return cls(round(plan.seconds, 1), (round(low_s, 1), round(high_s, 1)), not plan.is_measured)
+
+    @classmethod
+    def of_snapshot(cls, snapshot: RunSnapshot) -> Expectation:
+        """Of what is left of one that runs."""
+        low_s, high_s = snapshot.remaining_low_s, snapshot.remaining_high_s
+        range_s = None if low_s is None or high_s is None else (low_s, high_s)
+        return cls(snapshot.remaining_s, range_s, bool(snapshot.guessed or snapshot.not_counted))
+
+    def in_words(self) -> str:
+        """For people: a range while it is a guess, `4 m 10 s to 1 h 03 m, a guess`; empty where nothing is known."""
+        if self.seconds is None:
+            return ""
+        if self.is_guess and self.range_s is not None and not is_exact(*self.range_s):
+            return f"{' to '.join(map(format_seconds, self.range_s))}, a guess"
+        return f"{'about ' if self.is_guess else ''}{format_seconds(self.seconds)}"
+
+
+NOTHING_KNOWN = Expectation()
+
+
 class Job(Record):
     """One job.
 
@@ -60,6 +105,7 @@ class Job(Record):
         failures: Since it was added or retried.
         reason: Why it failed or stopped last, in words.
         expected_s: How long it will take, as far as that is known.
+        expected_range_s: The least and the most that it may be.
         is_guess: Whether nothing like it ran on this machine yet.
         is_cancelled: Whether it shall leave the queue as soon as it has stopped.
         options: What was said when it was added.
@@ -76,12 +122,23 @@ class Job(Record):
     failures: Count = 0
     reason: str | None = None
     expected_s: Seconds | None = None
+    expected_range_s: tuple[Seconds, Seconds] | None = None
     is_guess: bool = False
     is_cancelled: bool = False
     options: JobOptions = JobOptions()
 
     def __str__(self) -> str:
         return f"job {self.number} ({self.name})"
+
+    @property
+    def expected(self) -> Expectation:
+        """How long it will take."""
+        return Expectation(self.expected_s, self.expected_range_s, self.is_guess)
+
+    def expecting(self, expected: Expectation) -> Job:
+        """Its time is known better."""
+        update = {"expected_s": expected.seconds, "expected_range_s": expected.range_s, "is_guess": expected.is_guess}
+        return self.model_copy(update=update)
 
     def begun(self, now_s: float) -> Job:
         """It starts."""
@@ -91,18 +148,16 @@ class Job(Record):
         """It ended well."""
         return self.model_copy(update={"state": "done", "ended_at_s": now_s, "reason": None})
 
-    def stopped(self, reason: str, now_s: float, remaining_s: float | None = None) -> Job:
+    def stopped(self, reason: str, now_s: float, left: Expectation | None = None) -> Job:
         """It was stopped so that it can go on: it keeps its turn, so it is the next.
 
         Args:
             reason: Why, in words.
             now_s: Wall clock.
-            remaining_s: What it still has to do, if that is known.
+            left: What it still has to do, if that is known.
         """
-        left = self.expected_s if remaining_s is None else remaining_s
-        return self.model_copy(
-            update={"state": "waiting", "ended_at_s": now_s, "reason": as_unicode(reason), "expected_s": left}
-        )
+        job = self if left is None else self.expecting(left)
+        return job.model_copy(update={"state": "waiting", "ended_at_s": now_s, "reason": as_unicode(reason)})
 
     def failed(self, reason: str, now_s: float, last_turn: int) -> Job:
         """It failed: behind all others for another try, or parked.

@@ -195,7 +195,7 @@ class Runner:
         if code == 0:
             self._settle_as(job, lambda now: now.done(now_s))
         elif stop is not None and code in (InterruptedRunError.exit_code, -signal.SIGTERM):
-            self._settle_as(job, lambda now: now.stopped(stop.why, now_s, watch.remaining_s))
+            self._settle_as(job, lambda now: now.stopped(stop.why, now_s, watch.left))
         else:
             reason = read_reason(log, start, code)
             self._settle_as(job, lambda now: now.failed(reason, now_s, self.queue.last_turn()))

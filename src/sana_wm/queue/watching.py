@@ -8,6 +8,7 @@ from sana_wm.errors import HandoffError
 from sana_wm.progress.run_record import RunStart
 from sana_wm.progress.snapshot import RunSnapshot
 from sana_wm.progress.status import StatusReader
+from sana_wm.queue.job import Expectation
 from sana_wm.runs.run_directory import RunDirectory
 
 
@@ -20,13 +21,13 @@ class JobWatch:
         show: Shown the run.
 
     Attributes:
-        remaining_s: What was left at the last look; `None` while that is not known.
+        left: What was to do at the last look; `None` while that is not known.
     """
 
     def __init__(self, run: RunDirectory, begun_at_s: float, show: Callable[[RunSnapshot], None]) -> None:
         self._run, self._begun_at_s, self._show = run, begun_at_s, show
         self._reader: StatusReader | None = None
-        self.remaining_s: float | None = None
+        self.left: Expectation | None = None
 
     def look(self) -> None:
         """Look once."""
@@ -38,5 +39,5 @@ class JobWatch:
         except HandoffError:  # it says that itself, in its log
             return
         snapshot = self._reader.look()
-        self.remaining_s = snapshot.remaining_s
+        self.left = None if snapshot.remaining_s is None else Expectation.of_snapshot(snapshot)
         self._show(snapshot)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.collections import LineCollection
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -17,21 +15,24 @@ from sana_wm.report.latents import LatentStatistics
 from sana_wm.report.theme import BLUE, GREEN, ORANGE, PHASE_COLOURS, RED, WIDTH_INCHES, Shape, chart_style
 
 CAMERA_HEIGHT_INCHES: dict[Shape, float] = {"wide": 5.2, "narrow": 2.9}
-_TIME_COLOURS = LinearSegmentedColormap.from_list("time", [BLUE, ORANGE])
 
 #: Of a run: its name, and seconds by stage and phase.
 RunTimes = tuple[str, Mapping[tuple[Stage, str], float]]
 
 
-def draw_camera(trajectory: Trajectory, *, fps: float, shape: Shape) -> Figure:
-    """Draw the camera path; see `sana_wm.camera.plot`."""
+def draw_camera(
+    trajectory: Trajectory,
+    *,
+    fps: float,
+    shape: Shape,
+    title: str = "",
+    labels: Sequence[tuple[int, str]] = (),
+    field_of_view_deg: float | None = None,
+) -> Figure:
+    """Draw a camera path as reports and `camera explain --png` show it; arguments as of `sana_wm.camera.plot`."""
     with chart_style():
-        figure = draw_path(trajectory, fps=fps, title="")
+        figure = draw_path(trajectory, fps=fps, title=title, labels=labels, field_of_view_deg=field_of_view_deg)
         figure.set_size_inches(WIDTH_INCHES[shape], CAMERA_HEIGHT_INCHES[shape])
-        for axes in figure.axes:
-            for collection in axes.collections:
-                if isinstance(collection, LineCollection):  # its own colours begin too dark for a dark page
-                    collection.set_cmap(_TIME_COLOURS)
     return figure
 
 

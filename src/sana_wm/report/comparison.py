@@ -190,7 +190,7 @@ def _camera(comparison: Comparison) -> Markup:
     words = Markup('<p class="note">{}</p>').format(describe_distance(*paths))
     drawing = charts(
         "camera",
-        "Both camera paths from above and from the side",
+        "Both camera paths",
         lambda shape: draw_paths(paths, fps=fps, shape=shape),
     )
     return words + drawing

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from sana_wm.camera.plot import MIN_SPAN, set_window
+from sana_wm.camera.plot import ALONE_PROPORTION, MIN_SPAN, has_height, set_window
 from sana_wm.camera.trajectory import Trajectory
 from sana_wm.report.charts import CAMERA_HEIGHT_INCHES
 from sana_wm.report.theme import BLUE, GREEN, ORANGE, WIDTH_INCHES, Shape, chart_style
@@ -18,14 +18,19 @@ COLOURS, LINE_WIDTHS = (BLUE, ORANGE), (5.0, 1.8)
 
 
 def draw_paths(paths: Sequence[Trajectory], *, fps: float, shape: Shape) -> Figure:
-    """Draw camera paths over each other, from above and from the side, with an arrow along the view each second."""
+    """Draw camera paths over each other, with an arrow along the view each second.
+
+    From above, and from the side where one of them is more than a line there.
+    """
     with chart_style():
         figure = Figure(figsize=(WIDTH_INCHES[shape], CAMERA_HEIGHT_INCHES[shape]), layout="constrained")
-        panels = figure.subplots(1, 2)
-        for axes, rows, names in (
-            (panels[0], ((0, 1.0), (2, 1.0)), ("from above", "right", "forward")),
-            (panels[1], ((2, 1.0), (1, -1.0)), ("from the side", "forward", "up")),
-        ):
+        panels = figure.subplots(1, 1 + has_height(*paths), squeeze=False)[0]
+        proportion = 1.0 if len(panels) > 1 else ALONE_PROPORTION
+        views_drawn = (
+            (((0, 1.0), (2, 1.0)), ("from above", "right", "forward")),
+            (((2, 1.0), (1, -1.0)), ("from the side", "forward", "up")),
+        )
+        for axes, (rows, names) in zip(panels, views_drawn, strict=False):
             drawn = [
                 np.stack([sign * path.c2w[:, row, 2:].astype(np.float64) for row, sign in rows], 1) for path in paths
             ]
@@ -42,11 +47,11 @@ def draw_paths(paths: Sequence[Trajectory], *, fps: float, shape: Shape) -> Figu
                     angles="xy",
                     scale_units="xy",
                     scale=1,
-                    width=0.004,
+                    width=0.004 / proportion,
                     color=colour,
                     alpha=0.7,
                 )
-            set_window(axes, everywhere, span, names)
+            set_window(axes, everywhere, span, names, proportion)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2, fontsize=8)
     return figure

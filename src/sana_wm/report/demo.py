@@ -9,7 +9,7 @@ from pathlib import Path
 from sana_wm import __version__
 from sana_wm.durable import write_durably
 from sana_wm.report.facts import RunFacts
-from sana_wm.report.page import draw_camera_path, embed_file, page_environment, show_first_frame
+from sana_wm.report.page import draw_camera_path, page_environment, show_first_frame, show_video
 from sana_wm.variants import MODELS
 
 
@@ -38,7 +38,8 @@ class Demo:
         """Where it ran, in words; empty where nothing is said of that."""
         told = self.runs[0].metrics.get("machine")
         words = [told.get("processor"), told.get("system")] if isinstance(told, dict) else []
-        return ", ".join(str(one) for one in words if one)
+        used = [f"{one.device}, {one.dtype}" for facts in self.runs for stage in facts.stages if (one := stage.receipt)]
+        return ", ".join(str(one) for one in (*words, *dict.fromkeys(used)) if one)
 
 
 def write_demo_page(path: Path, demo: Demo) -> None:
@@ -54,11 +55,11 @@ def write_demo_page(path: Path, demo: Demo) -> None:
         page.render(
             demo=demo,
             manifest=first.manifest,
-            preview=embed_file(demo.preview, "video/mp4"),
+            preview=show_video(demo.preview, plays_at_once=True),
             first_frame=show_first_frame(first),
             camera=draw_camera_path(first, whole=True),
             videos=[
-                (MODELS[facts.manifest.model.variant].title, facts, embed_file(facts.run.video_file, "video/mp4"))
+                (MODELS[facts.manifest.model.variant].title, facts, show_video(facts.run.video_file))
                 for facts in demo.runs
             ],
             package_version=__version__,

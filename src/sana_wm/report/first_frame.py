@@ -1,7 +1,8 @@
-"""The picture that a run began with, small enough for a page."""
+"""The picture that a run began with, and the first of its video, small enough for a page."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sana_wm.errors import HandoffError, PictureError
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.plain_files import require_plain
 from sana_wm.video.picture import open_picture
+from sana_wm.video.reader import read_frames
 
 #: A phone shows 400 px of it, a screen twice as fine 1280 px.
 LONGEST_SIDE_PX, JPEG_QUALITY = 1280, 85
@@ -36,6 +38,16 @@ def read_first_frame(manifest: RunManifest) -> bytes:
         raise HandoffError(f"{path} cannot be read", got=error.strerror or str(error)) from error
     except PictureError as error:
         raise HandoffError(str(error)) from error
+
+
+def read_poster(video: Path) -> bytes:
+    """The first frame of a video as JPEG, for what shows a black field until it is played.
+
+    Raises:
+        HandoffError: Not a whole video file.
+    """
+    with contextlib.closing(read_frames(video)) as frames:
+        return encode_picture(Image.fromarray(next(frames)))
 
 
 def encode_picture(picture: Image.Image) -> bytes:

@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 from sana_wm import __version__
 from sana_wm.camera.of_manifest import load_trajectory
 from sana_wm.durable import write_durably
-from sana_wm.errors import SanaWMError
+from sana_wm.errors import HandoffError, SanaWMError
 from sana_wm.figures import format_bytes, format_seconds
 from sana_wm.printing import spelled_out
 from sana_wm.report.charts import RunTimes, draw_camera, draw_latents, draw_times
 from sana_wm.report.facts import RunFacts
-from sana_wm.report.first_frame import read_first_frame
+from sana_wm.report.first_frame import read_first_frame, read_poster
 from sana_wm.report.memory_plot import draw_memory
 from sana_wm.report.theme import Shape, to_svg
 from sana_wm.report.timeline import Timeline
@@ -58,8 +58,8 @@ def render_report(facts: RunFacts, timeline: Timeline, runs: Sequence[RunTimes])
             model_title=MODELS[facts.manifest.model.variant].title,
             manifest_text=json.dumps(facts.manifest.model_dump(mode="json"), indent=2, ensure_ascii=False),
             package_version=__version__,
-            video=embed_file(facts.run.video_file, "video/mp4"),
-            preview=embed_file(facts.run.preview_file, "video/mp4"),
+            video=show_video(facts.run.video_file),
+            preview=show_video(facts.run.preview_file),
             first_frame=show_first_frame(facts),
             contact_sheet=embed_file(facts.run.contact_sheet_file, "image/png"),
             camera=draw_camera_path(facts),
@@ -157,7 +157,7 @@ def draw_camera_path(facts: RunFacts, *, whole: bool = False) -> Markup:
         return Markup('<p class="bad">{}</p>').format(error)
     return charts(
         "camera",
-        "Camera path from above and from the side",
+        "Camera path",
         lambda shape: draw_camera(trajectory, fps=video.fps, shape=shape),
     )
 
@@ -169,6 +169,24 @@ def show_first_frame(facts: RunFacts) -> Markup:
     except SanaWMError as error:
         return Markup('<p class="note">The picture is not shown: {}</p>').format(error)
     return Markup('<img src="{}" alt="The picture that the video begins with">').format(picture)
+
+
+def show_video(path: Path, *, plays_at_once: bool = False) -> Markup | None:
+    """A video with its first frame to be seen before it plays; `None` when it is not there."""
+    if not path.is_file():
+        return None
+    try:
+        poster = Markup(' poster="{}"').format(embed(read_poster(path), "image/jpeg"))
+    except HandoffError:  # the player says so, too
+        poster = Markup("")
+    return Markup(
+        '<video controls loop muted playsinline {} src="{}"{}>This browser cannot show it; see {}.</video>'
+    ).format(
+        Markup("autoplay" if plays_at_once else 'preload="metadata"'),
+        embed(path.read_bytes(), "video/mp4"),
+        poster,
+        path.name,
+    )
 
 
 def embed(content: bytes, kind: str) -> str:

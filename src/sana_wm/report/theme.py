@@ -52,6 +52,7 @@ def chart_style() -> Generator[None]:
         "grid.alpha": 0.35,
         "grid.linewidth": 0.6,
         "legend.frameon": False,
+        "axes.prop_cycle": mpl.cycler(color=[BLUE, ORANGE, GREEN, RED]),
         "figure.facecolor": "none",
         "axes.facecolor": "none",
         "savefig.facecolor": "none",

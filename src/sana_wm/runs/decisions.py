@@ -24,11 +24,19 @@ Action = Literal["run", "skip", "off", "later"]
 
 @dataclass(frozen=True)
 class StageDecision:
-    """What happens to one stage; `reason` is for people."""
+    """What happens to one stage.
+
+    Attributes:
+        stage: The stage.
+        action: What happens.
+        reason: Why, in words.
+        spared_phases: Of a stage that runs, those that do not, because another run has made what they make.
+    """
 
     stage: Stage
     action: Action
     reason: str
+    spared_phases: tuple[str, ...] = ()
 
 
 def stages_to_run(decisions: Sequence[StageDecision]) -> list[Stage]:
@@ -134,8 +142,9 @@ def _decide_stage(
     source = source_of(manifest, stage)
     if source is not None and decided[source].action == "run":
         found = None if is_unfinished(run, stage) else find_inheritance(run, manifest, stage, weights)
-        parts = f"; {found.described}" if found is not None and found.parts else ""
-        return StageDecision(stage, "run", f"{source} runs before it{parts}")
+        if found is None or not found.parts:
+            return StageDecision(stage, "run", f"{source} runs before it")
+        return StageDecision(stage, "run", f"{source} runs before it; {found.described}", found.spared_phases)
     kept: list[str] = []
     pruned: list[str] = []
     for link in walk_stage(run, manifest, stage, weights, with_input_files=False):
@@ -163,9 +172,11 @@ def _decide_unfinished(
 ) -> StageDecision:
     if not is_unfinished(run, stage):
         found = find_inheritance(run, manifest, stage, weights)
-        if found is not None and found.receipt is not None:
+        if found is None:
+            return StageDecision(stage, "run", "not done yet")
+        if found.receipt is not None:
             return StageDecision(stage, "skip", found.described)
-        return StageDecision(stage, "run", "not done yet" + (f"; {found.described}" if found is not None else ""))
+        return StageDecision(stage, "run", f"not done yet; {found.described}", found.spared_phases)
     # Whether it is the same chip only the stage knows.
     if reasons := reasons_to_refuse(run, manifest, stage, weights, versions_that_count(backend_of(manifest), stage)):
         why = f"left unfinished by others ({'; '.join(reasons)}): refused, unless --from {stage} starts it over"

@@ -18,7 +18,7 @@ from sana_wm.errors import HandoffError
 from sana_wm.held import open_folder
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
-from sana_wm.pipeline import PIPELINE, active_stages, source_of, stages_from
+from sana_wm.pipeline import PIPELINE, Part, active_stages, source_of, stages_from
 from sana_wm.runs.chain import walk_stage
 from sana_wm.runs.kept_parts import valid_parts
 from sana_wm.runs.links import damaged_outputs, has_pruned_latents, pruned_outputs
@@ -36,21 +36,26 @@ class Inheritance:
     Attributes:
         source: The run that has it.
         receipt: Of the stage there, where its result is what it would be here.
-        parts: What of it can be used, in words, where it is not.
+        parts: What of it can be used where it is not.
         why_not: Why it is not, in words.
     """
 
     source: RunDirectory
     receipt: Receipt | None = None
-    parts: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
     why_not: str = ""
+
+    @property
+    def spared_phases(self) -> tuple[str, ...]:
+        """The phases of the stage that need not run, because what they make can be used."""
+        return tuple(phase for part in self.parts for phase in part.phases)
 
     @property
     def described(self) -> str:
         """In words, for people."""
         if self.receipt is not None:
             return f"the same as in {self.source.path}: taken from there"
-        return f"{self.why_not}; from {self.source.path}: {', '.join(self.parts) or 'nothing'}"
+        return f"{self.why_not}; from {self.source.path}: {', '.join(part.title for part in self.parts) or 'nothing'}"
 
 
 def find_inheritance(

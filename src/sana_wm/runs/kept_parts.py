@@ -15,7 +15,7 @@ from typing import Any, cast
 from sana_wm.errors import WeightsError
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.names import Stage
-from sana_wm.pipeline import PIPELINE
+from sana_wm.pipeline import PIPELINE, Part
 from sana_wm.runs.receipts import settings_digest, stage_settings
 from sana_wm.weights.headers import read_header
 from sana_wm.weights.manifest_layout import WeightFile
@@ -44,8 +44,8 @@ def digest_of(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def valid_parts(file: Path, manifest: RunManifest, stage: Stage, weights: Sequence[WeightFile]) -> tuple[str, ...]:
-    """The parts, in words, of what a stage kept that are valid for a manifest.
+def valid_parts(file: Path, manifest: RunManifest, stage: Stage, weights: Sequence[WeightFile]) -> tuple[Part, ...]:
+    """The parts of what a stage kept that are valid for a manifest.
 
     Args:
         file: What was kept, of any run; it may be missing or damaged.
@@ -59,7 +59,7 @@ def valid_parts(file: Path, manifest: RunManifest, stage: Stage, weights: Sequen
     if said.get("weights_sha256") != weights_digest(tuple(own)):
         return ()
     parts = PIPELINE[stage].parts.items()
-    return tuple(title for target, title in parts if part_metadata(manifest, target).items() <= said.items())
+    return tuple(part for target, part in parts if part_metadata(manifest, target).items() <= said.items())
 
 
 def _read_metadata(file: Path) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Branch:
                 self._prompt = ui.textarea("Prompt", value=self._manifest.input.prompt or "")
                 presets = {SAME: "as the run had it"} | {name: name for name in PRESETS}
                 choice("Preset", presets, SAME, self._choose)
-                with ui.element("div").classes("row"):
+                with ui.element("div").classes("line"):
                     button("Preview the camera", self._preview)
                     button("Branch now", lambda: begin(self._desk, self._write), main=True)
                     button("Branch in the queue", lambda: enqueue(self._desk, self._write))

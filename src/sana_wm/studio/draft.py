@@ -16,11 +16,11 @@ from sana_wm.drafting.new_run import NewRun, require_weights, write_new_run
 from sana_wm.drafting.request import VideoRequest
 from sana_wm.durable import make_folder
 from sana_wm.errors import SanaWMError
+from sana_wm.figures import format_bytes, format_seconds
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import Manifest
 from sana_wm.preflight.prompts import describe_cut
 from sana_wm.preflight.prospect import Prospect, inspect
-from sana_wm.report.page import format_bytes, format_seconds
 from sana_wm.studio.desk import Desk
 from sana_wm.weights.manifest_layout import locate_weights
 from sana_wm.weights.prompt_tokens import count_stage1_prompt

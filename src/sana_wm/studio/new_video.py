@@ -61,7 +61,7 @@ class NewVideo:
                 with ui.element("div").classes("panel"):
                     heading("What it takes", 2)
                     self._plan = ui.element("div").props('aria-live="polite"')
-                with ui.element("div").classes("row"):
+                with ui.element("div").classes("line"):
                     button("Preview the camera", self._preview)
                     button("Start", self._start, main=True)
                     button("Add to the queue", self._enqueue)
@@ -82,7 +82,7 @@ class NewVideo:
 
     def _show_lens(self) -> None:
         heading("Lens", 2)
-        with ui.element("div").classes("row"):
+        with ui.element("div").classes("line"):
             self._wedge = ui.element("div").classes("lens").style(f"--fov: {USUAL_FOV_DEG}")
             self._wedge.props('role="img" aria-label="The field of view from above"')
             self._fov = ui.number(

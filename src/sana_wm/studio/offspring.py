@@ -58,7 +58,7 @@ class Offspring:
         self._preset = preset
 
     def _offer(self, verb: str, write: Callable[[], list[NewRun]]) -> None:
-        with ui.element("div").classes("row"):
+        with ui.element("div").classes("line"):
             button(f"{verb} now", lambda: begin(self._desk, write))
             button(f"{verb} in the queue", lambda: enqueue(self._desk, write))
 

@@ -64,18 +64,18 @@ class PathEditor:
         return ",".join(f"{name}:{round(seconds * FPS)}f" for name, seconds in self._moves)
 
     def _draw(self, live: str) -> None:
-        with ui.element("div").classes("row").props('role="group" aria-label="Add a move"'):
+        with ui.element("div").classes("line").props('role="group" aria-label="Add a move"'):
             for name, kind in MOVES.items():
                 button(name, lambda name=name: self._add(name)).props(f'title="{kind.does}"')
         self._timeline = ui.element("ol").classes("timeline").props('aria-label="Moves in their order"')
-        with ui.element("div").classes("row"):
+        with ui.element("div").classes("line"):
             button("Undo", self._undo)
             self._told = text("The camera goes straight ahead.", "p", "quiet").props('role="status"')
         self._recorder = ui.element("div").classes("recorder").props(f'data-live="{live}"')
         with self._recorder:
             text("Or record keys: W A S D go, I J K L turn, Space stands still, Backspace takes the last key back.")
             ui.element("img").props('alt="The way so far, a guess over the first frame" hidden')
-            with ui.element("div").classes("row"):
+            with ui.element("div").classes("line"):
                 Text("Record", "button", "plain record").props('type="button" aria-pressed="false"').on(
                     "click", js_handler="(event) => sanaStudio.record(event.currentTarget)"
                 )
@@ -128,11 +128,12 @@ class PathEditor:
     def _piece(self, place: int, name: str, seconds: float) -> ui.element:
         """A move on the timeline, as wide as it is long."""
         piece = ui.element("li").style(f"--seconds: {seconds:g}")
-        with piece, ui.element("div").classes("row"):
+        with piece, ui.element("div").classes("line"):
             text(f"{place + 1}. {name}", "p")
-            ui.number(value=seconds, min=1 / FPS, step=0.25, suffix="s").props(
+            ui.number(value=seconds, min=1 / FPS, step=0.25).props(
                 f'dense borderless aria-label="Seconds of move {place + 1}, {name}"'
             ).on_value_change(lambda event: self._lengthen(place, event.value))
+            text("s", "span")
             button("×", lambda: self._remove(place)).props(f'aria-label="Remove move {place + 1}, {name}"')
         return piece
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from nicegui import run, ui
 
-from sana_wm.queue.forecast import JobForecast, forecast, remaining_s
+from sana_wm.figures import format_seconds
+from sana_wm.queue.forecast import JobForecast, forecast, whole
 from sana_wm.queue.requests import cancel, pause, reorder, retry
-from sana_wm.report.page import format_seconds
 from sana_wm.studio.desk import LOOK_EVERY_S, Desk
 from sana_wm.studio.layout import attempt, button, link, screen, text
 
@@ -33,7 +33,7 @@ class QueuePage:
     async def show(self) -> None:
         """Draw it, and again whenever something changed."""
         self._whole = text("").props('role="status"')
-        self._buttons = ui.element("div").classes("row")
+        self._buttons = ui.element("div").classes("line")
         self._jobs = ui.element("ol").classes("jobs").props('aria-label="Jobs in their order"')
         self._jobs.on("ordered", lambda event: self._order(str(event.args)), js_handler="(e) => emit(e.detail)")
         await self._look()
@@ -45,10 +45,9 @@ class QueuePage:
             return
         forecasts, is_worked = found
         to_come = [one for one in forecasts if one.position is not None]
-        guess = "about " if any(one.is_guess for one in to_come) else ""
         self._whole.say(
-            f"{len(to_come)} to come: {guess}{format_seconds(remaining_s(to_come))}; "
-            f"{'it is worked now' if is_worked else 'nobody works it'}"
+            (f"{len(to_come)} to come: {whole(to_come).in_words()}" if to_come else "none to come")
+            + ("; it is worked now" if is_worked else "; nobody works it")
         )
         now = (is_worked, [(one.job, _times(one)) for one in forecasts])
         if now == self._shown:

@@ -7,13 +7,14 @@ from pathlib import Path
 from nicegui import run, ui
 
 from sana_wm.errors import HandoffError, SanaWMError, UsageError
+from sana_wm.figures import format_bytes, format_seconds
 from sana_wm.launcher.detached import ask_to_stop
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.plain_files import open_plain
 from sana_wm.preflight.prospect import inspect_run
 from sana_wm.progress.snapshot import RunSnapshot
 from sana_wm.progress.status import StatusReader
-from sana_wm.report.page import format_bytes, format_seconds
+from sana_wm.progress.time_left import describe_time_left
 from sana_wm.runs.lock import read_owner
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.studio.desk import Desk
@@ -44,6 +45,7 @@ class RunPage:
         self._desk, self._name = desk, name
         self._reader: StatusReader | None = None
         self._state, self._files = "", ()
+        self._told: object = None
         self._charted: object = None
 
     async def show(self) -> None:
@@ -94,9 +96,13 @@ class RunPage:
                 text(_tail(log), "div", "log")
 
     def _show_progress(self, snapshot: RunSnapshot) -> None:
+        lines = describe(snapshot)
+        if self._told == (told := (lines, snapshot.step, snapshot.total, snapshot.error, snapshot.note)):
+            return
+        self._told = told
         self._words.clear()
         with self._words:
-            for line in describe(snapshot):
+            for line in lines:
                 text(line)
             if snapshot.total:
                 ui.element("progress").props(f'max="{snapshot.total}" value="{snapshot.step or 0}" aria-label="Steps"')
@@ -155,7 +161,7 @@ class RunPage:
         manifest = run_dir.read_manifest()
         self._actions.clear()
         with self._actions:
-            with ui.element("div").classes("row"):
+            with ui.element("div").classes("line"):
                 if snapshot.state in ("running", "stopping"):
                     button("Stop", lambda: self._stop(run_dir))
                 elif snapshot.state != "finished":
@@ -207,10 +213,7 @@ def describe(snapshot: RunSnapshot) -> list[str]:
     """How far a run is, in lines."""
     took = "in all" if snapshot.state == "finished" else "so far"
     elapsed = "" if snapshot.elapsed_s is None else f", {format_seconds(snapshot.elapsed_s)} {took}"
-    left = ""
-    if snapshot.state in ("running", "stopping") and snapshot.remaining_s is not None:
-        guess = " or more" if snapshot.not_counted else ""
-        left = f", {format_seconds(snapshot.remaining_s)}{guess} left"
+    left = f", {words}" if (words := describe_time_left(snapshot)) else ""
     stages = ", ".join(f"{one.stage} {one.state}" for one in snapshot.stages if one.state != "off")
     lines = [f"{snapshot.state}{elapsed}{left}", stages]
     if snapshot.state in ("running", "stopping") and snapshot.phase is not None:
