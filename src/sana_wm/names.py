@@ -23,6 +23,9 @@ LAYOUTS: tuple[LayoutName, ...] = get_args(LayoutName)
 DialectName = Literal["pr379", "smoothed"]
 #: What a pose matrix maps, and along which axes its camera looks (`sana_wm.camera.poses`).
 PosesConvention = Literal["opencv_c2w", "opencv_w2c", "opengl_c2w"]
+#: Which part of a picture of other proportions the video shows (`sana_wm.camera.crop`).
+CropWord = Literal["centre", "top", "bottom", "left", "right"]
+CROP_WORDS: tuple[CropWord, ...] = get_args(CropWord)
 CameraRescale = Literal["pr379", "diffusers", "none"]
 #: The two forms of the student's arithmetic that upstream published for the same weights (docs/differences.md).
 StreamingVersion = Literal["main", "release401"]

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 GIB = 1024**3
 
+#: Width and height of the video that the model was trained on, in pixels.
+TRAINED_SIZE = (1280, 704)
+#: Sizes by name: each has at most as many tokens as the trained one, and so takes no more memory or time.
+NAMED_SIZES = {"landscape": TRAINED_SIZE, "portrait": (704, 1280), "square": (928, 928)}
+
 #: Frames of the longest video: the tables of positions end there.
 MOST_FRAMES = 8185
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sana_wm.camera.crop import Crop
 from sana_wm.camera.intrinsics import (
     crop_geometry,
     crop_intrinsics,
     read_intrinsics,
-    resize_and_center_crop,
+    resize_and_crop,
 )
 from sana_wm.errors import UsageError
 
@@ -95,6 +96,10 @@ def test_a_bad_list_is_refused(numbers: list[float], message: str) -> None:
     assert message in str(error.value)
 
 
+def cropped_to(image: Image.Image, *, height: int = 704, width: int = 1280, crop: Crop = "centre") -> Image.Image:
+    return resize_and_crop(image, crop_geometry(image.size, height=height, width=width, crop=crop))
+
+
 def test_crop_geometry_and_intrinsics_are_upstreams(golden: Path) -> None:
     reference = np.load(golden / "intrinsics_crop.npz")
     for index, src_size in enumerate(reference["src_size"].tolist()):
@@ -109,7 +114,7 @@ def test_crop_geometry_and_intrinsics_are_upstreams(golden: Path) -> None:
 def test_the_cropped_image_is_upstreams(golden: Path) -> None:
     reference = np.load(golden / "image_crop.npz")
     height, width = reference["target"].tolist()
-    cropped = resize_and_center_crop(Image.fromarray(reference["image"]), height=height, width=width)
+    cropped = cropped_to(Image.fromarray(reference["image"]), height=height, width=width)
     # Pillow's Lanczos differs by one level between releases.
     np.testing.assert_allclose(np.asarray(cropped).astype(int), reference["cropped"].astype(int), rtol=0, atol=1)
 
@@ -121,7 +126,7 @@ def test_of_a_normal_picture_the_whole_is_scaled_as_upstream_does(size: tuple[in
     left, top = geometry.crop_offset
     whole = image.resize(geometry.resized_size, Image.Resampling.LANCZOS)
     expected = whole.crop((left, top, left + 1280, top + 704))
-    assert resize_and_center_crop(image, height=704, width=1280).tobytes() == expected.tobytes()
+    assert cropped_to(image).tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("size", [(30, 900), (900, 25)])
@@ -131,7 +136,7 @@ def test_a_thin_picture_is_cut_before_it_is_scaled_and_looks_the_same(size: tupl
     left, top = geometry.crop_offset
     whole = image.resize(geometry.resized_size, Image.Resampling.LANCZOS)
     expected = whole.crop((left, top, left + 1280, top + 704))
-    cropped = resize_and_center_crop(image, height=704, width=1280)
+    cropped = cropped_to(image)
     apart = np.abs(np.asarray(cropped).astype(int) - np.asarray(expected).astype(int))
     assert apart.max() <= 2
     assert apart.mean() < 0.01
@@ -140,6 +145,66 @@ def test_a_thin_picture_is_cut_before_it_is_scaled_and_looks_the_same(size: tupl
 def test_the_thinnest_picture_costs_no_memory() -> None:
     """Scaled as a whole it would be of 49 GB."""
     image = Image.new("RGB", (2, 20_000), (90, 120, 60))
-    cropped = resize_and_center_crop(image, height=704, width=1280)
+    cropped = cropped_to(image)
     assert cropped.size == (1280, 704)
     assert cropped.getextrema() == ((90, 90), (120, 120), (60, 60))
+
+
+@pytest.mark.parametrize(
+    ("size", "crop", "offset"),
+    [
+        ((3000, 4000), "centre", (0, 501)),
+        ((3000, 4000), "top", (0, 0)),
+        ((3000, 4000), "bottom", (0, 1003)),
+        ((3000, 4000), (0.5, 0.1), (0, 100)),
+        ((3000, 4000), "left", (0, 501)),
+        ((4000, 1000), "left", (0, 0)),
+        ((4000, 1000), "right", (1536, 0)),
+        ((4000, 1000), (0.25, 1.0), (384, 0)),
+        ((1280, 704), "bottom", (0, 0)),
+    ],
+)
+def test_a_crop_lies_where_it_is_said_and_no_part_of_it_beyond_the_picture(
+    size: tuple[int, int], crop: Crop, offset: tuple[int, int]
+) -> None:
+    geometry = crop_geometry(size, height=704, width=1280, crop=crop)
+    assert geometry.crop_offset == offset
+    left, top, right, bottom = geometry.kept_box_px
+    assert 0 <= left < right <= size[0] + 1e-9
+    assert 0 <= top < bottom <= size[1] + 1e-9
+    share = (right - left) * (bottom - top) / (size[0] * size[1])
+    assert geometry.kept_share == pytest.approx(share)
+
+
+@pytest.mark.parametrize("crop", ["top", "bottom", "left", (0.2, 0.9)])
+@pytest.mark.parametrize("size", [(300, 420), (700, 200)])
+def test_a_point_of_the_scene_is_seen_at_the_pixel_that_shows_it(size: tuple[int, int], crop: Crop) -> None:
+    """Brute force: paint where the whole camera sees a point, crop the picture, find the paint."""
+    width, height = size
+    intrinsics = np.array([250.0, 240.0, width / 2 + 7, height / 2 - 11], dtype=np.float32)
+    geometry = crop_geometry(size, height=128, width=160, crop=crop)
+    left, top, right, bottom = geometry.kept_box_px
+    seen = np.array([left + 0.3 * (right - left), top + 0.7 * (bottom - top)])
+    depth = 5.0
+    point = np.append((seen - intrinsics[2:]) / intrinsics[:2], 1.0) * depth
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    spot = 255 * np.exp(-((columns - seen[0]) ** 2 + (rows - seen[1]) ** 2) / (2 * 6.0**2))
+    picture = Image.fromarray(np.repeat(spot[..., None], 3, axis=2).round().astype(np.uint8))
+    shown = np.asarray(resize_and_crop(picture, geometry), dtype=np.float64)[..., 0]
+    assert shown.shape == (128, 160)
+    rows, columns = np.mgrid[:128, :160] + 0.5
+    found = np.array([(columns * shown).sum(), (rows * shown).sum()]) / shown.sum()
+    fx, fy, cx, cy = crop_intrinsics(intrinsics, geometry).tolist()
+    projected = np.array([fx * point[0] / point[2] + cx, fy * point[1] / point[2] + cy])
+    np.testing.assert_allclose(found, projected, atol=0.05)
+
+
+@pytest.mark.parametrize("crop", ["top", "bottom", (0.5, 0.3)])
+def test_a_thin_picture_that_is_cut_first_shows_the_same_part(crop: Crop) -> None:
+    image = Image.effect_noise((30, 900), 20).convert("RGB")  # no overshoot is clipped between the passes
+    geometry = crop_geometry(image.size, height=704, width=1280, crop=crop)
+    left, top = geometry.crop_offset
+    whole = image.resize(geometry.resized_size, Image.Resampling.LANCZOS)
+    expected = whole.crop((left, top, left + 1280, top + 704))
+    apart = np.abs(np.asarray(resize_and_crop(image, geometry)).astype(int) - np.asarray(expected).astype(int))
+    assert apart.max() <= 2

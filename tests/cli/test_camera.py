@@ -140,7 +140,7 @@ def test_a_preview_of_321_frames_takes_seconds(demo: Path, tmp_path: Path) -> No
         (("explain", "m.json", "--action", "w-8"), "got both"),
         (("explain", "m.json", "--dialect", "smoothed"), "--dialect and speeds belong to --action"),
         (("explain", "--action", "w-8", "--dialect", "main"), "--dialect names no dialect; got 'main'"),
-        (("explain", "--action", "w-8", "--fov-deg", "70"), "--fov-deg is of --image"),
+        (("explain", "--action", "w-8", "--fov-deg", "70"), "--fov-deg, --size and --crop are of --image"),
         (("explain", "--action", "w-8", "--move", "hold:1s"), "--move and --action exclude each other"),
         (("explain", "--move", "hold:1s", "--dialect", "pr379"), "--dialect and speeds belong to --action"),
         (("explain", "--move", "hold"), "move 1 of 1, hold, has no time"),

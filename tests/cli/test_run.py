@@ -82,7 +82,7 @@ def test_a_name_that_is_taken_is_left_alone(sana_wm: Cli, workplace: Path) -> No
         (("road.png", *SAID, "--seconds", "1.2"), 2, "expected 1 s (17 frames) or 1.5 s (25 frames)"),
         (("road.png", *SAID, "--move", "push-in:1s", "--action", "w-8"), 2, "--move and --action exclude each other"),
         (("road.png", *SAID, "--size", "160"), 2, "expected width x height in pixels"),
-        (("road.png", *SAID, "--size", "160x100"), 2, "video.height: Input should be a multiple of 32"),
+        (("road.png", *SAID, "--size", "160x100"), 2, "multiples of 32; got '160x100'; expected 160x96"),
         (("road.png", *SAID, "--cap-gib", "0.5"), 5, "raise memory.cap_gib"),
     ],
 )

@@ -39,7 +39,7 @@ def test_a_good_manifest_is_valid_and_torch_is_not_loaded(write_manifest: Write)
     )
     assert done.returncode == 0, done.stderr
     assert "is valid: 9 frames" in done.stdout
-    assert "trained at 704x1280, not at 96x160" in done.stderr
+    assert "trained at 1280x704, not at 160x96" in done.stderr
 
 
 def test_the_diffusers_layout_is_valid_too(

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.conftest import require_shared
 from tests.video import pictures
 
-from sana_wm.camera.intrinsics import resize_and_center_crop
+from sana_wm.camera.intrinsics import crop_geometry, resize_and_crop
 from sana_wm.errors import HandoffError, ManifestError
 from sana_wm.manifest.loading import parse_manifest
 from sana_wm.manifest.run_manifest import PictureRecord, RunManifest
@@ -98,7 +98,8 @@ def test_a_thin_picture_is_valid_with_a_word_and_cut_before_it_is_scaled(write_m
     code, _, err = sana_wm("validate-manifest", path)
     assert code == 0, err
     assert "it is enlarged 640.0 times" in err
-    assert resize_and_center_crop(open_picture(image).image, height=704, width=1280).size == (1280, 704)
+    thin = open_picture(image).image
+    assert resize_and_crop(thin, crop_geometry(thin.size, height=704, width=1280)).size == (1280, 704)
 
 
 def test_a_new_manifest_says_it_too(sana_wm: Cli, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sana_wm.camera.arrays import load_npy
+from sana_wm.camera.crop import CENTRE, Crop, crop_shares
 from sana_wm.errors import UsageError
 
 #: Beyond this a picture is cut before it is scaled. Below, the whole is scaled first, as upstream does to the last bit.
@@ -27,17 +28,42 @@ EXPECTED_SHAPES = "(4,), (3, 3), (F, 4) or (F, 3, 3), matrices also as 4x4"
 
 @dataclass(frozen=True)
 class CropGeometry:
-    """How an image becomes its crop: scaled as a whole, then cut in the middle.
+    """How an image becomes its crop: scaled as a whole, then cut.
 
     Attributes:
         src_size: Width, height before, in pixels.
         resized_size: Width, height after scaling.
         crop_offset: Left, top of the crop in the scaled image.
+        crop_size: Width, height of the crop.
     """
 
     src_size: tuple[int, int]
     resized_size: tuple[int, int]
     crop_offset: tuple[int, int]
+    crop_size: tuple[int, int]
+
+    @property
+    def cut_px(self) -> tuple[int, int]:
+        """What is cut off of the scaled image's width and height."""
+        (width, height), (kept_width, kept_height) = self.resized_size, self.crop_size
+        return width - kept_width, height - kept_height
+
+    @property
+    def cuts_across(self) -> bool:
+        """Whether it is left and right that something is cut off, not above and below."""
+        return self.cut_px[0] > self.cut_px[1]
+
+    @property
+    def kept_share(self) -> float:
+        """How much of the image the crop shows."""
+        return math.prod(self.crop_size) / math.prod(self.resized_size)
+
+    @property
+    def kept_box_px(self) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom of the crop in pixels of the image."""
+        scale_x, scale_y = np.divide(self.resized_size, self.src_size).tolist()
+        (left, top), (width, height) = self.crop_offset, self.crop_size
+        return left / scale_x, top / scale_y, (left + width) / scale_x, (top + height) / scale_y
 
 
 def read_intrinsics(source: Path | Sequence[float], num_frames: int) -> NDArray[np.float32]:
@@ -105,13 +131,14 @@ def rows_per_frame(rows: NDArray[np.float64], num_frames: int, where: str) -> ND
     return values.astype(np.float32)
 
 
-def crop_geometry(src_size: tuple[int, int], *, height: int, width: int) -> CropGeometry:
-    """The smallest scaled image that covers `height` x `width`, and its middle.
+def crop_geometry(src_size: tuple[int, int], *, height: int, width: int, crop: Crop = CENTRE) -> CropGeometry:
+    """The smallest scaled image that covers `height` x `width`, and the part of it that is kept.
 
     Args:
         src_size: Width, height of the image, in pixels (`Image.size`).
         height: Of the crop, in pixels.
         width: Of the crop, in pixels.
+        crop: Where it lies; upstream knows the centre only.
 
     Returns:
         Sizes rounded as upstream rounds them: half to even for the scaled size, down for the offset.
@@ -119,29 +146,28 @@ def crop_geometry(src_size: tuple[int, int], *, height: int, width: int) -> Crop
     src_width, src_height = src_size
     scale = max(height / src_height, width / src_width)
     resized_width, resized_height = max(width, round(src_width * scale)), max(height, round(src_height * scale))
-    return CropGeometry(
-        src_size, (resized_width, resized_height), ((resized_width - width) // 2, (resized_height - height) // 2)
-    )
+    left_share, top_share = crop_shares(crop)
+    offset = math.floor((resized_width - width) * left_share), math.floor((resized_height - height) * top_share)
+    return CropGeometry(src_size, (resized_width, resized_height), offset, (width, height))
 
 
-def resize_and_center_crop(image: Image.Image, *, height: int, width: int) -> Image.Image:
-    """Scale an RGB image until it covers `height` x `width` (Lanczos), and cut out its middle.
+def resize_and_crop(image: Image.Image, geometry: CropGeometry) -> Image.Image:
+    """Scale an RGB image (Lanczos), and cut out its part.
 
     A thin or small picture would become huge before it is cut: of such, only what the crop needs is scaled. Both ways
     agree but for the rounding of Lanczos weights.
     """
-    geometry = crop_geometry(image.size, height=height, width=width)
-    left, top = geometry.crop_offset
+    (left, top), (width, height) = geometry.crop_offset, geometry.crop_size
     if math.prod(geometry.resized_size) > MAX_RESIZED_PIXELS:
-        return _cut_then_scale(image, geometry, height=height, width=width)
+        return _cut_then_scale(image, geometry)
     resized = image.resize(geometry.resized_size, Image.Resampling.LANCZOS)
     return resized.crop((left, top, left + width, top + height))
 
 
-def _cut_then_scale(image: Image.Image, geometry: CropGeometry, *, height: int, width: int) -> Image.Image:
+def _cut_then_scale(image: Image.Image, geometry: CropGeometry) -> Image.Image:
     """The crop from what of the image it needs: its part, and around it what Lanczos reaches."""
     scale_x, scale_y = np.divide(geometry.resized_size, geometry.src_size)
-    left, top = geometry.crop_offset
+    (left, top), (width, height) = geometry.crop_offset, geometry.crop_size
     reach_x, reach_y = (math.ceil(LANCZOS_REACH * max(scale, 1.0)) for scale in (scale_x, scale_y))
     first_x, first_y = max(left - reach_x, 0), max(top - reach_y, 0)
     last_x = min(left + width + reach_x, geometry.resized_size[0])

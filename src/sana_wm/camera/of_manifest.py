@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sana_wm.camera.dialects import action_trajectory
-from sana_wm.camera.intrinsics import read_intrinsics, rows_per_frame
+from sana_wm.camera.intrinsics import CropGeometry, crop_geometry, read_intrinsics, rows_per_frame
 from sana_wm.camera.poses.reading import ReadPoses, read_poses
 from sana_wm.camera.trajectory import Trajectory
 from sana_wm.errors import UsageError
@@ -98,6 +98,17 @@ def load_intrinsics(
             next_step="Give camera.intrinsics.",
         )
     return rows_per_frame(path.file.intrinsics.for_picture(*picture_size), num_frames, f" of {manifest.camera.poses}")
+
+
+def picture_geometry(manifest: Manifest, picture_size: tuple[int, int]) -> CropGeometry:
+    """How the input image, and its intrinsics with it, become the video's first frame.
+
+    Args:
+        manifest: Says the video's size, and which part of the picture it shows.
+        picture_size: Width, height of the input image, in pixels.
+    """
+    video = manifest.video
+    return crop_geometry(picture_size, height=video.height, width=video.width, crop=manifest.input.crop)
 
 
 def intrinsics_source(camera: CameraSection) -> Path | tuple[float, ...] | None:

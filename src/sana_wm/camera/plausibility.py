@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sana_wm.camera.actions import Segment
 from sana_wm.camera.dialects import Dialect
-from sana_wm.camera.field_of_view import PLAUSIBLE_VERTICAL_DEG, doubt_about, field_of_view_deg
+from sana_wm.camera.field_of_view import doubt_about, field_of_view_deg, plausible_deg
 from sana_wm.camera.moves import MOVE_STEP, MOVE_TURN_DEG, Move
 from sana_wm.camera.rigid import rigid_inverse
 from sana_wm.errors import UsageError
@@ -242,11 +242,13 @@ def doubts_about_view(cropped: NDArray[np.floating], *, height: int, width: int)
     views = np.array([field_of_view_deg(row, width=width, height=height) for row in distinct.tolist()])
     first = field_of_view_deg(cropped[0].tolist(), width=width, height=height)
     doubts: list[str] = []
+    plausible_across, (low, high) = plausible_deg(width=width, height=height)
     across = [
-        doubt for angle in (first[0], views[:, 0].max(), views[:, 0].min()) if (doubt := doubt_about(float(angle)))
+        doubt
+        for angle in (first[0], views[:, 0].max(), views[:, 0].min())
+        if (doubt := doubt_about(float(angle), plausible_across))
     ]
     doubts += across[:1]
-    low, high = PLAUSIBLE_VERTICAL_DEG
     odd = [angle for angle in (first[1], views[:, 1].max(), views[:, 1].min()) if not low <= angle <= high]
     if odd:
         doubts.append(f"a field of view of {odd[0]:.1f} degrees from top to bottom, outside {low:g} to {high:g}")

@@ -11,10 +11,19 @@ import typer
 
 from sana_wm.cli import completion
 from sana_wm.cli.app import camera_app
-from sana_wm.cli.camera_choice import action_of_moves, known_dialect, loaded, motion_said, require_one, view_said
+from sana_wm.cli.camera_choice import (
+    PictureSaid,
+    action_of_moves,
+    known_dialect,
+    loaded,
+    motion_said,
+    require_one,
+    view_said,
+)
 from sana_wm.cli.colours import say_aside
 from sana_wm.cli.manifest import AsJson
 from sana_wm.cli.output import refuse_to_overwrite
+from sana_wm.cli.picture_options import CropOption, SizeOption, parse_crop, parse_size
 from sana_wm.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -58,6 +67,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the file if it is 
 @camera_app.command("explain")
 def explain(
     manifest_path: OptionalManifest = None,
+    *,
     move: MoveOption = None,
     action: Action = None,
     dialect: DialectOption = None,
@@ -65,6 +75,8 @@ def explain(
     rotation_speed_deg: RotationSpeed = None,
     picture: Picture = None,
     fov_deg: FieldOfView = None,
+    size: SizeOption = None,
+    crop: CropOption = None,
     png: Annotated[Path | None, typer.Option("--png", help="Write the plot to this file.")] = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -79,7 +91,7 @@ def explain(
     from sana_wm.drafting.camera_view import write_plot
 
     motion = motion_said(move, action, dialect, translation_speed, rotation_speed_deg)
-    view = view_said(manifest_path, motion, picture, fov_deg)
+    view = view_said(manifest_path, motion, PictureSaid(picture, fov_deg, parse_size(size), parse_crop(crop)))
     shown = view.shown
     facts = describe_path(shown, fps=view.video.fps)
     segments: tuple[SegmentFacts, ...] = ()
@@ -88,6 +100,7 @@ def explain(
     elif view.motion is not None:
         segments = describe_segments(parse_action(view.motion.action), shown, DIALECTS[view.motion.dialect])
     field_of_view = view.lens and view.lens.field_of_view_deg(view.video)
+    geometry = view.lens and view.lens.geometry(height=view.video.height, width=view.video.width)
     warnings = _warnings(view)
     inline = None if as_json else inline_protocol()
     if png is not None:
@@ -103,6 +116,7 @@ def explain(
             "segments": [asdict(one) for one in segments],
             "field_of_view_deg": field_of_view,
             "intrinsics_source": view.lens and view.lens.source,
+            "picture_box_px": geometry and geometry.kept_box_px,
             "warnings": warnings,
         }
         typer.echo(json.dumps(report, indent=2))
@@ -192,6 +206,7 @@ def convert(
 def preview(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .mp4, .webp or .gif.")],
     manifest_path: OptionalManifest = None,
+    *,
     move: MoveOption = None,
     action: Action = None,
     dialect: DialectOption = None,
@@ -199,6 +214,8 @@ def preview(
     rotation_speed_deg: RotationSpeed = None,
     picture: Picture = None,
     fov_deg: FieldOfView = None,
+    size: SizeOption = None,
+    crop: CropOption = None,
     camera_height: Annotated[float, typer.Option(help="Over the ground, in scene units; 0: no ground.", min=0)] = 1.6,
     backdrop: Annotated[
         float | None, typer.Option(help="Distance of everything else, in scene units.", min=0.1)
@@ -210,7 +227,7 @@ def preview(
     from sana_wm.drafting.camera_preview import write_preview
 
     motion = motion_said(move, action, dialect, translation_speed, rotation_speed_deg)
-    view = view_said(manifest_path, motion, picture, fov_deg)
+    view = view_said(manifest_path, motion, PictureSaid(picture, fov_deg, parse_size(size), parse_crop(crop)))
     refuse_to_overwrite(out, force=force)
     scene = Scene(backdrop or fitting_backdrop(view.trajectory), camera_height or None)
     written = write_preview(view, scene, out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from sana_wm.cli.manifest import WITHOUT_WEIGHTS
 from sana_wm.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from sana_wm.camera.crop import Crop
     from sana_wm.camera.move_path import MovePath
     from sana_wm.drafting.camera_view import ActionPath, CameraView
     from sana_wm.manifest.model import Manifest
@@ -89,17 +91,36 @@ def loaded(manifest_path: Path | None) -> Manifest:
     return load_manifest(manifest_path, WITHOUT_WEIGHTS | os.environ)
 
 
-def view_said(
-    manifest_path: Path | None, motion: ActionPath | MovePath | None, picture: Path | None, fov_deg: float | None
-) -> CameraView:
+@dataclass(frozen=True)
+class PictureSaid:
+    """What options say of a first frame; a manifest says all of it itself.
+
+    Attributes:
+        path: The picture.
+        fov_deg: What it shows from left to right.
+        size: Width, height of the video.
+        crop: Which part it shows.
+    """
+
+    path: Path | None
+    fov_deg: float | None
+    size: tuple[int, int] | None
+    crop: Crop | None
+
+
+def view_said(manifest_path: Path | None, motion: ActionPath | MovePath | None, said: PictureSaid) -> CameraView:
     """What is looked at: a manifest's camera, or that of options."""
+    from sana_wm.camera.crop import CENTRE
     from sana_wm.drafting.camera_view import view_of_manifest, view_of_motion
+    from sana_wm.sizes import TRAINED_SIZE
 
     require_one(manifest_path, motion)
-    if motion is not None and (picture is not None or fov_deg is None):
-        return view_of_motion(motion, picture, fov_deg)
-    if picture is not None or fov_deg is not None:
+    of_picture = (said.fov_deg, said.size, said.crop)
+    if motion is not None and (said.path is not None or of_picture == (None, None, None)):
+        return view_of_motion(motion, said.path, said.fov_deg, size=said.size or TRAINED_SIZE, crop=said.crop or CENTRE)
+    if said.path is not None or of_picture != (None, None, None):
         raise UsageError(
-            "--fov-deg is of --image, and --image is for --move and --action", expected="them together, or none"
+            "--fov-deg, --size and --crop are of --image, and --image is for --move and --action",
+            expected="them together, or none",
         )
     return view_of_manifest(loaded(manifest_path))

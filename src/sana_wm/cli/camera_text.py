@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sana_wm.camera.crop_words import name_part
 from sana_wm.camera.description import PathFacts, SegmentFacts, key_words
 from sana_wm.camera.dialects import DIALECTS
 from sana_wm.drafting.camera_view import CameraView
@@ -34,6 +35,11 @@ def summary(view: CameraView, facts: PathFacts, field_of_view: tuple[float, floa
     if field_of_view is not None and view.lens is not None:
         across, down = field_of_view
         lines.append(f"view      {across:.1f} x {down:.1f} degrees ({view.lens.source})")
+        geometry = view.lens.geometry(height=view.video.height, width=view.video.width)
+        left, top, right, bottom = (round(edge) for edge in geometry.kept_box_px)
+        lines.append(
+            f"picture   {name_part(geometry, view.lens.crop)}: columns {left} to {right}, rows {top} to {bottom}"
+        )
     return [*lines, ""]
 
 

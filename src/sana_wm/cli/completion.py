@@ -37,6 +37,20 @@ def dialects(incomplete: str) -> Offer:
     return _fitting(dict.fromkeys(get_args(DialectName), ""), incomplete)
 
 
+def crops(incomplete: str) -> Offer:
+    """Words for the part of a picture that is shown."""
+    from sana_wm.names import CROP_WORDS
+
+    return _fitting(dict.fromkeys(CROP_WORDS, ""), incomplete)
+
+
+def sizes(incomplete: str) -> Offer:
+    """Sizes by name, with their pixels."""
+    from sana_wm.sizes import NAMED_SIZES
+
+    return _fitting({name: f"{width}x{height}" for name, (width, height) in NAMED_SIZES.items()}, incomplete)
+
+
 def templates(incomplete: str) -> Offer:
     """Ready-made manifests."""
     from sana_wm.shipped import TEMPLATES

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ import typer
 
 from sana_wm.cli import completion
 from sana_wm.cli.camera import DialectOption, MoveOption
+from sana_wm.cli.picture_options import CropOption, SizeOption, parse_crop, parse_size
 from sana_wm.drafting.request import VideoRequest
 from sana_wm.errors import UsageError
 from sana_wm.names import Variant
@@ -34,9 +34,8 @@ VIDEO_OPTIONS: dict[str, Any] = {
         float | None,
         typer.Option("--seconds", min=0.01, help="Length: steps of 0.5 s at 16 fps; streaming: 1.5 s, from 3 s on."),
     ],
-    "size": Annotated[
-        str | None, typer.Option("--size", help="1280x704 (default), what the model was trained at; less is quicker.")
-    ],
+    "size": SizeOption,
+    "crop": CropOption,
     "preset": Annotated[
         str | None,
         typer.Option(
@@ -117,6 +116,7 @@ def parse_video_request(given: dict[str, Any]) -> VideoRequest:
     if (dialect := given.get("dialect")) is not None:
         given["dialect"] = known_dialect(dialect, "--dialect")
     given["intrinsics"] = parse_intrinsics(given.get("intrinsics"))
+    given["crop"] = parse_crop(given.get("crop"))
     given["size"] = parse_size(given.get("size"))
     said = VideoRequest(**given)
     said.refuse_contradictions()
@@ -138,16 +138,3 @@ def parse_intrinsics(text: str | None) -> tuple[float, ...] | Path | None:
     if len(numbers) != 4:
         raise UsageError("--intrinsics is not usable", got=repr(text), expected="fx,fy,cx,cy or a .npy file")
     return numbers
-
-
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """`1280x704` as numbers.
-
-    Raises:
-        UsageError: It is none.
-    """
-    if text is None:
-        return None
-    if (found := re.fullmatch(r"(\d{1,5})x(\d{1,5})", text, re.ASCII)) is None:
-        raise UsageError("--size is not usable", got=repr(text), expected="width x height in pixels, such as 1280x704")
-    return int(found[1]), int(found[2])

@@ -19,6 +19,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "continue": ("resume", "extend"),
     "convert": ("camera convert", "weights convert"),
     "create": ("run", "init-manifest"),
+    "crop": ("camera crop",),
     "decode": ("resume RUN_DIR --from vae_decode",),
     "delete": ("runs rm", "queue cancel"),
     "diff": ("compare", "runs compare", "runs list"),

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics
-from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics
+from sana_wm.camera.crop import CENTRE
+from sana_wm.camera.intrinsics import crop_intrinsics
+from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics, picture_geometry
 from sana_wm.drafting.changed_manifest import change_manifest
 from sana_wm.drafting.lineage import Parent, made_from, require_whole
 from sana_wm.drafting.new_run import NewRun, frame_beside, new_place
@@ -51,7 +52,7 @@ def write_branch(parent: Parent, frame: str, said: VideoRequest, environ: Mappin
         out, picture = place.path, frame_beside(place.path)
         decoded = manifest.dropped_frames + number
         data = rerun_manifest(manifest)
-        data["input"] |= {"image": escape_variables(str(picture)), "continues": None}
+        data["input"] |= {"image": escape_variables(str(picture)), "crop": CENTRE, "continues": None}
         data["camera"]["intrinsics"] = carried_intrinsics(manifest, decoded)
         data, notes = change_manifest(data, replace(said, out=out), out.parent, environ)
         arguments = [str(run.path), str(decoded), str(picture)]
@@ -94,10 +95,8 @@ def carried_intrinsics(manifest: RunManifest, frame: int) -> list[float]:
     """
     known = manifest.picture
     size = known.size if known is not None else inspect_picture(Path(manifest.input.image)).size
-    video = manifest.video
-    rows = load_intrinsics(manifest, load_camera_path(manifest), video.num_frames, size)
-    cut = crop_intrinsics(rows, crop_geometry(size, height=video.height, width=video.width))
-    return cut[frame].tolist()
+    rows = load_intrinsics(manifest, load_camera_path(manifest), manifest.video.num_frames, size)
+    return crop_intrinsics(rows, picture_geometry(manifest, size))[frame].tolist()
 
 
 def _require_decoded(run: RunDirectory, manifest: RunManifest) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sana_wm.camera.intrinsics import resize_and_center_crop
+from sana_wm.camera.intrinsics import resize_and_crop
 from sana_wm.camera.motion import read_keys
 from sana_wm.camera.preview import Scene, reach, render_preview
 from sana_wm.drafting.camera_view import CameraView, Lens
@@ -86,11 +86,8 @@ def write_preview(view: CameraView, scene: Scene, out: Path) -> WrittenPreview:
         )
     width, height = preview_size(view.video)
     fps, every = view.video.fps, 1
-    picture = np.asarray(
-        resize_and_center_crop(
-            open_picture(lens.picture).image, height=height * PICTURE_SCALE, width=width * PICTURE_SCALE
-        )
-    )
+    geometry = lens.geometry(height=height * PICTURE_SCALE, width=width * PICTURE_SCALE)
+    picture = np.asarray(resize_and_crop(open_picture(lens.picture).image, geometry))
     if suffix == ".mp4":
         with VideoEncoder(out, width=width, height=height, fps=fps, preset="veryfast") as encoder:
             for frame in preview_frames(view, lens, picture, scene):

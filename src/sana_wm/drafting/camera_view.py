@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sana_wm.camera.actions import parse_action
+from sana_wm.camera.crop import CENTRE, Crop
+from sana_wm.camera.crop_words import doubts_about_axis
 from sana_wm.camera.dialects import DIALECTS, action_trajectory
 from sana_wm.camera.exif import read_focal_length
 from sana_wm.camera.field_of_view import field_of_view_deg, focal_length_px
-from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics
+from sana_wm.camera.intrinsics import CropGeometry, crop_geometry, crop_intrinsics
 from sana_wm.camera.move_path import DIALECT, MovePath
 from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics
 from sana_wm.camera.plausibility import (
@@ -29,6 +31,7 @@ from sana_wm.manifest.model import ESTIMATE, CameraSection, Manifest, VideoSecti
 from sana_wm.names import DialectName
 from sana_wm.preflight.camera_doubts import doubts_about_camera
 from sana_wm.preflight.intrinsics import estimate_intrinsics, settle_intrinsics
+from sana_wm.sizes import TRAINED_SIZE
 from sana_wm.video.picture import inspect_picture, opened
 
 #: The speeds of a manifest that names none.
@@ -85,17 +88,21 @@ class Lens:
         picture: The first frame.
         intrinsics: (F, 4) or (1, 4) fx, fy, cx, cy in pixels of the picture.
         source: Where they come from, in words.
+        crop: Which part of the picture is shown.
     """
 
     picture: Path
     intrinsics: NDArray[np.float32]
     source: str
+    crop: Crop = CENTRE
+
+    def geometry(self, *, height: int, width: int) -> CropGeometry:
+        """How the picture becomes the first frame of a video of this size."""
+        return crop_geometry(inspect_picture(self.picture).size, height=height, width=width, crop=self.crop)
 
     def cropped(self, *, height: int, width: int) -> NDArray[np.float32]:
-        """Intrinsics of the middle that a video of this size shows, in its pixels."""
-        return crop_intrinsics(
-            self.intrinsics, crop_geometry(inspect_picture(self.picture).size, height=height, width=width)
-        )
+        """Intrinsics of the part that a video of this size shows, in its pixels."""
+        return crop_intrinsics(self.intrinsics, self.geometry(height=height, width=width))
 
     def field_of_view_deg(self, video: VideoSection) -> tuple[float, float]:
         """Horizontal and vertical, of the first frame."""
@@ -151,7 +158,7 @@ def view_of_manifest(manifest: Manifest) -> CameraView:
     path, num_frames = load_camera_path(manifest), manifest.video.num_frames
     intrinsics = load_intrinsics(manifest, path, min(num_frames, len(path.trajectory)), picture_size)
     require_pixels(intrinsics, picture_size)
-    lens = Lens(Path(manifest.input.image), intrinsics, source)
+    lens = Lens(Path(manifest.input.image), intrinsics, source, manifest.input.crop)
     return CameraView(
         path.trajectory,
         ActionPath.of(manifest.camera),
@@ -163,19 +170,28 @@ def view_of_manifest(manifest: Manifest) -> CameraView:
     )
 
 
-def view_of_motion(motion: ActionPath | MovePath, picture: Path | None, horizontal_deg: float | None) -> CameraView:
+def view_of_motion(
+    motion: ActionPath | MovePath,
+    picture: Path | None,
+    horizontal_deg: float | None,
+    *,
+    size: tuple[int, int] = TRAINED_SIZE,
+    crop: Crop = CENTRE,
+) -> CameraView:
     """The camera of an action string or of named moves, before there is a manifest.
 
     Args:
         motion: The action, or the moves.
         picture: A first frame, if there is one.
         horizontal_deg: Field of view across the picture; left out, its EXIF data must say.
+        size: Width, height of the video.
+        crop: Which part of the picture it shows.
 
     Raises:
         UsageError: The action, the picture or its EXIF data are not usable.
     """
-    lens = _lens_of_picture(picture, horizontal_deg) if picture is not None else None
-    video = VideoSection()
+    lens = _lens_of_picture(picture, horizontal_deg, crop) if picture is not None else None
+    video = VideoSection(width=size[0], height=size[1])
     if isinstance(motion, MovePath):
         moves, action, trajectory = motion, ActionPath.of_moves(motion), motion.trajectory
         doubts = doubts_about_moves(moves.moves)
@@ -188,11 +204,12 @@ def view_of_motion(motion: ActionPath | MovePath, picture: Path | None, horizont
     if lens is not None:
         cropped = lens.cropped(height=video.height, width=video.width)
         doubts += doubts_about_view(cropped, height=video.height, width=video.width)
+        doubts += doubts_about_axis(cropped, height=video.height, width=video.width)
     origin = "of moves that no one action does"
     return CameraView(trajectory, action, video, None, lens, origin=origin, doubts=tuple(doubts), moves=moves)
 
 
-def _lens_of_picture(path: Path, horizontal_deg: float | None) -> Lens:
+def _lens_of_picture(path: Path, horizontal_deg: float | None, crop: Crop) -> Lens:
     width, height = inspect_picture(path).size
     if horizontal_deg is not None:
         fx = fy = focal_length_px(horizontal_deg, size_px=width)
@@ -203,7 +220,7 @@ def _lens_of_picture(path: Path, horizontal_deg: float | None) -> Lens:
         if isinstance(focal, str):
             raise UsageError("the picture's field of view is not known", got=focal, next_step="Give --fov-deg.")
         fx, fy, source = focal.fx, focal.fy, focal.source
-    return Lens(path, np.array([[fx, fy, width / 2, height / 2]], dtype=np.float32), source)
+    return Lens(path, np.array([[fx, fy, width / 2, height / 2]], dtype=np.float32), source, crop)
 
 
 def write_poses(trajectory: Trajectory, out: Path) -> None:

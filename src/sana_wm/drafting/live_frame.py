@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sana_wm.camera.intrinsics import resize_and_center_crop
+from sana_wm.camera.intrinsics import CropGeometry, resize_and_crop
 from sana_wm.camera.preview import Scene, fitting_backdrop, render_preview
 from sana_wm.camera.trajectory import Trajectory
 from sana_wm.drafting.camera_preview import PICTURE_SCALE
@@ -38,7 +38,8 @@ def draw_last_frame(view: CameraView) -> NDArray[np.uint8]:
     width = LIVE_WIDTH_PX
     height = round(width * view.video.height / view.video.width)
     path = view.lens.picture
-    picture = _scaled(path, path.stat().st_mtime_ns, height * PICTURE_SCALE, width * PICTURE_SCALE)
+    geometry = view.lens.geometry(height=height * PICTURE_SCALE, width=width * PICTURE_SCALE)
+    picture = _scaled(path, path.stat().st_mtime_ns, geometry)
     ends = Trajectory(view.trajectory.c2w[[0, -1]])
     rows = view.lens.cropped(height=height, width=width)
     intrinsics = rows[[0, min(len(view.trajectory), len(rows)) - 1]]
@@ -53,6 +54,6 @@ def view_with_size(view: CameraView, *, width: int, height: int) -> CameraView:
 
 
 @lru_cache(maxsize=2)
-def _scaled(path: Path, modified_ns: int, height: int, width: int) -> NDArray[np.uint8]:
+def _scaled(path: Path, modified_ns: int, geometry: CropGeometry) -> NDArray[np.uint8]:
     del modified_ns  # only tells one content of the path from the next
-    return np.asarray(resize_and_center_crop(open_picture(path).image, height=height, width=width))
+    return np.asarray(resize_and_crop(open_picture(path).image, geometry))

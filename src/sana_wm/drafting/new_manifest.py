@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sana_wm.camera.crop import CENTRE
+from sana_wm.camera.crop_words import describe_size
+from sana_wm.camera.intrinsics import crop_geometry
 from sana_wm.camera.poses.reading import read_poses
 from sana_wm.drafting.presets import DEFAULT_PRESET, apply_preset
 from sana_wm.drafting.request import VideoRequest
@@ -26,8 +29,9 @@ from sana_wm.manifest.portable import parse_portable
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.manifest.schema import SCHEMA_KEY, schema_uri
 from sana_wm.names import Variant
-from sana_wm.preflight.inputs import describe_crop
+from sana_wm.preflight.crop_advice import advise_on_crop
 from sana_wm.runs.run_directory import RunDirectory
+from sana_wm.sizes import TRAINED_SIZE
 from sana_wm.variants import BIDIRECTIONAL, MODELS, ReleasedModel
 from sana_wm.video.picture import inspect_picture
 from sana_wm.video.reader import probe
@@ -72,8 +76,10 @@ def draft_manifest(said: VideoRequest, folder: Path, environ: Mapping[str, str])
     notes = [f"{said.image}: {note}" for note in picture.notes]
     camera, num_frames = _camera_path(said, model, folder, notes)
     knows_depth_pro = said.depth_pro_root is not None or ROOT_VARIABLES["depth_pro_root"] in environ
-    width, height = said.size or (VideoSection().width, VideoSection().height)
-    if cut := describe_crop(picture.size, VideoSection().model_copy(update={"width": width, "height": height})):
+    (width, height), crop = said.size or TRAINED_SIZE, said.crop or CENTRE
+    if untried := describe_size((width, height)):
+        notes.append(untried)
+    if cut := advise_on_crop(said.image, crop_geometry(picture.size, height=height, width=width, crop=crop), crop):
         notes.append(f"{said.image}: {cut}")
     if not said.says_lens and said.poses is not None and read_poses(said.poses).intrinsics is not None:
         camera["intrinsics"] = None
@@ -117,6 +123,7 @@ def set_plain_fields(data: Json, said: VideoRequest, folder: Path) -> None:
     """Write what asks for nothing else into a manifest: seeds, switches, limits and where results go."""
     width, height = said.size or (None, None)
     fields = {
+        "input.crop": list(said.crop) if isinstance(said.crop, tuple) else said.crop,
         "input.negative_prompt": said.negative_prompt and escape_variables(said.negative_prompt),
         "video.width": width,
         "video.height": height,

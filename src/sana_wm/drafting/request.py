@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sana_wm.errors import UsageError
-from sana_wm.names import DialectName, Variant
+from sana_wm.names import CropWord, DialectName, Variant
 
 #: Of these at most one is said: each pair says one thing twice.
 EXCLUSIVE = (
@@ -36,6 +36,7 @@ class VideoRequest:
         poses: Poses file.
         seconds: Length of the video.
         size: Its width and height in pixels.
+        crop: Which part of the picture it shows.
         preset: How much effort goes into it; a name in `sana_wm.drafting.presets.PRESETS`.
         variant: Which released model.
         seed: Of Stage 1's noise.
@@ -63,6 +64,7 @@ class VideoRequest:
     poses: Path | None = None
     seconds: float | None = None
     size: tuple[int, int] | None = None
+    crop: CropWord | tuple[float, float] | None = None
     preset: str | None = None
     variant: Variant | None = None
     seed: int | None = None

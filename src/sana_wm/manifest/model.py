@@ -20,6 +20,7 @@ from sana_wm.names import (
     CameraRescale,
     ChunkNoise,
     Codec,
+    CropWord,
     DialectName,
     LayoutName,
     PosesConvention,
@@ -33,6 +34,7 @@ from sana_wm.sizes import FRAMES_PER_LATENT, MOST_FRAMES, PIXELS_PER_LATENT
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"]
 #: `camera.intrinsics` for "find out"; a file of this name is written `./estimate`.
 ESTIMATE = "estimate"
+Share = Annotated[float, Field(ge=0, le=1)]
 PixelIntrinsics = Annotated[tuple[float, float, float, float], Field(description="[fx, fy, cx, cy]")]
 
 #: What Stage 1 is given is kept in three parts, each valid by itself; docs/runs.md says what that saves.
@@ -81,6 +83,11 @@ class InputSection(Section, frozen=True):
 
     image: Annotated[PathText, facts(PICTURE, CAMERA_TENSORS, path="input")] = Field(
         description="First frame: PNG, JPEG, HEIC, AVIF, WebP, TIFF, BMP, GIF or PPM."
+    )
+    crop: Annotated[CropWord | tuple[Share, Share], facts(PICTURE, CAMERA_TENSORS)] = Field(
+        default="centre",
+        description="What the video shows of a picture of other proportions: centre, top, bottom, left, right; or "
+        "[x, y], the shares, 0 to 1, of what is cut off that lie left of it and above it.",
     )
     prompt: Annotated[str | None, facts(TEXT, "refiner/text")] = Field(
         default=None, description="Prompt text; exactly one of prompt and prompt_file."

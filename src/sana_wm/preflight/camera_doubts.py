@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sana_wm.camera.actions import parse_action
+from sana_wm.camera.crop import CENTRE
+from sana_wm.camera.crop_words import doubts_about_axis
 from sana_wm.camera.dialects import DIALECTS
-from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics
-from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics
+from sana_wm.camera.intrinsics import crop_intrinsics
+from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics, picture_geometry
 from sana_wm.camera.plausibility import (
     doubts_about_action,
     doubts_about_fps,
@@ -43,16 +45,20 @@ def doubts_about_camera(manifest: Manifest, picture_size: tuple[int, int]) -> li
     if camera.action is not None:
         of_path += doubts_about_action(parse_action(camera.action), DIALECTS[camera.dialect])
     rows = load_intrinsics(manifest, path, min(video.num_frames, len(path.trajectory)), picture_size)
-    cropped = crop_intrinsics(rows, crop_geometry(picture_size, height=video.height, width=video.width))
+    cropped = crop_intrinsics(rows, picture_geometry(manifest, picture_size))
     of_intrinsics = [
         *_source_words(manifest, rows),
         *doubts_about_view(cropped, height=video.height, width=video.width),
         *doubts_about_lens(rows, picture_size),
     ]
+    of_crop = (
+        doubts_about_axis(cropped, height=video.height, width=video.width) if manifest.input.crop != CENTRE else []
+    )
     return [
         *((path.field, words) for words in of_path),
         *(("video.fps", words) for words in doubts_about_fps(video.fps)),
         *(("camera.intrinsics", words) for words in of_intrinsics),
+        *(("input.crop", words) for words in of_crop),
     ]
 
 

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from sana_wm.backends import backend_of, load_part
+from sana_wm.camera.crop_words import describe_size
+from sana_wm.camera.of_manifest import picture_geometry
 from sana_wm.errors import (
     HandoffError,
     IncompleteWeightsError,
@@ -32,7 +34,8 @@ from sana_wm.planning.device import Device
 from sana_wm.planning.space import check_space, existing_part, free_bytes_at, needed_by_volume
 from sana_wm.planning.this_device import find_device
 from sana_wm.preflight.camera_doubts import doubts_about_camera
-from sana_wm.preflight.inputs import check_inputs, describe_crop, hash_inputs, record_picture
+from sana_wm.preflight.crop_advice import advise_on_crop
+from sana_wm.preflight.inputs import check_inputs, hash_inputs, record_picture
 from sana_wm.preflight.intrinsics import estimate_intrinsics, settle_intrinsics
 from sana_wm.preflight.prompts import doubts_about_length, notes_on_prompts, read_negative_prompt, read_prompt
 from sana_wm.runs.links import require_inputs
@@ -41,8 +44,6 @@ from sana_wm.video.encoder import check_codec
 from sana_wm.video.picture import inspect_picture
 from sana_wm.weights.check import check_layout
 from sana_wm.weights.manifest_layout import WeightFile, identify_weights, locate_weights
-
-TRAINED_SIZE = (704, 1280)
 
 
 def current_weights(manifest: Manifest) -> list[WeightFile]:
@@ -173,11 +174,8 @@ def list_warnings(asked: Manifest, manifest: RunManifest) -> list[str]:
         manifest: What would run.
     """
     warnings: list[str] = []
-    size = (manifest.video.height, manifest.video.width)
-    if size != TRAINED_SIZE:
-        warnings.append(
-            f"video: the model was trained at {TRAINED_SIZE[0]}x{TRAINED_SIZE[1]}, not at {size[0]}x{size[1]}"
-        )
+    if untried := describe_size((manifest.video.width, manifest.video.height)):
+        warnings.append(f"video: {untried}")
     if (look := backend_of(manifest).list_warnings) is not None:
         warnings += load_part(look)(manifest)
     warnings += notes_on_prompts(asked) + doubts_about_length(manifest, locate_weights(manifest))
@@ -187,7 +185,8 @@ def list_warnings(asked: Manifest, manifest: RunManifest) -> list[str]:
         )
     picture = inspect_picture(Path(manifest.input.image))
     warnings += [f"input.image: {note}" for note in picture.notes]
-    if cut := describe_crop(picture.size, manifest.video):
+    geometry = picture_geometry(manifest, picture.size)
+    if cut := advise_on_crop(Path(manifest.input.image), geometry, manifest.input.crop):
         warnings.append(f"input.image: {cut}")
     warnings += [f"{field}: {words}" for field, words in doubts_about_camera(manifest, picture.size)]
     return warnings

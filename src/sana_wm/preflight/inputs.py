@@ -6,21 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from sana_wm.camera.intrinsics import crop_geometry, read_intrinsics
+from sana_wm.camera.intrinsics import read_intrinsics
 from sana_wm.camera.of_manifest import CameraPath, intrinsics_source, load_camera_path, load_intrinsics
 from sana_wm.camera.plausibility import require_pixels
 from sana_wm.camera.poses.colmap import cameras_file
 from sana_wm.durable import sha256_of
 from sana_wm.errors import Problem, SanaWMError, UsageError
-from sana_wm.manifest.model import ESTIMATE, Manifest, VideoSection
+from sana_wm.manifest.model import ESTIMATE, Manifest
 from sana_wm.manifest.run_manifest import InputFile, PictureRecord
 from sana_wm.preflight.prompts import check_prompts
 from sana_wm.runs.earlier import earlier_files
 from sana_wm.variants import MODELS
 from sana_wm.video.picture import inspect_picture
-
-#: Below this share of the picture shown, and above this scale, a user is told.
-WORTH_A_WORD_SHARE, WORTH_A_WORD_SCALE = 0.75, 1.5
 
 Result = TypeVar("Result")
 
@@ -88,25 +85,6 @@ def record_picture(path: Path) -> PictureRecord:
     """
     facts = inspect_picture(path)
     return PictureRecord(kind=facts.kind, size=facts.size, converted_from=facts.converted_from, notes=facts.notes)
-
-
-def describe_crop(picture_size: tuple[int, int], video: VideoSection) -> str | None:
-    """What the video does not show of a picture, or shows enlarged, in words; `None` when that is little.
-
-    Args:
-        picture_size: Width, height.
-        video: Its section of the manifest.
-    """
-    geometry = crop_geometry(picture_size, height=video.height, width=video.width)
-    resized_width, resized_height = geometry.resized_size
-    shown_share = video.width * video.height / (resized_width * resized_height)
-    enlarged = resized_width / picture_size[0]
-    notes: list[str] = []
-    if shown_share < WORTH_A_WORD_SHARE:
-        notes.append(f"the video shows the middle {shown_share:.0%} of its {picture_size[0]}x{picture_size[1]} pixels")
-    if enlarged > WORTH_A_WORD_SCALE:
-        notes.append(f"it is enlarged {enlarged:.1f} times")
-    return "; ".join(notes) or None
 
 
 def _attempt(field: str, problems: list[Problem], action: Callable[[], Result]) -> Result | None:

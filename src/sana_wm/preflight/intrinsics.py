@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from sana_wm.camera.exif import FocalLength, read_focal_length
-from sana_wm.camera.field_of_view import PLAUSIBLE_DEG, doubt_about, field_of_view_deg
-from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics
+from sana_wm.camera.field_of_view import doubt_about, field_of_view_deg, plausible_deg
+from sana_wm.camera.intrinsics import crop_intrinsics
+from sana_wm.camera.of_manifest import picture_geometry
 from sana_wm.durable import sha256_of
 from sana_wm.errors import HandoffError, UsageError, WeightsError
 from sana_wm.manifest.model import Manifest
@@ -39,7 +40,8 @@ def estimate_intrinsics(manifest: Manifest) -> IntrinsicsEstimate:
     path = Path(manifest.input.image)
     picture = inspect_picture(path)
     if (earlier := _earlier_estimate(manifest)) is not None:
-        return earlier
+        shown_deg = video_field_of_view_deg(manifest, earlier.intrinsics, picture.size)[0]
+        return earlier.model_copy(update={"field_of_view_deg": shown_deg})  # another part may be shown now
     with opened(path) as image:
         focal = read_focal_length(image)
     if isinstance(focal, str):
@@ -53,8 +55,8 @@ def estimate_intrinsics(manifest: Manifest) -> IntrinsicsEstimate:
         focal = _ask_depth_pro(path, Path(manifest.model.depth_pro_root))
     intrinsics = (focal.fx, focal.fy, picture.size[0] / 2, picture.size[1] / 2)
     horizontal_deg = video_field_of_view_deg(manifest, intrinsics, picture.size)[0]
-    if doubt := doubt_about(horizontal_deg):
-        low, high = PLAUSIBLE_DEG
+    low, high = plausible_deg(width=manifest.video.width, height=manifest.video.height)[0]
+    if doubt := doubt_about(horizontal_deg, (low, high)):
         raise UsageError(
             f"the estimated intrinsics are not plausible ({focal.source})",
             got=doubt,
@@ -89,7 +91,7 @@ def video_field_of_view_deg(
 ) -> tuple[float, float]:
     """Horizontal and vertical field of view of the part of the picture that the video shows."""
     video = manifest.video
-    geometry = crop_geometry(picture_size, height=video.height, width=video.width)
+    geometry = picture_geometry(manifest, picture_size)
     cropped = crop_intrinsics(np.asarray(intrinsics, dtype=np.float32), geometry)
     return field_of_view_deg(cropped.tolist(), width=video.width, height=video.height)
 

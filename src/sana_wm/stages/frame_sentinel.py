@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sana_wm.camera.intrinsics import resize_and_center_crop
+from sana_wm.camera.intrinsics import resize_and_crop
+from sana_wm.camera.of_manifest import picture_geometry
 from sana_wm.durable import move_folder, remove_tree, sha256_of
 from sana_wm.errors import HandoffError, SanityError, UsageError
 from sana_wm.manifest.run_manifest import RunManifest
@@ -187,5 +188,4 @@ def _measure_picture(manifest: RunManifest) -> FrameStatistics | None:
         picture = open_picture(path).image
     except (HandoffError, UsageError):
         return None
-    video = manifest.video
-    return measure_frame(np.asarray(resize_and_center_crop(picture, height=video.height, width=video.width)))
+    return measure_frame(np.asarray(resize_and_crop(picture, picture_geometry(manifest, picture.size))))

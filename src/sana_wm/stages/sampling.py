@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import torch
 from PIL import Image
 
-from sana_wm.camera.intrinsics import resize_and_center_crop
+from sana_wm.camera.intrinsics import resize_and_crop
+from sana_wm.camera.of_manifest import picture_geometry
 from sana_wm.durable import durable_file
 from sana_wm.models.engine import Stage1Inputs
 from sana_wm.models.stage1.preview import LatentPreview
@@ -77,9 +78,8 @@ def check_progress(context: StageContext, latents: torch.Tensor, where: str) -> 
 
 def crop_picture(context: StageContext) -> Image.Image:
     """The first frame at the video's size."""
-    video = context.manifest.video
     picture = open_picture(Path(context.manifest.input.image)).image
-    return resize_and_center_crop(picture, height=video.height, width=video.width)
+    return resize_and_crop(picture, picture_geometry(context.manifest, picture.size))
 
 
 class Previews:

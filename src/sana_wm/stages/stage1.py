@@ -10,8 +10,8 @@ import torch
 
 from sana_wm.backends import load_part
 from sana_wm.camera.conditioning import condition_camera
-from sana_wm.camera.intrinsics import crop_geometry, crop_intrinsics
-from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics
+from sana_wm.camera.intrinsics import crop_intrinsics
+from sana_wm.camera.of_manifest import load_camera_path, load_intrinsics, picture_geometry
 from sana_wm.models.loading import load_gemma2, load_vae
 from sana_wm.models.stage1.text import encode_prompts
 from sana_wm.models.vae.first_frame import encode_first_frame
@@ -85,7 +85,7 @@ def _make_camera(context: StageContext) -> dict[str, torch.Tensor]:
     trajectory = path.trajectory.first(video.num_frames)
     picture = inspect_picture(Path(manifest.input.image))
     intrinsics = load_intrinsics(manifest, path, video.num_frames, picture.size)
-    geometry = crop_geometry(picture.size, height=video.height, width=video.width)
+    geometry = picture_geometry(manifest, picture.size)
     camera = condition_camera(
         trajectory.c2w, crop_intrinsics(intrinsics, geometry), height=video.height, width=video.width
     )

@@ -47,8 +47,9 @@ class Overlay:
         height: int,
     ) -> None:
         self.keys, self.yaw, self.pitch = keys, yaw, pitch
-        margin = max(1, round(0.05 * height))
-        tile = max(32.0, 0.08 * height)
+        shorter = min(width, height)
+        margin = max(1, round(0.05 * shorter))
+        tile = max(32.0, 0.08 * shorter)
         # Columns: 3 tiles, 2 gaps of 15 %, one gap to the joystick, its disc; plus the shadow's edge all around.
         fits = min((width - 2 * margin) / (6.2 * tile), (height - 2 * margin) / (2.75 * tile), 1.0)
         self.tile = tile * fits
