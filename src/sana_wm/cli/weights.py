@@ -177,6 +177,21 @@ def convert(
             view.say(sentence)
 
 
+@weights_app.command("quantize")
+def quantize(
+    variant: OfVariant = None,
+    layout: Layout = None,
+    folder: InFolder = None,
+    manifest: OfManifest = None,
+) -> None:
+    """Write the refiner and its text encoder in 8 bits, beside their files; a run that wants them does so itself."""
+    from sana_wm.modules import run_module
+
+    section = choose_places(manifest, folder, layout, variant).places.as_manifest_section()
+    with _stopped_by_hand("the rounding to 8 bits was stopped", "What is done stays; the next start makes the rest."):
+        run_module("sana_wm.weights", ["quantize", json.dumps(section)])
+
+
 @weights_app.command("tiny")
 def tiny(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must be new or empty.")],

@@ -178,6 +178,10 @@ def list_warnings(asked: Manifest, manifest: RunManifest) -> list[str]:
         warnings.append(f"video: {untried}")
     if (look := backend_of(manifest).list_warnings) is not None:
         warnings += load_part(look)(manifest)
+    if manifest.model.weights == "int8":
+        warnings.append(
+            "model.weights: int8 was tried with random weights only (docs/int8.md); look at a short video first"
+        )
     warnings += notes_on_prompts(asked) + doubts_about_length(manifest, locate_weights(manifest))
     if manifest.input.continues is not None and manifest.stage1.chunk_noise == "clip":
         warnings.append(
