@@ -16,10 +16,12 @@ QUICK = {
     "stage1": Size(num_frames=49, num_layers=4),
     "stage1_streaming": Size(num_frames=97, num_layers=4),
     "refiner": Size(num_layers=2),
+    "refiner_int8": Size(num_layers=2),
     "refiner_single_shot": Size(num_layers=2),
     "connectors": Size(),
     "gemma2": Size(),
     "gemma3": Size(),
+    "gemma3_int8": Size(),
     "vae_encode": Size(),
     "vae_decode": Size(num_frames=17),
     "vae_decode_causal": Size(num_frames=17),
@@ -35,7 +37,13 @@ def test_ours_and_the_stock_networks_are_checked_side_by_side():
     ours = {target.name for target in TARGETS if target.implementation == "sana_wm"}
     stock = {target.name for target in TARGETS if target.implementation == "diffusers"}
     assert ours == set(QUICK)
-    assert ours - stock == {"refiner_single_shot", "stage1_streaming", "vae_decode_causal"}
+    assert ours - stock == {
+        "gemma3_int8",
+        "refiner_int8",
+        "refiner_single_shot",
+        "stage1_streaming",
+        "vae_decode_causal",
+    }
 
 
 @pytest.mark.parametrize("name", QUICK)

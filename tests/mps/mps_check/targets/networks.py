@@ -10,16 +10,19 @@ from diffusers.models.autoencoders.autoencoder_kl_ltx2 import AutoencoderKLLTX2V
 from diffusers.models.transformers.transformer_sana_wm import SanaWMTransformer3DModel
 from diffusers.models.transformers.transformer_sana_wm_refiner import SanaWMLTX2RefinerTransformer3DModel
 from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+from torch import nn
 from transformers import Gemma2Config, Gemma2Model, Gemma3TextConfig, Gemma3TextModel
 
 from mps_check.fake_device import Network, move_to_fake_device
 from mps_check.targets.target import Size
+from sana_wm.models.int8 import use_int8_linears
 from sana_wm.models.loading import (
     UnusedAudioConnector,
     VaePart,
     build_empty,
     remove_parts,
 )
+from sana_wm.weights.int8 import int8_rule, scale_of
 from sana_wm.weights.layout import REFINER_RULES
 
 # What the released config.json files say where the class defaults differ.
@@ -48,6 +51,19 @@ def video_refiner_transformer(size: Size) -> SanaWMLTX2RefinerTransformer3DModel
     transformer = refiner_transformer(size)
     remove_parts(transformer, REFINER_RULES.skip_containing)
     return transformer
+
+
+def int8_refiner_transformer(size: Size) -> SanaWMLTX2RefinerTransformer3DModel:
+    """The same with 8-bit weights."""
+    transformer = video_refiner_transformer(size)
+    use_int8_linears(transformer, _scales("refiner_transformer", transformer))
+    return transformer
+
+
+def _scales(component: str, network: nn.Module) -> list[str]:
+    """Of every matrix that becomes bytes."""
+    parameters = network.named_parameters()
+    return [scale_of(name) for name, weight in parameters if int8_rule().packs(component, name, tuple(weight.shape))]
 
 
 def text_connectors() -> LTX2TextConnectors:
@@ -87,6 +103,13 @@ def tiny_gemma3() -> Gemma3TextModel:
         vocab_size=64,
     )
     return _build(lambda: Gemma3TextModel(config))
+
+
+def tiny_int8_gemma3() -> Gemma3TextModel:
+    """The same with 8-bit weights."""
+    encoder = tiny_gemma3()
+    use_int8_linears(encoder, _scales("refiner_text_encoder", encoder))
+    return encoder
 
 
 def _depth(size: Size) -> dict[str, Any]:

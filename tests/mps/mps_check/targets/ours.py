@@ -84,8 +84,15 @@ def build_stage1_streaming(size: Size) -> Trial:
 
 def build_refiner(size: Size) -> Trial:
     """The sink, a full history block by block, and one pass of a block against the whole window."""
-    transformer = networks.video_refiner_transformer(size)
+    return _refine_blocks(networks.video_refiner_transformer(size), size)
 
+
+def build_refiner_int8(size: Size) -> Trial:
+    """The same with 8-bit weights."""
+    return _refine_blocks(networks.int8_refiner_transformer(size), size)
+
+
+def _refine_blocks(transformer: Any, size: Size) -> Trial:
     def run() -> object:
         engine = _refiner_engine(transformer)
         shape = (1, int(transformer.config["in_channels"]), stock.BLOCK_FRAMES, size.latent_height, size.latent_width)
@@ -136,7 +143,15 @@ def build_connectors(_: Size) -> Trial:
 
 def build_gemma3(_: Size) -> Trial:
     """A padded prompt, all hidden states packed."""
-    encoder = networks.tiny_gemma3()
+    return _encode(networks.tiny_gemma3())
+
+
+def build_gemma3_int8(_: Size) -> Trial:
+    """The same with 8-bit weights."""
+    return _encode(networks.tiny_int8_gemma3())
+
+
+def _encode(encoder: Any) -> Trial:
     mask = _mask(1, REFINER_PROMPT_TOKENS)
     return Trial((encoder,), lambda: encode_levels(encoder, mask, mask, DEVICE))
 
@@ -181,11 +196,13 @@ TARGETS = (
     Target("stage1", "sana_wm", build_stage1, has_frames=True),
     Target("stage1_streaming", "sana_wm", build_stage1_streaming),
     Target("refiner", "sana_wm", build_refiner),
+    Target("refiner_int8", "sana_wm", build_refiner_int8),
     Target("refiner_single_shot", "sana_wm", build_refiner_single_shot, has_frames=True),
     Target("connectors", "sana_wm", build_connectors),
     # transformers' class unchanged, called as `sana_wm.models.stage1.text` calls it.
     Target("gemma2", "sana_wm", stock.build_gemma2),
     Target("gemma3", "sana_wm", build_gemma3),
+    Target("gemma3_int8", "sana_wm", build_gemma3_int8),
     Target("vae_encode", "sana_wm", build_vae_encode),
     Target("vae_decode", "sana_wm", build_vae_decode, has_frames=True),
     Target("vae_decode_causal", "sana_wm", build_vae_decode_causal, has_frames=True),
