@@ -48,6 +48,6 @@ def test_settings_are_those_that_an_earlier_release_wrote_into_its_receipts(stag
     now = stage_settings(run.read_manifest(), stage)
     assert {name: now.get(name) for name in then} == then
     assert {name.split("sha256 of ")[-1] for name in now.keys() - then.keys()} <= set(manifest_fields())
-    came_later = {"model.variant", "input.crop", "camera.poses_convention", "camera.poses_fps"}
+    came_later = {"model.variant", "model.weights", "input.crop", "camera.poses_convention", "camera.poses_fps"}
     of_stage1 = {"stage1.chunk_noise", "stage1.streaming_version", "stage1.guidance_until"}
     assert set(now) - set(then) <= came_later | of_stage1

@@ -42,7 +42,7 @@ BLOCK_FRAMES = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's options."""
-    parser.add_argument("--part", choices=["refiner", "text"], default="refiner")
+    parser.add_argument("--part", choices=["transformer", "text"], default="transformer")
     parser.add_argument("--weights", type=Path, required=True, help="folder on a local disk, for 40 GB")
     parser.add_argument("--budget-gib", type=float, nargs="+", default=[10.0], help="streamed rows")
     parser.add_argument("--layers", type=int, default=48, help="of the text encoder")
@@ -56,11 +56,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         The file of the contract's section on benchmarks.
     """
     device = select_device(args.device)
-    content = refiner_content(args, device) if args.part == "refiner" else text_content(args, device)
+    content = transformer_content(args, device) if args.part == "transformer" else text_content(args, device)
     return report("int8", device, content)
 
 
-def refiner_content(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def transformer_content(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """The transformer: whole clips with either weights, one velocity, and each layer by itself."""
     stored, write_s = write_random_weights(args.weights / "transformer", device)
     packed, quantize_s = _quantized(stored)

@@ -67,8 +67,7 @@ class ModelSection(Section, frozen=True):
         description="Which released model: bidirectional, 60 steps for the whole clip, or streaming, 4 for each chunk.",
     )
     weights: Annotated[WeightBits, facts("refiner/text", "refiner", work=True)] = Field(
-        default="as_stored",
-        description="as_stored, or int8: the refiner and its text encoder in 8 bits, half the memory (docs/int8.md).",
+        default="as_stored", description="as_stored, or int8: the refiner and its text encoder in 8 bits."
     )
     pr_root: Annotated[PathText | None, neutral(path="code")] = Field(
         default=None, description="Patched checkout of NVlabs/Sana; needed by backend pr379 only (docs/pr379.md)."
@@ -104,9 +103,7 @@ class InputSection(Section, frozen=True):
 class CameraSection(Section, frozen=True):
     """The camera path."""
 
-    action: Annotated[str | None, CAMERA] = Field(
-        default=None, description="Action string; exactly one of action and poses."
-    )
+    action: Annotated[str | None, CAMERA] = Field(default=None, description="Action string; either this or poses.")
     dialect: Annotated[DialectName, CAMERA] = Field(
         default="pr379",
         description="Key mapping of action. pr379: a/d strafe, j/l yaw. smoothed: a/d yaw, j/l strafe, inertia.",

@@ -17,26 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sana_wm.weights.int8 import STEPS, int8_rule, scale_of
-
-
-def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix as bytes and scales.
-
-    Args:
-        weight: (out, in), any floating dtype, on any device.
-
-    Returns:
-        (out, in) int8, and (out, groups) bfloat16. A group of zeros has the scale 0.
-    """
-    groups = int8_rule().groups(weight.shape[1])
-    grouped = weight.float().unflatten(1, (groups, -1))
-    largest = grouped.abs().amax(dim=-1)
-    scale = (largest / STEPS).to(torch.bfloat16)
-    # Rounded down, the largest value would lie beyond the last step.
-    scale = torch.where(scale.float() * STEPS < largest, scale * (1 + 2**-7), scale)
-    steps = grouped / torch.where(scale == 0, 1, scale.float()).unsqueeze(-1)
-    return steps.round().clamp(-STEPS, STEPS).to(torch.int8).flatten(1), scale
+from sana_wm.weights.int8 import int8_rule, scale_of
+from sana_wm.weights.layout import Component
+from sana_wm.weights.stored import read_stored_weights
 
 
 def unpack(weight: Tensor, scale: Tensor, into: Tensor) -> Tensor:
@@ -86,6 +69,16 @@ class Int8Linear(nn.Module):
     def unpacked(self) -> Tensor:
         """The matrix (out, in), valid until another layer of the network unpacks."""
         return unpack(self.weight, self.weight_scale, self._buffer.take(self.weight.shape, self.weight_scale))
+
+
+def hold_as_stored(network: nn.Module, component: Component) -> None:
+    """Make the linear layers of an empty network hold bytes where its files do.
+
+    Raises:
+        WeightsError: A file is missing or damaged.
+    """
+    if component.name in int8_rule().stays:
+        use_int8_linears(network, read_stored_weights(component).tensors)
 
 
 def use_int8_linears(network: nn.Module, stored: Iterable[str]) -> None:

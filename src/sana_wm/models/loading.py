@@ -1,7 +1,4 @@
-"""From weight files to modules: built without memory, filled tensor by tensor, cast on the way, nothing read in vain.
-
-`build_empty` and `load_weights` do the work; the loaders below say which class, which config and which parts.
-"""
+"""From weight files to modules: built without memory, filled tensor by tensor, cast on the way, none read in vain."""
 
 from __future__ import annotations
 
@@ -26,11 +23,10 @@ from transformers import (
 )
 
 from sana_wm.errors import WeightsError
-from sana_wm.models.int8 import use_int8_linears
+from sana_wm.models.int8 import hold_as_stored
 from sana_wm.weights.component_config import read_config
 from sana_wm.weights.headers import TensorEntry, read_header
 from sana_wm.weights.layout import REPAIR, TOKENIZER_FILES, Component, KeyRules, WeightLayout
-from sana_wm.weights.stored import read_stored_weights
 
 M = TypeVar("M", bound=nn.Module)
 VaePart = Literal["encoder", "decoder"]
@@ -221,7 +217,6 @@ def load_gemma3(layout: WeightLayout, device: torch.device, dtype: torch.dtype) 
     config = read_config(component)
     config = config.get("text_config", config)
     model = build_network(component, lambda: Gemma3TextModel(Gemma3TextConfig.from_dict(config)))
-    use_int8_linears(model, read_stored_weights(component).tensors)
     load_weights(model, component.shards, device=device, dtype=dtype, rename=component.rules)
     return model
 
@@ -235,7 +230,6 @@ def load_connectors(layout: WeightLayout, device: torch.device, dtype: torch.dty
     component = layout.connectors
     connectors = build_diffusers(LTX2TextConnectors, component)
     connectors.add_module("audio_connector", UnusedAudioConnector())
-    use_int8_linears(connectors, read_stored_weights(component).tensors)
     load_weights(connectors, component.shards, device=device, dtype=dtype, rename=component.rules)
     return connectors
 
@@ -267,13 +261,15 @@ def build_network(component: Component, factory: Callable[[], M]) -> M:
         WeightsError: The factory cannot make one of it.
     """
     try:
-        return build_empty(factory)
+        network = build_empty(factory)
     except (TypeError, ValueError, KeyError) as error:
         raise WeightsError(
             f"the config of {component.name} does not describe a network",
             got=f"{component.config or component.shards[0]}: {error}",
             next_step=REPAIR,
         ) from error
+    hold_as_stored(network, component)
+    return network
 
 
 def remove_parts(module: nn.Module, parts: tuple[str, ...]) -> None:

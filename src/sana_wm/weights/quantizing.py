@@ -7,21 +7,40 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from sana_wm.durable import durable_file, make_folder, write_durably
 from sana_wm.errors import WeightsError
-from sana_wm.models.int8 import quantize
 from sana_wm.weights.component_config import read_config
 from sana_wm.weights.headers import identity_digest, read_header
-from sana_wm.weights.int8 import int8_components, int8_folder, int8_rule, scale_of, with_int8_files
+from sana_wm.weights.int8 import STEPS, int8_components, int8_folder, int8_rule, scale_of, with_int8_files
 from sana_wm.weights.layout import REPAIR, Component, WeightLayout
 from sana_wm.weights.reading import is_file
 
 FORMAT = "sana-wm int8 1"
 Say = Callable[[str], None]
+
+
+def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A matrix as bytes and scales.
+
+    Args:
+        weight: (out, in), any floating dtype, on any device.
+
+    Returns:
+        (out, in) int8, and (out, groups) bfloat16. A group of zeros has the scale 0.
+    """
+    groups = int8_rule().groups(weight.shape[1])
+    grouped = weight.float().unflatten(1, (groups, -1))
+    largest = grouped.abs().amax(dim=-1)
+    scale = (largest / STEPS).to(torch.bfloat16)
+    # Rounded down, the largest value would lie beyond the last step.
+    scale = torch.where(scale.float() * STEPS < largest, scale * (1 + 2**-7), scale)
+    steps = grouped / torch.where(scale == 0, 1, scale.float()).unsqueeze(-1)
+    return steps.round().clamp(-STEPS, STEPS).to(torch.int8).flatten(1), scale
 
 
 def quantize_layout(layout: WeightLayout, say: Say) -> WeightLayout:

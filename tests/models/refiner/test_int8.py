@@ -19,7 +19,7 @@ from tests.pipeline.streaming_runs import run_here, run_stage_here
 from torch import Tensor, nn
 
 from sana_wm.errors import WeightsError
-from sana_wm.models.int8 import Int8Linear, UnpackBuffer, quantize, unpack, use_int8_linears
+from sana_wm.models.int8 import Int8Linear, UnpackBuffer, unpack, use_int8_linears
 from sana_wm.models.loading import load_connectors, load_gemma3, load_weights
 from sana_wm.models.refiner.loading import open_refiner_engine, stream_gemma3
 from sana_wm.models.refiner.refine import refine_autoregressive
@@ -28,7 +28,7 @@ from sana_wm.preflight.prospect import inspect
 from sana_wm.runs.receipts import read_receipt
 from sana_wm.weights.int8 import as_int8, int8_components, int8_folder, int8_rule, scale_of
 from sana_wm.weights.layout import Component, WeightLayout, resolve_layout
-from sana_wm.weights.quantizing import quantize_component, quantize_layout
+from sana_wm.weights.quantizing import quantize, quantize_component, quantize_layout
 from sana_wm.weights.stored import read_stored_weights
 
 CPU = torch.device("cpu")

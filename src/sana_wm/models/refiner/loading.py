@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from transformers import Gemma3TextConfig, Gemma3TextModel
 
 from sana_wm.errors import WeightsError
-from sana_wm.models.int8 import use_int8_linears
 from sana_wm.models.loading import build_diffusers, build_network, load_weights
 from sana_wm.models.refiner.stored_weights import StoredTensor, index_weights, read_rows
 from sana_wm.models.refiner.streaming import BlockStream, block_weights, spread_resident
@@ -47,7 +46,6 @@ def open_refiner_engine(
     """
     transformer = build_diffusers(SanaWMLTX2RefinerTransformer3DModel, component)
     index = index_weights(component)
-    use_int8_linears(transformer, index)
     blocks = list(transformer.transformer_blocks)
     _verify_complete(transformer, index, component)
     resident = spread_resident(len(blocks), resident_blocks)
@@ -93,7 +91,6 @@ def stream_gemma3(component: Component, *, device: torch.device, dtype: torch.dt
     config = config.get("text_config", config)
     model = build_network(component, lambda: Gemma3TextModel(Gemma3TextConfig.from_dict(config)))
     index = index_weights(component)
-    use_int8_linears(model, index)
     _verify_complete(model, index, component)
     embed_tokens: Any = model.embed_tokens
     model.add_module("embed_tokens", StoredEmbedding(index["embed_tokens.weight"], embed_tokens.embed_scale, dtype))
