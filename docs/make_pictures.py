@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
@@ -158,7 +159,11 @@ def studio(docs: Path) -> None:
         address = server.stdout.readline().removeprefix("studio: ").strip()
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=shutil.which(CHROMIUM or ""), args=["--no-sandbox"])
-            for name, width, scheme in (("new", 1600, "light"), ("narrow", 400, "dark")):
+            looks: tuple[tuple[str, int, Literal["light", "dark"]], ...] = (
+                ("new", 1600, "light"),
+                ("narrow", 400, "dark"),
+            )
+            for name, width, scheme in looks:
                 page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
                 page.goto(address)
                 page.goto(f"{address.split('/?')[0]}/new")

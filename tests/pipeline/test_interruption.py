@@ -1,9 +1,13 @@
-"""Stages stopped in the middle of their work: what was done is kept, and the result has the same bytes."""
+"""Stages stopped in the middle of their work: what was done is kept, and the result has the same bytes.
+
+Stages run in this process, but where a test is about processes.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,8 +21,10 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.pipeline.streaming_runs import run_stage_here
 
 from sana_wm.drafting.new_manifest import manifest_of_run
+from sana_wm.errors import HandoffError, SanityError
 from sana_wm.names import Stage
 from sana_wm.progress.run_progress import STOPPING
 from sana_wm.runs.receipts import read_receipt
@@ -64,7 +70,7 @@ def test_companion_files_of_a_volume_are_no_segments(undisturbed: RunDirectory, 
     segments = run.checkpoint_folder("vae_decode")
     segments.mkdir(parents=True)
     (segments / "._00000.mp4").write_bytes(b"\0\5\26\7" * 1024)
-    assert start_stage(run, "vae_decode").wait() == 0
+    run_stage_here(run, "vae_decode")
     assert run.video_file.read_bytes() == undisturbed.video_file.read_bytes()
 
 
@@ -133,10 +139,8 @@ def test_latents_that_are_not_those_of_the_receipt_are_refused_and_cost_nothing(
     run.remove_parts()
     kept = sorted(run.checkpoint_folder("refiner").iterdir())
     run.stage1_file.write_bytes(undisturbed.refined_file.read_bytes())
-    process = start_stage(run, "refiner")
-    _, err = process.communicate()
-    assert process.returncode == 4
-    assert "is not what the receipt of stage1 names; got another SHA-256" in err
+    with pytest.raises(HandoffError, match="is not what the receipt of stage1 names; got another SHA-256"):
+        run_stage_here(run, "refiner")
     assert sorted(run.checkpoint_folder("refiner").iterdir()) == kept
 
 
@@ -156,7 +160,7 @@ def test_frames_go_where_the_run_is_now(
     run = RunDirectory(Path(shutil.copytree(undisturbed.path, tmp_path / "moved")))
     made_in = tmp_path / "made in"
     edit_run_manifest(run.path, output_dir=str(made_in), video__frames_dir=str(made_in / "png"))
-    assert start_stage(run, "vae_decode").wait() == 0
+    run_stage_here(run, "vae_decode")
     assert len(list((run.path / "png").glob("*.png"))) == 56
     assert not made_in.exists()
 
@@ -164,11 +168,11 @@ def test_frames_go_where_the_run_is_now(
 def test_a_run_interrupted_after_stage1_says_how_to_go_on_and_resume_makes_the_same_bytes(
     undisturbed: RunDirectory, tmp_path: Path
 ) -> None:
-    folder = undisturbed.path.parent
-    shutil.copy(folder / "picture.png", tmp_path)
-    shutil.copy(folder / "manifest.json", tmp_path)
-    process = command_line("run-pipeline", tmp_path / "manifest.json")
-    run = RunDirectory(tmp_path / "run")
+    run = RunDirectory(Path(shutil.copytree(undisturbed.path, tmp_path / "run")))
+    for stage_to_come in ("refiner", "vae_decode"):
+        run.clear_stage(stage_to_come)
+        run.events_file(stage_to_come).unlink()
+    process = command_line("resume", run.path)
     wait_for_step(run, "refiner", 1)
     (stage,) = psutil.Process(process.pid).children()
     stage.suspend()  # so that however slow this machine is, the refiner is asked before it is done
@@ -183,7 +187,7 @@ def test_a_run_interrupted_after_stage1_says_how_to_go_on_and_resume_makes_the_s
     assert process.returncode == 130
     assert f"sana-wm resume {run.path}" in err
     assert "note" not in said_by("status", run.path)
-    resumed = command_line("resume", run.path)
+    resumed = command_line("resume", run.path, "--to", "refiner")
     _, err = resumed.communicate()
     assert resumed.returncode == 0, err
     assert "stage1     skip done, and its receipt matches" in err
@@ -208,7 +212,7 @@ def test_a_stage_stops_with_its_launcher_and_goes_on_with_it(
     write_manifest: Callable[..., Path], tmp_path: Path
 ) -> None:
     """Ctrl-Z reaches the launcher alone."""
-    process = command_line("run-pipeline", write_manifest())
+    process = command_line("run-pipeline", write_manifest(), "--to", "stage1")
     launcher, events = psutil.Process(process.pid), RunDirectory(tmp_path / "run").events_file("stage1")
     while not events.exists():
         assert process.poll() is None
@@ -222,7 +226,7 @@ def test_a_stage_stops_with_its_launcher_and_goes_on_with_it(
     process.send_signal(signal.SIGCONT)
     _, err = process.communicate()
     assert process.returncode == 0, err
-    assert (tmp_path / "run" / "video.mp4").exists()
+    assert RunDirectory(tmp_path / "run").receipt_file("stage1").exists()
 
 
 @pytest.mark.parametrize(("stage", "field"), [("stage1", "input.image"), ("vae_decode", "camera.poses")])
@@ -232,10 +236,8 @@ def test_a_changed_input_file_is_refused_by_the_stage(
     run = RunDirectory(tmp_path / "run")
     shutil.copytree(undisturbed.path, run.path)
     edit_run_manifest(run.path, **{f"inputs__{field}": {"path": str(tmp_path / "file"), "sha256": "0" * 64}})
-    process = start_stage(run, stage)
-    _, err = process.communicate()
-    assert process.returncode == 4
-    assert f"{field} changed since the run began" in err
+    with pytest.raises(HandoffError, match=f"{re.escape(field)} changed since the run began"):
+        run_stage_here(run, stage)
 
 
 def run_asked_to_shrink(run: RunDirectory, stage: Stage) -> list[dict[str, Any]]:
@@ -283,11 +285,9 @@ def test_latents_that_look_broken_stop_the_stage_and_are_kept(
     shutil.copytree(undisturbed.path, run.path)
     run.clear_stage("stage1")
     edit_run_manifest(run.path, sanity__latent_std_max=0.1)
-    process = start_stage(run, "stage1")
-    _, err = process.communicate()
-    assert process.returncode == 8
-    assert "latents look broken at step 2 of 8: latent frames" in err
-    assert f"sana-wm resume {run.path} goes on from the last checkpoint" in err
+    with pytest.raises(SanityError, match="latents look broken at step 2 of 8: latent frames") as caught:
+        run_stage_here(run, "stage1")
+    assert f"sana-wm resume {run.path} goes on from the last checkpoint" in str(caught.value)
     assert any((run.path / "evidence").iterdir())
     assert not run.receipt_file("stage1").exists()
 
@@ -351,9 +351,8 @@ def test_refining_with_another_seed_skips_the_text_encoder(
     shutil.copytree(undisturbed.path, run.path)
     run.clear_stage("refiner")
     edit_run_manifest(run.path, refiner__seed=7)
-    process = start_stage(run, "refiner")
-    _, err = process.communicate()
-    assert process.returncode == 0, err
+    run.events_file("refiner").unlink()
+    run_stage_here(run, "refiner")
     phases = [event["phase"] for event in events_of(run, "refiner") if event["event"] == "phase_start"]
     assert phases == ["transformer"]
     assert run.refined_file.read_bytes() != undisturbed.refined_file.read_bytes()
@@ -367,9 +366,7 @@ def test_a_damaged_kept_part_is_made_again(undisturbed: RunDirectory, tmp_path: 
     data = bytearray(run.refiner_text_file.read_bytes())
     data[-3] ^= 1
     run.refiner_text_file.write_bytes(data)
-    process = start_stage(run, "refiner")
-    _, err = process.communicate()
-    assert process.returncode == 0, err
+    run_stage_here(run, "refiner")
     assert run.refined_file.read_bytes() == undisturbed.refined_file.read_bytes()
     assert run.refiner_text_file.read_bytes() == undisturbed.refiner_text_file.read_bytes()
 

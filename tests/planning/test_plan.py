@@ -283,13 +283,13 @@ def test_the_command_line_plans_refuses_and_on_demand_tries(
     assert "--accept-over-cap" in refused.stderr
     run = RunDirectory(Path(load_manifest(path, {}).output_dir))
     assert not run.path.exists()
-    tried = command_line("run-pipeline", path, "--accept-over-cap", cache=tmp_path)
+    tried = command_line("run-pipeline", path, "--accept-over-cap", "--to", "stage1", cache=tmp_path)
     assert tried.returncode == 0, tried.stderr  # half a GiB more was kept back than a stage of this size takes
     assert "warning: the run will not fit" in tried.stderr
-    assert run.video_file.exists()
+    assert run.receipt_file("stage1").exists()
     again = command_line("plan", path, "--cap-gib", "96", cache=tmp_path)
     assert "from this machine's own runs" in again.stdout
-    resumed = command_line("resume", run.path, "--cap-gib", "5", "--budget-gib", "2", cache=tmp_path)
+    resumed = command_line("resume", run.path, "--cap-gib", "5", "--budget-gib", "2", "--to", "stage1", cache=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     memory = run.read_manifest().memory
     assert (memory.cap_gib, memory.budget_gib) == (5.0, 2.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import json
 import socket
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,33 @@ def test_no_path_leads_out_of_the_runs_folder(studio: Any, path: str) -> None:
     assert answer.status in (404, 422)
     assert "root:" not in answer.text
     assert "LOOPBACK" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "width=1&height=8192",
+        "width=0&height=0",
+        "width=99999999&height=64",
+        "fov_deg=180",
+        "fov_deg=nan",
+        "left=2",
+        "top=nan",
+        "action=" + "w-999999999",
+        "action=%3Cscript%3E",
+    ],
+)
+def test_no_drawing_is_larger_or_odder_than_a_video(studio: Any, wrong: str) -> None:
+    picture = (studio.folder / "road.png").read_bytes()
+    key = json.loads(ask(studio, "/upload", method="POST", body=picture, X_File_Name="road.png").text)["key"]
+    right = f"picture={key}&action=w-8&fov_deg=70&width=1280&height=704&left=0.5&top=0.5"
+    asked = dict(one.split("=") for one in f"{right}&{wrong}".split("&"))
+    drawn = ask(studio, f"/live?{right}")
+    refused = ask(studio, "/live?" + "&".join(f"{name}={value}" for name, value in asked.items()))
+    (studio.runs / ".studio" / "pictures" / key).unlink()
+    assert (drawn.status, drawn.headers["content-type"]) == (200, "image/jpeg")
+    assert refused.status in (404, 422)
+    assert refused.headers["content-type"] == "application/json"
 
 
 def test_a_link_out_of_the_runs_folder_is_not_followed(studio: Any) -> None:

@@ -21,6 +21,7 @@ SCREENS = {
     "compare": "/compare",
     "queue": "/queue",
 }
+SHOWN_FROM = "parseFloat(document.querySelector('.cropped .frame').style.left)"  # percent of the picture
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -119,6 +120,23 @@ def test_keys_are_recorded_over_the_picture_and_can_be_taken_back(studio: Any, o
     page.get_by_role("button", name="Undo").click()
     pieces.nth(1).wait_for()
     assert [text[:2] for text in pieces.all_inner_texts()] == ["1.", "2."]
+    assert tab.complaints == []
+
+
+def test_the_part_that_the_video_shows_is_chosen_on_the_picture(studio: Any, open_tab: Callable[..., Any]) -> None:
+    tab = open_tab(studio, "/new")
+    page = tab.page
+    page.set_input_files("input[type=file]", studio.folder / "road.png")
+    page.get_by_text("road.png, 200x120").wait_for()
+    part = page.get_by_label("Which part of the picture the video shows")
+    page.get_by_label("Size").fill("128x128")
+    page.wait_for_function(f"Math.abs({SHOWN_FROM} - 20) < 1")
+    part.fill("100")
+    page.wait_for_function(f"Math.abs({SHOWN_FROM} - 40) < 1")
+    page.get_by_label("Prompt").fill("A road.")
+    page.get_by_text("the right 60%").first.wait_for()
+    page.get_by_label("Size").fill("160x96")
+    part.wait_for(state="hidden")
     assert tab.complaints == []
 
 

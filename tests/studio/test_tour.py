@@ -161,7 +161,7 @@ def look_first_and_refine(tourist: Tourist, phone: Path) -> None:
     tourist.say("A quiet road in the evening.")
     tourist.move("push-in", 0.5)
     page.get_by_label("Preset").select_option("standard")
-    page.get_by_label("Stop after the preview").check()
+    page.get_by_role("checkbox", name="Stop after the preview").click()
     page.get_by_text("memory: ").wait_for()
     tourist.press("Start")
     page.get_by_role("button", name="Refine").wait_for(timeout=RUN_MS)

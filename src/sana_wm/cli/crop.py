@@ -26,6 +26,7 @@ def draw_crop(
 ) -> None:
     """Draw what the video shows of a picture: that part bright, with its share; without --crop each way there is."""
     from sana_wm.camera.crop_words import describe_size
+    from sana_wm.cli.inline_picture import inline_protocol, show_picture
     from sana_wm.drafting.crop_view import kept_parts, write_crop_drawing
     from sana_wm.sizes import TRAINED_SIZE
 
@@ -41,6 +42,8 @@ def draw_crop(
     parts = kept_parts(picture, said, (width, height))
     write_crop_drawing(picture, parts, out)
     typer.echo(printable(f"{out}: what a video of {width}x{height} shows of {picture}"))
+    if inline := inline_protocol():
+        show_picture(out.read_bytes(), inline)
     for part in parts:
         left, top, right, bottom = (round(edge) for edge in part.box_px)
         typer.echo(f"--crop {part.name}: {part.share:.0%}, columns {left} to {right}, rows {top} to {bottom}")

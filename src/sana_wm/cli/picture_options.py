@@ -40,8 +40,9 @@ def parse_crop(text: str | None) -> CropWord | tuple[float, float] | None:
     """
     if text is None:
         return None
-    if (word := next((word for word in CROP_WORDS if word == text), None)) is not None:
-        return word
+    words: dict[str, CropWord] = {word: word for word in CROP_WORDS}
+    if text in words:
+        return words[text]
     try:
         x, y = map(float, text.split(","))
     except ValueError:

@@ -9,6 +9,7 @@ from collections.abc import Generator
 from typing import Any, Literal
 
 import matplotlib as mpl
+from cycler import cycler
 from markupsafe import Markup, escape
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -52,7 +53,7 @@ def chart_style() -> Generator[None]:
         "grid.alpha": 0.35,
         "grid.linewidth": 0.6,
         "legend.frameon": False,
-        "axes.prop_cycle": mpl.cycler(color=[BLUE, ORANGE, GREEN, RED]),
+        "axes.prop_cycle": cycler(color=[BLUE, ORANGE, GREEN, RED]),
         "figure.facecolor": "none",
         "axes.facecolor": "none",
         "savefig.facecolor": "none",

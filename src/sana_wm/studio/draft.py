@@ -54,7 +54,8 @@ def look_at(desk: Desk, said: VideoRequest) -> Look:
         except SanaWMError as error:
             return Look(problems=(str(error),))
     problems = tuple(dict.fromkeys([*(str(one) for one in prospect.problems), *map(str, prospect.errors)]))
-    return Look(describe_plan(prospect), (*notes, *prospect.warnings), problems if prospect.errors else (), tokens)
+    told = [line.replace(str(said.image), "the picture") for line in (*notes, *prospect.warnings)]
+    return Look(describe_plan(prospect), tuple(told), problems if prospect.errors else (), tokens)
 
 
 def describe_plan(prospect: Prospect) -> tuple[str, ...]:

@@ -6,9 +6,10 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Annotated
 from urllib.parse import unquote
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -27,6 +28,9 @@ from sana_wm.studio.desk import Desk
 from sana_wm.studio.pictures import as_jpeg, find_picture, keep_picture, shown_picture
 from sana_wm.studio.safety import UPLOAD_PATH
 
+Degrees = Annotated[float, Query(gt=0, lt=180)]
+Pixels = Annotated[int, Query(ge=64, le=8192)]
+Share = Annotated[float, Query(ge=0, le=1)]
 #: What of a run may be asked for; nothing else in its directory has an address.
 RUN_FILES: dict[str, Callable[[RunDirectory], Path]] = {
     "video": lambda run: run.video_file,
@@ -57,9 +61,12 @@ def add_routes(app: FastAPI, desk: Desk) -> None:
     def picture(key: str) -> Response:
         return _answer(lambda: Response(shown_picture(find_picture(desk, key)), media_type="image/jpeg"))
 
-    def live(action: str, picture: str, fov_deg: float, width: int, height: int) -> Response:
+    def live(
+        action: str, picture: str, fov_deg: Degrees, width: Pixels, height: Pixels, left: Share, top: Share
+    ) -> Response:
         def draw() -> Response:
-            view = view_of_motion(ActionPath(action, "pr379"), find_picture(desk, picture).path, fov_deg)
+            path = find_picture(desk, picture).path
+            view = view_of_motion(ActionPath(action, "pr379"), path, fov_deg, crop=(left, top))
             sized = view_with_size(view, width=width, height=height)
             return Response(as_jpeg(draw_last_frame(sized)), media_type="image/jpeg")
 

@@ -112,13 +112,13 @@ class Slider(ui.element):
         super().__init__("input")
         self.classes("slider").props(f'type="range" min="{low}" max="{high}" step="1"')
         self.props["aria-label"] = label
-        self.props["value"] = value
+        self.value = self.props["value"] = value
         self.on("input", lambda event: tell(int(event.args)), js_handler="(event) => emit(event.target.value)")
 
     def move_to(self, value: float) -> None:
         """Show another value."""
-        if self.props["value"] != value:
-            self.props["value"] = value
+        if self.value != value:
+            self.value = self.props["value"] = value
             self.update()
 
 

@@ -7,6 +7,9 @@ from dataclasses import replace
 
 from nicegui import run, ui
 
+from sana_wm.camera.crop import CENTRE, Crop, crop_shares
+from sana_wm.camera.crop_words import crop_choices
+from sana_wm.camera.intrinsics import CropGeometry
 from sana_wm.drafting.presets import PRESETS
 from sana_wm.drafting.request import VideoRequest
 from sana_wm.errors import SanaWMError, UsageError
@@ -24,6 +27,8 @@ from sana_wm.variants import MODELS
 SETTLE_S = 0.5
 #: A phone's main lens.
 USUAL_FOV_DEG = 70
+#: Of what is cut off, in percent, left of what is shown or above it.
+MIDDLE = 50
 
 
 def add_page(desk: Desk) -> None:
@@ -41,6 +46,7 @@ class NewVideo:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._picture: Dropped | None = None
+        self._drawn = ""
         self._preset = next(iter(PRESETS))
         self._variant: Variant = VARIANTS[0]
         self._changes, self._seen, self._at_work = 1, 0, False
@@ -78,6 +84,10 @@ class NewVideo:
             )
         zone.on("uploaded", lambda event: self._take(str(event.args)), js_handler="(e) => emit(e.detail)")
         self._shown = ui.element("div")
+        with ui.element("div") as self._part:
+            text("Which part of it the video shows", classes="quiet")
+            self._crop = Slider("Which part of the picture the video shows", 0, 100, MIDDLE, self._shift)
+        self._part.set_visibility(False)
         self._picture_words = text("", classes="quiet").props('role="status"')
 
     def _show_lens(self) -> None:
@@ -103,11 +113,19 @@ class NewVideo:
         choice("Model", {name: model.title for name, model in MODELS.items()}, self._variant, self._choose_variant)
         self._seeds = ui.input("Seeds, with spaces between them: a video each", value="42", on_change=self._change)
         usual = VideoSection()
-        self._size = ui.input("Size, width x height", value=f"{usual.width}x{usual.height}", on_change=self._change)
+        self._size = ui.input("Size, width x height", value=f"{usual.width}x{usual.height}", on_change=self._resize)
         self._stop = ui.checkbox("Stop after the preview, before the refiner's minutes")
 
     def _change(self) -> None:
         self._changes += 1
+
+    def _resize(self) -> None:
+        self._watch()
+        self._change()
+
+    def _shift(self, percent: int) -> None:
+        self._crop.move_to(percent)
+        self._resize()
 
     def _choose(self, preset: str) -> None:
         self._preset = preset
@@ -143,26 +161,44 @@ class NewVideo:
 
     def _watch(self) -> None:
         """Show the crop, and draw recorded keys over it."""
-        self._shown.clear()
+        dropped = self._picture
         try:
-            width, height = self._parse_size()
+            size = self._parse_size()
         except UsageError:
             return
-        dropped = self._picture
         if dropped is None:
             return
-        left, top, wide, high = dropped.crop_box(width=width, height=height)
-        with self._shown, ui.element("div").classes("cropped"):
-            ui.element("img").props(
-                f'src="{address("/picture", key=dropped.key)}" alt="The picture and what is cut off"'
-            )
-            ui.element("div").classes("frame").style(
-                f"left: {left:.2%}; top: {top:.2%}; width: {wide:.2%}; height: {high:.2%}"
-            )
-        live = address(
-            "/live", picture=dropped.key, fov_deg=self._fov.value or USUAL_FOV_DEG, width=width, height=height
+        if self._drawn != dropped.key:
+            self._draw_picture(dropped)
+        crop = self._chosen_crop(dropped.geometry(size, CENTRE))
+        geometry = dropped.geometry(size, crop)
+        self._part.set_visibility(any(geometry.cut_px))
+        (left, top), (width, height) = geometry.crop_offset, geometry.resized_size
+        self._frame.style(
+            f"left: {left / width:.2%}; top: {top / height:.2%}; "
+            f"width: {size[0] / width:.2%}; height: {size[1] / height:.2%}"
         )
-        self._path.watch_over(live)
+        shares = dict(zip(("left", "top"), crop_shares(crop), strict=True))
+        fov_deg = self._fov.value or USUAL_FOV_DEG
+        self._path.watch_over(
+            address("/live", picture=dropped.key, fov_deg=fov_deg, width=size[0], height=size[1], **shares)
+        )
+
+    def _draw_picture(self, dropped: Dropped) -> None:
+        self._drawn = dropped.key
+        self._shown.clear()
+        with self._shown, ui.element("div").classes("cropped"):
+            source = address("/picture", key=dropped.key)
+            ui.element("img").props(f'src="{source}" alt="The picture and what is cut off"')
+            self._frame = ui.element("div").classes("frame")
+
+    def _chosen_crop(self, geometry: CropGeometry) -> Crop:
+        """The part that the slider says: along the side on which something is cut off."""
+        words = crop_choices(geometry)
+        by_word: dict[int, Crop] = {0: words[0], MIDDLE: CENTRE, 100: words[-1]}
+        if (percent := round(self._crop.value)) in by_word:
+            return by_word[percent]
+        return (percent / 100, 0.5) if geometry.cuts_across else (0.5, percent / 100)
 
     def _said(self) -> VideoRequest:
         """The form as the commands' options.
@@ -175,6 +211,8 @@ class NewVideo:
             raise UsageError("no first frame is there", expected="a picture", next_step="Drop one.")
         if not (self._prompt.value or "").strip():
             raise UsageError("no prompt is given", expected="what the video shows")
+        size = self._parse_size()
+        crop = self._chosen_crop(dropped.geometry(size, CENTRE))
         by_exif = dropped.fov_deg is not None and self._fov.value == round(dropped.fov_deg, 1)
         said = VideoRequest(
             image=dropped.path,
@@ -182,7 +220,8 @@ class NewVideo:
             negative_prompt=self._negative.value or None,
             preset=self._preset,
             variant=self._variant,
-            size=self._parse_size(),
+            size=size,
+            crop=None if crop == CENTRE else crop,
             fov_deg=None if by_exif or self._estimate.value else self._fov.value,
         )
         return self._path.add_to(said)

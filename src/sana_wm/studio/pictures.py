@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sana_wm.camera.crop import Crop
 from sana_wm.camera.exif import read_focal_length
 from sana_wm.camera.field_of_view import field_of_view_deg
-from sana_wm.camera.intrinsics import crop_geometry
+from sana_wm.camera.intrinsics import CropGeometry, crop_geometry
 from sana_wm.durable import make_folder, remove_file
 from sana_wm.errors import PictureError, UsageError
 from sana_wm.studio.desk import Desk
@@ -45,11 +46,9 @@ class Dropped:
     fov_deg: float | None
     lens: str
 
-    def crop_box(self, *, width: int, height: int) -> tuple[float, float, float, float]:
-        """What a video of a size shows of it: left, top, width, height, each as a share of the picture."""
-        geometry = crop_geometry(self.size, height=height, width=width)
-        (left, top), (whole_width, whole_height) = geometry.crop_offset, geometry.resized_size
-        return left / whole_width, top / whole_height, width / whole_width, height / whole_height
+    def geometry(self, size: tuple[int, int], crop: Crop) -> CropGeometry:
+        """How it becomes the first frame of a video of a width and height."""
+        return crop_geometry(self.size, width=size[0], height=size[1], crop=crop)
 
 
 def keep_picture(desk: Desk, part: Path, name: str) -> Dropped:
