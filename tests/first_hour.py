@@ -71,17 +71,17 @@ class Road:
             check=False,
         )
         seconds = round(time.monotonic() - begun, 1)
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        lines = [line for line in (done.stdout or done.stderr).splitlines() if line.strip()]
         step = {
             "command": self._show(instead_of or command),
             **({"run_here_instead": self._show(command)} if instead_of else {}),
             "is_counted": is_counted,
             "exit_code": done.returncode,
             "seconds": seconds,
-            "last_lines": [self._show(line) for line in lines[-6:]],
+            "last_lines": [self._show(line) for line in lines[-8:]],
         }
         self.steps.append(step)
-        print(f"  exit code {done.returncode}, {seconds} s", *lines[-6:], sep="\n  ", flush=True)
+        print(f"  exit code {done.returncode}, {seconds} s", *lines[-8:], sep="\n  ", flush=True)
         if done.returncode:
             raise SystemExit(f"this step of the first hour failed: {command}\n{done.stdout}\n{done.stderr}")
         return done.stdout

@@ -62,8 +62,8 @@ def list_command(
         typer.echo(json.dumps({**kind, "files": content}, indent=2))
     else:
         print_rows(rows, chosen)
-    if manifest is None:
-        print_layouts(places.variant)
+        if manifest is None:
+            print_layouts(places.variant)
 
 
 @weights_app.command("download")
