@@ -14,7 +14,7 @@ import pytest
 
 from sana_wm.durable import remove_file
 from sana_wm.queue.folder import Queue
-from sana_wm.queue.job import JobOptions
+from sana_wm.queue.job import Expectation, JobOptions
 from sana_wm.runs.lock import owning
 from sana_wm.runs.run_directory import RunDirectory
 from sana_wm.runs.verify import verify
@@ -138,7 +138,7 @@ def test_jobs_that_are_to_come_and_name_it_are_named(runs: Path, copy_run: CopyR
     for name, run in (("child", parent), ("stranger", other)):
         text = json.dumps({"name": name, "made_from": {"run": str(run)}})
         with queue.changing():
-            queue.new_job(name, str(runs / name), text, None, is_guess=False, options=JobOptions())
+            queue.new_job(name, str(runs / name), text, Expectation(), JobOptions())
     out = sana_wm("runs", "rm", parent, "--yes")[1]
     assert "job 1 of the queue, waiting, names it: child" in out
     assert "stranger" not in out

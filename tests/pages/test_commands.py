@@ -35,6 +35,7 @@ OTHER_PROGRAMS = {
 NOT_RUN = {
     "--install-completion": "writes into the files of the user's shell",
     "weights download": "asks the hub for up to 100 GB; tests/weights runs it against a hub of its own",
+    "weights quantize": "writes beside the weights; tests/models/refiner/test_int8.py runs it",
     "weights verify --in": "wants the folders of a download; tests/weights runs it",
     "bench": "the released sizes: half an hour on a GPU",
     "studio": "serves until it is stopped; tests/studio starts it",

@@ -190,8 +190,8 @@ def test_a_run_interrupted_after_stage1_says_how_to_go_on_and_resume_makes_the_s
     resumed = command_line("resume", run.path, "--to", "refiner")
     _, err = resumed.communicate()
     assert resumed.returncode == 0, err
-    assert "stage1     skip done, and its receipt matches" in err
-    assert "refiner    run  not finished yet; goes on from its checkpoint" in err
+    assert "stage1     skip  done, and its receipt matches" in err
+    assert "refiner    run   not finished yet; goes on from its checkpoint" in err
     assert run.stage1_file.read_bytes() == undisturbed.stage1_file.read_bytes()
     assert run.refined_file.read_bytes() == undisturbed.refined_file.read_bytes()
 

@@ -25,7 +25,7 @@ class Watcher:
     def __init__(self) -> None:
         self.seen: list[Any] = []
 
-    def began(self, verb: str, name: str, total_bytes: int) -> None:
+    def began(self, verb: str, name: str, total_bytes: int, here_bytes: int = 0) -> None:
         self.seen.append((verb, name, total_bytes))
 
     def at(self, position_bytes: int) -> None:

@@ -6,6 +6,8 @@ import copy
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -37,9 +39,9 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """A manifest's `model` section: a copy of the tiny checkpoint, beside which 8-bit files may be made."""
-    section = dict(tiny_models["diffusers"])
-    section["root"] = str(shutil.copytree(section["root"], tmp_path_factory.mktemp("int8") / "weights"))
-    return section
+    root = tiny_models["diffusers"]["root"]
+    copied = str(shutil.copytree(root, tmp_path_factory.mktemp("int8") / "weights"))
+    return {name: value and value.replace(root, copied) for name, value in tiny_models["diffusers"].items()}
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +198,19 @@ def test_files_are_made_once_and_again_where_their_source_or_they_themselves_cha
     save_file(tensors, shard)
     with pytest.raises(WeightsError, match="not finite"):
         quantize_component(root, said.append)
+
+
+def test_the_command_makes_what_a_run_would_make(model: dict[str, Any], layout: WeightLayout, tmp_path: Path) -> None:
+    made = layout.connectors.shards[0]
+    before = made.read_bytes()
+    made.unlink()
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(tiny_manifest(draw_picture(tmp_path / "picture.png"), model)))
+    command = [sys.executable, "-m", "sana_wm", "weights", "quantize", "--manifest", str(path)]
+    first, *folders = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert first == f"connectors: {made.name} becomes 8 bits, in {made.parent}"
+    assert folders == [str(component.folder) for component in int8_components(layout)]
+    assert made.read_bytes() == before
 
 
 def test_a_run_in_8_bits_says_so_and_goes_on_to_the_same_bytes(
