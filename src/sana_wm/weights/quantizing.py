@@ -20,7 +20,6 @@ from sana_wm.weights.int8 import STEPS, int8_components, int8_folder, int8_rule,
 from sana_wm.weights.layout import REPAIR, Component, WeightLayout
 from sana_wm.weights.reading import is_file
 
-FORMAT = "sana-wm int8 1"
 Say = Callable[[str], None]
 
 
@@ -94,12 +93,15 @@ def _was_made(path: Path, origin: dict[str, str]) -> bool:
 def _origin(shard: Path) -> dict[str, str]:
     """What an 8-bit file says of itself: whose it is, and by which rule it was made."""
     rule = int8_rule()
-    return {
-        "format": FORMAT,
+    said = {
+        "format": 1,
         "made_of": shard.name,
         "made_of_identity_sha256": identity_digest(shard),
-        "rule": json.dumps({"group": rule.group, "stays": rule.stays}, sort_keys=True),
+        "group": rule.group,
+        "stays": rule.stays,
     }
+    # One entry: the library writes several in any order, and the same weights shall make the same bytes.
+    return {"sana_wm_int8": json.dumps(said, sort_keys=True)}
 
 
 def _quantized(component: Component, shard: Path) -> Iterator[tuple[str, Tensor]]:
