@@ -361,6 +361,7 @@ def test_a_branch_needs_a_finished_and_whole_run(parent: RunDirectory, sana_wm: 
     assert "sana-wm resume" in said
 
 
+@pytest.mark.long
 def test_the_command_that_a_branch_of_a_pruned_run_names_makes_its_latents_again(
     parent: RunDirectory, sana_wm: Command
 ) -> None:

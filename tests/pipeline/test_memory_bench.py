@@ -55,6 +55,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str,
     return measure_trial(Trial(path, describe_device(torch.device("cpu"))))
 
 
+@pytest.mark.long
 def test_every_phase_has_a_row_with_its_forecast(result: dict[str, list[dict[str, Any]]]) -> None:
     rows = result["phases"]
     assert [(row["stage"], row["phase"]) for row in rows] == ROWS
