@@ -78,17 +78,7 @@ def draw_path(
         if axes is above and field_of_view_deg is not None:
             _draw_wedge(axes, points[0], views[0], field_of_view_deg, 3 * ARROW_SHARE * span)
         lines = _draw_line(axes, points, seconds)
-        arrow = ARROW_SHARE * span * views[arrows]
-        axes.quiver(
-            *points[arrows].T,
-            *arrow.T,
-            angles="xy",
-            scale_units="xy",
-            scale=1,
-            width=0.004 / proportion,
-            color="0.35",
-            zorder=3,
-        )
+        _draw_arrows(axes, points[arrows], ARROW_SHARE * span * views[arrows], 0.004 / proportion)
         axes.plot(*points[0], "o", color=start_colour, markersize=8, zorder=4, label="start")
         axes.plot(*points[-1], "s", color=end_colour, markersize=8, zorder=4, label="end")
         if axes is above:
@@ -98,6 +88,11 @@ def draw_path(
     handles, _ = above.get_legend_handles_labels()
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=8)
     return figure
+
+
+def _draw_arrows(axes: Axes, starts: NDArray[np.float64], arrows: NDArray[np.float64], width: float) -> None:
+    """Arrows (N, 2) from points (N, 2), as long as they are in the path's units."""
+    axes.quiver(*starts.T, *arrows.T, angles="xy", scale_units="xy", scale=1, width=width, color="0.35", zorder=3)
 
 
 def has_height(*trajectories: Trajectory) -> bool:

@@ -82,9 +82,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say what a camera path does: length, rotation, field of view, every segment; and draw it."""
-    from sana_wm.camera.actions import parse_action
-    from sana_wm.camera.description import describe_parts, describe_path, describe_segments
-    from sana_wm.camera.dialects import DIALECTS
+    from sana_wm.camera.description import describe_path
     from sana_wm.camera.text_plot import path_as_text
     from sana_wm.cli.camera_text import segment_table, summary
     from sana_wm.cli.inline_picture import inline_protocol, show_picture
@@ -94,11 +92,7 @@ def explain(
     view = view_said(manifest_path, motion, PictureSaid(picture, fov_deg, parse_size(size), parse_crop(crop)))
     shown = view.shown
     facts = describe_path(shown, fps=view.video.fps)
-    segments: tuple[SegmentFacts, ...] = ()
-    if view.moves is not None:
-        segments = describe_parts([(one.name, one.num_frames or 0, one.kind.does) for one in view.moves.moves], shown)
-    elif view.motion is not None:
-        segments = describe_segments(parse_action(view.motion.action), shown, DIALECTS[view.motion.dialect])
+    segments = _segments(view, shown)
     field_of_view = view.lens and view.lens.field_of_view_deg(view.video)
     geometry = view.lens and view.lens.geometry(height=view.video.height, width=view.video.width)
     warnings = _warnings(view)
@@ -132,6 +126,19 @@ def explain(
         show_picture(plot, inline)
     for warning in warnings:
         say_aside("warning", printable(warning))
+
+
+def _segments(view: CameraView, shown: Trajectory) -> tuple[SegmentFacts, ...]:
+    """What each part of the path does, by its moves or its keys; nothing of poses."""
+    from sana_wm.camera.actions import parse_action
+    from sana_wm.camera.description import describe_parts, describe_segments
+    from sana_wm.camera.dialects import DIALECTS
+
+    if view.moves is not None:
+        return describe_parts([(one.name, one.num_frames or 0, one.kind.does) for one in view.moves.moves], shown)
+    if view.motion is not None:
+        return describe_segments(parse_action(view.motion.action), shown, DIALECTS[view.motion.dialect])
+    return ()
 
 
 @camera_app.command("export")

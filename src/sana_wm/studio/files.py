@@ -28,6 +28,7 @@ from sana_wm.studio.desk import Desk
 from sana_wm.studio.pictures import as_jpeg, find_picture, keep_picture, shown_picture
 from sana_wm.studio.safety import UPLOAD_PATH
 
+Endpoint = Callable[..., Response]
 Degrees = Annotated[float, Query(gt=0, lt=180)]
 Pixels = Annotated[int, Query(ge=64, le=8192)]
 Share = Annotated[float, Query(ge=0, le=1)]
@@ -58,6 +59,14 @@ def add_routes(app: FastAPI, desk: Desk) -> None:
                 return _refused(error)
         return JSONResponse({"key": dropped.key})
 
+    app.add_api_route(UPLOAD_PATH, upload, methods=["POST"])
+    for path, endpoint in {**_picture_routes(desk), **_run_routes(desk)}.items():
+        app.add_api_route(path, endpoint, methods=["GET"])
+
+
+def _picture_routes(desk: Desk) -> dict[str, Endpoint]:
+    """Of pictures that were dropped, and of paths that are being made."""
+
     def picture(key: str) -> Response:
         return _answer(lambda: Response(shown_picture(find_picture(desk, key)), media_type="image/jpeg"))
 
@@ -82,6 +91,12 @@ def add_routes(app: FastAPI, desk: Desk) -> None:
     def camera_preview(key: str) -> Response:
         return _answer(lambda: FileResponse(_listed(desk.own / "previews", f"{key}.mp4")))
 
+    return {"/picture": picture, "/live": live, "/live-branch": live_branch, "/camera-preview": camera_preview}
+
+
+def _run_routes(desk: Desk) -> dict[str, Endpoint]:
+    """Of the runs that the page shows."""
+
     def run_file(run: str, what: str) -> Response:
         def find() -> Response:
             if what not in RUN_FILES:
@@ -104,18 +119,7 @@ def add_routes(app: FastAPI, desk: Desk) -> None:
 
         return _answer(render)
 
-    app.add_api_route(UPLOAD_PATH, upload, methods=["POST"])
-    for path, endpoint in {
-        "/picture": picture,
-        "/live": live,
-        "/live-branch": live_branch,
-        "/camera-preview": camera_preview,
-        "/run-file": run_file,
-        "/step-picture": step_picture,
-        "/chart": chart,
-        "/report": report,
-    }.items():
-        app.add_api_route(path, endpoint, methods=["GET"])
+    return {"/run-file": run_file, "/step-picture": step_picture, "/chart": chart, "/report": report}
 
 
 def _listed(folder: Path, name: str) -> Path:
