@@ -115,12 +115,8 @@ def explain(
         }
         typer.echo(json.dumps(report, indent=2))
         return
-    for line in [
-        *summary(view, facts, field_of_view),
-        *segment_table(segments, view.video.fps),
-        "",
-        *([] if inline else path_as_text(shown)),
-    ]:
+    lines = [*summary(view, facts, field_of_view), *segment_table(segments, view.video.fps), ""]
+    for line in [*lines, *([] if inline else path_as_text(shown))]:
         typer.echo(printable(line))
     if inline:
         show_picture(plot, inline)
