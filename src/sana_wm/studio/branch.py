@@ -6,18 +6,16 @@ import secrets
 
 from nicegui import ui
 
-from sana_wm.camera.preview import Scene, fitting_backdrop
 from sana_wm.drafting.branching import write_branch
-from sana_wm.drafting.camera_preview import WrittenPreview, write_preview
-from sana_wm.drafting.live_frame import CAMERA_HEIGHT
+from sana_wm.drafting.camera_preview import WrittenPreview
 from sana_wm.drafting.new_run import NewRun
 from sana_wm.drafting.presets import PRESETS
 from sana_wm.drafting.request import VideoRequest
-from sana_wm.durable import make_folder
 from sana_wm.manifest.run_manifest import RunManifest
 from sana_wm.studio.branch_frame import branch_view
 from sana_wm.studio.desk import Desk
-from sana_wm.studio.layout import Slider, address, attempt, button, choice, heading, screen, text
+from sana_wm.studio.draft import write_view_preview
+from sana_wm.studio.layout import Slider, address, attempt, button, choice, heading, screen, show_preview, text
 from sana_wm.studio.offspring import begin, enqueue
 from sana_wm.studio.path_editor import PathEditor
 
@@ -94,20 +92,11 @@ class Branch:
         key, number = secrets.token_hex(8), self._number
 
         def write() -> WrittenPreview:
-            folder = self._desk.own / "previews"
-            make_folder(folder)
             view = branch_view(self._desk, self._name, number, self._path.motion())
-            scene = Scene(fitting_backdrop(view.trajectory), CAMERA_HEIGHT)
-            return write_preview(view, scene, folder / f"{key}.mp4")
+            return write_view_preview(self._desk, view, key)
 
         if await attempt(write) is not None:
-            self._film.clear()
-            with self._film:
-                text("A guess at the motion, not at the video.", classes="quiet")
-                source = address("/camera-preview", key=key)
-                ui.element("video").props(
-                    f'src="{source}" controls autoplay muted loop aria-label="Preview of the camera"'
-                ).classes("film")
+            show_preview(self._film, key)
 
     def _write(self) -> list[NewRun]:
         prompt = self._prompt.value or ""

@@ -9,13 +9,13 @@ from tempfile import TemporaryDirectory
 
 from sana_wm.camera.preview import Scene, fitting_backdrop
 from sana_wm.drafting.camera_preview import WrittenPreview, write_preview
-from sana_wm.drafting.camera_view import view_of_manifest
+from sana_wm.drafting.camera_view import CameraView, view_of_manifest
 from sana_wm.drafting.live_frame import CAMERA_HEIGHT
 from sana_wm.drafting.new_manifest import draft_manifest, write_manifest
 from sana_wm.drafting.new_run import NewRun, require_weights, write_new_run
 from sana_wm.drafting.request import VideoRequest
 from sana_wm.durable import make_folder
-from sana_wm.errors import SanaWMError
+from sana_wm.errors import SanaWMError, UsageError
 from sana_wm.figures import format_bytes, format_seconds
 from sana_wm.manifest.loading import load_manifest
 from sana_wm.manifest.model import Manifest
@@ -91,12 +91,34 @@ def write_camera_preview(desk: Desk, said: VideoRequest, key: str) -> WrittenPre
     Raises:
         SanaWMError: The form or its path cannot be used.
     """
-    folder = desk.own / "previews"
-    make_folder(folder)
+    make_folder(desk.own)
     with TemporaryDirectory(dir=desk.own) as drafts:
         path, _ = _write(desk, said, Path(drafts))
         view = view_of_manifest(load_manifest(path, desk.environment))
+    return write_view_preview(desk, view, key)
+
+
+def write_view_preview(desk: Desk, view: CameraView, key: str) -> WrittenPreview:
+    """Write the preview of a camera under a key; what it holds.
+
+    Raises:
+        SanaWMError: Its path cannot be shown.
+    """
+    folder = desk.own / "previews"
+    make_folder(folder)
     return write_preview(view, Scene(fitting_backdrop(view.trajectory), CAMERA_HEIGHT), folder / f"{key}.mp4")
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`1 2 3` or `1, 2, 3`, each once.
+
+    Raises:
+        UsageError: There is something else in it.
+    """
+    words = text.replace(",", " ").split()
+    if not all(word.isdecimal() for word in words):
+        raise UsageError("the seeds cannot be read", got=repr(text), expected="numbers from 0: 1 2 3")
+    return list(dict.fromkeys(map(int, words)))
 
 
 def write_runs(desk: Desk, said: VideoRequest, seeds: Sequence[int]) -> list[NewRun]:

@@ -132,6 +132,17 @@ def address(path: str, **query: object) -> str:
     return f"{path}?{urlencode(query)}" if query else path
 
 
+def show_preview(film: ui.element, key: str) -> None:
+    """Show the preview of a camera that was written under a key, in the place of another."""
+    film.clear()
+    with film:
+        text("A guess at the motion, not at the video.", classes="quiet")
+        source = address("/camera-preview", key=key)
+        ui.element("video").props(
+            f'src="{source}" controls autoplay muted loop aria-label="Preview of the camera"'
+        ).classes("film")
+
+
 async def attempt(call: Callable[[], Result]) -> Result | None:
     """Do something outside of the page's loop; what goes wrong is said, and `None` given back."""
     try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 
 from nicegui import run, ui
 
 from sana_wm.camera.crop import CENTRE, Crop, crop_shares
 from sana_wm.camera.crop_words import crop_choices
 from sana_wm.camera.intrinsics import CropGeometry
+from sana_wm.drafting.new_run import NewRun
 from sana_wm.drafting.presets import PRESETS
 from sana_wm.drafting.request import VideoRequest
 from sana_wm.errors import SanaWMError, UsageError
@@ -17,8 +17,20 @@ from sana_wm.manifest.model import VideoSection
 from sana_wm.names import VARIANTS, Variant
 from sana_wm.preflight.prospect import Choices
 from sana_wm.studio.desk import Desk
-from sana_wm.studio.draft import Look, look_at, write_camera_preview, write_runs
-from sana_wm.studio.layout import Slider, address, attempt, button, choice, complain, heading, say, screen, text
+from sana_wm.studio.draft import Look, look_at, parse_seeds, write_camera_preview, write_runs
+from sana_wm.studio.layout import (
+    Slider,
+    address,
+    attempt,
+    button,
+    choice,
+    complain,
+    heading,
+    screen,
+    show_preview,
+    text,
+)
+from sana_wm.studio.offspring import begin, enqueue
 from sana_wm.studio.path_editor import PathEditor
 from sana_wm.studio.pictures import Dropped, find_picture
 from sana_wm.variants import MODELS
@@ -232,12 +244,6 @@ class NewVideo:
             raise UsageError("the size cannot be read", got=repr(self._size.value), expected="width x height: 1280x704")
         return int(words[0]), int(words[1])
 
-    def _parse_seeds(self) -> list[int]:
-        words = (self._seeds.value or "").replace(",", " ").split()
-        if not all(word.isdecimal() for word in words):
-            raise UsageError("the seeds cannot be read", got=repr(self._seeds.value), expected="numbers from 0: 1 2 3")
-        return list(dict.fromkeys(map(int, words)))
-
     async def _look(self) -> None:
         """Look at the form when it has settled."""
         changes = self._changes
@@ -246,7 +252,7 @@ class NewVideo:
         self._at_work = True
         try:
             said = self._said()
-            self._parse_seeds()
+            parse_seeds(self._seeds.value or "")
             look = await run.io_bound(look_at, self._desk, said) or Look()
         except SanaWMError as error:
             look = Look(problems=(str(error),))
@@ -265,35 +271,21 @@ class NewVideo:
     async def _preview(self) -> None:
         key = secrets.token_hex(8)
         try:
-            said = replace(self._said())
+            said = self._said()
         except UsageError as error:
             complain(error)
             return
         if await attempt(lambda: write_camera_preview(self._desk, said, key)) is not None:
-            self._film.clear()
-            with self._film:
-                text("A guess at the motion, not at the video.", classes="quiet")
-                source = address("/camera-preview", key=key)
-                ui.element("video").props(
-                    f'src="{source}" controls autoplay muted loop aria-label="Preview of the camera"'
-                ).classes("film")
+            show_preview(self._film, key)
 
     async def _start(self) -> None:
-        def begin() -> str:
-            seeds = self._parse_seeds()
-            if len(seeds) > 1:
-                raise UsageError("several seeds run one after another", next_step="Add them to the queue.")
-            return self._desk.start(write_runs(self._desk, self._said(), seeds)[0], self._choices())
-
-        if (name := await attempt(begin)) is not None:
-            ui.navigate.to(address("/run", name=name))
+        await begin(self._desk, self._write, self._choices())
 
     async def _enqueue(self) -> None:
-        def begin() -> int:
-            return self._desk.enqueue(write_runs(self._desk, self._said(), self._parse_seeds()), self._choices())
+        await enqueue(self._desk, self._write, self._choices())
 
-        if (count := await attempt(begin)) is not None:
-            say(f"{count} added to the queue")
+    def _write(self) -> list[NewRun]:
+        return write_runs(self._desk, self._said(), parse_seeds(self._seeds.value or ""))
 
     def _choices(self) -> Choices:
         return Choices(stop_after="preview" if self._stop.value else None)

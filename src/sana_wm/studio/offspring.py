@@ -13,7 +13,9 @@ from sana_wm.drafting.request import VideoRequest
 from sana_wm.drafting.variation import write_variations
 from sana_wm.errors import UsageError
 from sana_wm.manifest.run_manifest import RunManifest
+from sana_wm.preflight.prospect import NOTHING_ELSE, Choices
 from sana_wm.studio.desk import Desk
+from sana_wm.studio.draft import parse_seeds
 from sana_wm.studio.layout import address, attempt, button, choice, heading, link, say
 from sana_wm.variants import MODELS
 
@@ -63,12 +65,9 @@ class Offspring:
             button(f"{verb} in the queue", lambda: enqueue(self._desk, write))
 
     def _vary(self, seeds: str, prompt: str) -> list[NewRun]:
-        words = seeds.replace(",", " ").split()
-        if not all(word.isdecimal() for word in words):
-            raise UsageError("the seeds cannot be read", got=repr(seeds), expected="numbers from 0: 1 2 3")
         said = VideoRequest(prompt=prompt if prompt != self._manifest.input.prompt else None)
         parent = self._desk.parent(self._name)
-        return write_variations(parent, "vary", said, self._desk.environment, [*dict.fromkeys(map(int, words))])
+        return write_variations(parent, "vary", said, self._desk.environment, parse_seeds(seeds))
 
     def _promote(self) -> list[NewRun]:
         parent = self._desk.parent(self._name)
@@ -78,7 +77,7 @@ class Offspring:
         return [write_extension(self._desk.run(self._name), Extension(seconds=seconds))]
 
 
-async def begin(desk: Desk, write: Callable[[], list[NewRun]]) -> None:
+async def begin(desk: Desk, write: Callable[[], list[NewRun]], choices: Choices = NOTHING_ELSE) -> None:
     """Write a new run, start it and go to it."""
 
     def make() -> str:
@@ -87,13 +86,13 @@ async def begin(desk: Desk, write: Callable[[], list[NewRun]]) -> None:
             for one in (first, *others):
                 one.discard_unstarted()
             raise UsageError("several seeds run one after another", next_step="Add them to the queue.")
-        return desk.start(first)
+        return desk.start(first, choices)
 
     if (name := await attempt(make)) is not None:
         ui.navigate.to(address("/run", name=name))
 
 
-async def enqueue(desk: Desk, write: Callable[[], list[NewRun]]) -> None:
+async def enqueue(desk: Desk, write: Callable[[], list[NewRun]], choices: Choices = NOTHING_ELSE) -> None:
     """Write new runs and add them to the queue."""
-    if (count := await attempt(lambda: desk.enqueue(write()))) is not None:
+    if (count := await attempt(lambda: desk.enqueue(write(), choices))) is not None:
         say(f"{count} added to the queue")
