@@ -8,13 +8,11 @@ real ones lose is measured by a gate on the user's machine, not here.
 from __future__ import annotations
 
 import argparse
-import gc
 import re
 import shutil
 import time
 from collections import defaultdict
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from sana_wm.bench.measure import report
-from sana_wm.bench.refiner import FPS, bench_inputs, our_row, write_random_weights
+from sana_wm.bench.refiner import bench_inputs, first_velocity, forget, our_row, write_random_weights
 from sana_wm.bench.refiner_weights import write_gemma3
 from sana_wm.models.int8 import Int8Linear
 from sana_wm.models.refiner.loading import open_refiner_engine, stream_gemma3
 from sana_wm.models.refiner.text import encode_levels
 from sana_wm.models.refiner.transformer import RefinerEngine
-from sana_wm.planning.refiner import SIGMAS
-from sana_wm.runtime.device import device_memory, empty_cache, reset_peak, select_device
+from sana_wm.runtime.device import device_memory, reset_peak, select_device
 from sana_wm.sizes import REFINER_PROMPT_TOKENS
 from sana_wm.weights.int8 import int8_folder
 from sana_wm.weights.layout import Component
@@ -37,7 +34,6 @@ from sana_wm.weights.quantizing import quantize_component
 from sana_wm.weights.stored import read_stored_weights
 
 LATENT_FRAMES = 41
-BLOCK_FRAMES = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,13 +72,12 @@ def transformer_content(args: argparse.Namespace, device: torch.device) -> dict[
         row, result = our_row(packed, "autoregressive", inputs, budget_gib=budget_gib)
         rows.append({**row, "weights": "int8", "same_bits": bool(result.equal(resident["int8"]))})
     clip = relative(resident["int8"], resident["as_stored"])
-    sizes = {name: read_stored_weights(one).stored_bytes for name, one in (("as_stored", stored), ("int8", packed))}
     return {
         "rows": rows,
         "velocity": distances,
         "whole_clip_int8_from_as_stored": clip,
         "layers": layers,
-        "file_bytes": sizes,
+        "file_bytes": _file_bytes(stored, packed),
         "write_checkpoint_s": write_s,
         "quantize_s": quantize_s,
     }
@@ -102,7 +97,7 @@ def text_content(args: argparse.Namespace, device: torch.device) -> dict[str, An
         ("as_stored", stored, torch.bfloat16),
         ("int8", packed, torch.bfloat16),
     ):
-        _forget(device)
+        forget(device)
         reset_peak(device)
         started = time.perf_counter()
         with stream_gemma3(component, device=device, dtype=dtype) as text_encoder:
@@ -117,7 +112,7 @@ def text_content(args: argparse.Namespace, device: torch.device) -> dict[str, An
             "int8_bfloat16_from_float32": relative(results["int8"], exact),
             "int8_from_as_stored": relative(results["int8"], results["as_stored"]),
         },
-        "file_bytes": {"as_stored": read_stored_weights(stored).stored_bytes, "int8": _packed_bytes(packed)},
+        "file_bytes": _file_bytes(stored, packed),
         "quantize_s": quantize_s,
     }
 
@@ -135,25 +130,14 @@ def _quantized(stored: Component) -> tuple[Component, float]:
     return packed, round(time.perf_counter() - started, 1)
 
 
-def _packed_bytes(packed: Component) -> int:
-    return read_stored_weights(packed).stored_bytes
+def _file_bytes(stored: Component, packed: Component) -> dict[str, int]:
+    return {name: read_stored_weights(one).stored_bytes for name, one in (("as_stored", stored), ("int8", packed))}
 
 
 def _opened(
     component: Component, device: torch.device, dtype: torch.dtype = torch.bfloat16
 ) -> AbstractContextManager[RefinerEngine]:
     return open_refiner_engine(component, device=device, dtype=dtype, resident_blocks=10**6)
-
-
-def _velocity(engine: RefinerEngine, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Of the first block, on the CPU."""
-    latents, prompt_embeds, mask = inputs
-    shape = tuple(latents.shape)
-    engine.set_prompt(prompt_embeds, mask)
-    window = engine.new_window(shape, 1, 0, BLOCK_FRAMES)
-    sink, table = (engine.rotary_table(frames, shape, FPS) for frames in (range(1), range(1, 1 + BLOCK_FRAMES)))
-    engine.capture_sink(latents[:, :, :1], sink, window)
-    return engine.predict_velocity(latents[:, :, 1 : 1 + BLOCK_FRAMES], SIGMAS[0], table, sink, window).cpu()
 
 
 def _velocity_distances(
@@ -167,9 +151,9 @@ def _velocity_distances(
         ("int8_float32", packed, torch.float32),
     ):
         with _opened(component, device, dtype) as engine:
-            found[name] = _velocity(engine, inputs)
+            found[name] = first_velocity(engine, inputs).cpu()
         del engine
-        _forget(device)
+        forget(device)
     return {
         "as_stored_bfloat16_from_float32": relative(found["as_stored"], found["exact"]),
         "int8_bfloat16_from_float32": relative(found["int8"], found["exact"]),
@@ -183,7 +167,7 @@ def _layer_distances(
 ) -> dict[str, dict[str, float]]:
     """By kind of layer over all blocks: what bytes alone change in its output on what it is given in a pass."""
     found: dict[str, list[float]] = defaultdict(list)
-    with _opened(packed, device) as by_bytes, _opened(replace(stored), device) as dense:
+    with _opened(packed, device) as by_bytes, _opened(stored, device) as dense:
         layers = dict(by_bytes.transformer.named_modules())
 
         def compare(name: str) -> Any:
@@ -195,11 +179,6 @@ def _layer_distances(
         for name, layer in dense.transformer.named_modules():
             if isinstance(layers.get(name), Int8Linear) and not layers[name].weight.is_meta:
                 layer.register_forward_hook(compare(name))
-        _velocity(dense, inputs)
-    _forget(device)
+        first_velocity(dense, inputs)
+    forget(device)
     return {kind: {"mean": round(sum(values) / len(values), 6), "worst": max(values)} for kind, values in found.items()}
-
-
-def _forget(device: torch.device) -> None:
-    gc.collect()
-    empty_cache(device)

@@ -158,7 +158,7 @@ def our_row(
     tensors = read_stored_weights(component).tensors
     sizes = measure_refiner(tensors, empty.config, refinement, torch.bfloat16.itemsize)
     plan = plan_refiner(sizes, sizes.resident_bytes if budget_gib is None else int(budget_gib * GIB))
-    _forget(device)
+    forget(device)
     if budget_gib is not None:
         limit_memory(device, int(budget_gib * GIB))
     with open_refiner_engine(
@@ -208,7 +208,7 @@ def _measure(
 ) -> tuple[dict[str, Any], Tensor]:
     device: torch.device = transformer.proj_in.weight.device
     weights_bytes = _weights_bytes(transformer)
-    _forget(device)
+    forget(device)
     results: list[Tensor] = []
     if warm:
         refine(latents[:, :, :WARM_UP_FRAMES])
@@ -226,16 +226,22 @@ def _measure(
     }, results[-1]
 
 
-def _agreement(transformer: Any, inputs: tuple[Tensor, Tensor, Tensor]) -> float:
-    """Relative distance of our velocity for one block from the stock transformer's, both in bfloat16."""
+def first_velocity(engine: RefinerEngine, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Of the first block of three frames, at the highest noise level: (B, C, 3, h, w) on the engine's device."""
     latents, prompt_embeds, mask = inputs
-    device, shape = prompt_embeds.device, tuple(latents.shape)
-    engine = RefinerEngine(transformer)
+    shape = tuple(latents.shape)
     engine.set_prompt(prompt_embeds, mask)
     window = engine.new_window(shape, 1, 0, 3)
     sink_table, table = engine.rotary_table(range(1), shape, FPS), engine.rotary_table(range(1, 4), shape, FPS)
     engine.capture_sink(latents[:, :, :1], sink_table, window)
-    ours = engine.predict_velocity(latents[:, :, 1:4], SIGMAS[0], table, sink_table, window)
+    return engine.predict_velocity(latents[:, :, 1:4], SIGMAS[0], table, sink_table, window)
+
+
+def _agreement(transformer: Any, inputs: tuple[Tensor, Tensor, Tensor]) -> float:
+    """Relative distance of our velocity for one block from the stock transformer's, both in bfloat16."""
+    latents, prompt_embeds, mask = inputs
+    device = prompt_embeds.device
+    ours = first_velocity(RefinerEngine(transformer), inputs)
 
     cache = SanaWMRefinerKVCache(len(transformer.transformer_blocks))
 
@@ -288,6 +294,7 @@ def _weights_bytes(transformer: nn.Module) -> int:
     return sum(weight.nbytes for weight in transformer.parameters() if not weight.is_meta)
 
 
-def _forget(device: torch.device) -> None:
+def forget(device: torch.device) -> None:
+    """Give back what nothing refers to."""
     gc.collect()
     empty_cache(device)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -90,8 +90,3 @@ def int8_folder(component: Component) -> Path:
 def int8_components(layout: WeightLayout) -> tuple[Component, ...]:
     """The components that have 8-bit files, as they are stored."""
     return tuple(component for component in layout if component.name in int8_rule().stays)
-
-
-def with_int8_files(layout: WeightLayout, made: Mapping[str, Component]) -> WeightLayout:
-    """The layout with the 8-bit components in the place of the stored ones."""
-    return replace(layout, **made)

@@ -16,7 +16,7 @@ from sana_wm.durable import durable_file, make_folder, write_durably
 from sana_wm.errors import WeightsError
 from sana_wm.weights.component_config import read_config
 from sana_wm.weights.headers import identity_digest, read_header
-from sana_wm.weights.int8 import STEPS, int8_components, int8_folder, int8_rule, scale_of, with_int8_files
+from sana_wm.weights.int8 import STEPS, int8_components, int8_folder, int8_rule, scale_of
 from sana_wm.weights.layout import REPAIR, Component, WeightLayout
 from sana_wm.weights.reading import is_file
 
@@ -49,7 +49,7 @@ def quantize_layout(layout: WeightLayout, say: Say) -> WeightLayout:
         WeightsError: A stored file is missing or damaged.
         HandoffError: The folder beside them cannot be written.
     """
-    return with_int8_files(layout, {one.name: quantize_component(one, say) for one in int8_components(layout)})
+    return replace(layout, **{one.name: quantize_component(one, say) for one in int8_components(layout)})
 
 
 def quantize_component(component: Component, say: Say) -> Component:
