@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-
-from pydantic import BaseModel, ConfigDict
 
 from sana_wm.errors import UsageError, did_you_mean
 from sana_wm.planning.device import Device
 from sana_wm.planning.times import Rates
+from sana_wm.records import Record
 from sana_wm.shipped import CONFIGS
 
 #: From this memory on, Metal recommends a larger share of it.
@@ -25,25 +25,21 @@ MEMORY = re.compile(r"\b(\d+)\s*(gb|gib|g)\b")
 EXAMPLE = 'Say chip and memory, such as --for "M2 Pro 32 GB"; --for "M2 Pro 19-core 32 GB" where it has two GPUs.'
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class Bounds(_Entry):
+class Bounds(Record):
     """A rate that is not known exactly."""
 
     slow: float
     fast: float
 
 
-class WorkingSetShare(_Entry):
+class WorkingSetShare(Record):
     """What of a Mac's memory Metal recommends to use at most."""
 
     below_36_gb: float
     from_36_gb: float
 
 
-class Gpu(_Entry):
+class Gpu(Record):
     """A chip with one of its GPUs: GB/s of its memory, and how much of it it was sold with."""
 
     chip: str
@@ -57,7 +53,7 @@ class Gpu(_Entry):
         return self.chip.split()[0]
 
 
-class MacTable(_Entry):
+class MacTable(Record):
     """All of `configs/macs.json`; `sources` says of each figure where it is from."""
 
     sources: dict[str, str]
@@ -107,18 +103,19 @@ class Mac:
     @property
     def slow(self) -> Rates:
         """The lowest rates that are likely."""
-        table = mac_table()
-        bfloat16 = table.bfloat16_share.get(self.gpu.generation)
-        share = table.share_of_matrix_rate.slow * (1.0 if bfloat16 is None else bfloat16.slow)
-        return Rates(self.matrix_tflops * share, table.disk_gb_s.slow, table.starting_s.slow)
+        return self._rates(lambda bounds: bounds.slow)
 
     @property
     def fast(self) -> Rates:
         """The highest rates that are likely."""
+        return self._rates(lambda bounds: bounds.fast)
+
+    def _rates(self, end: Callable[[Bounds], float]) -> Rates:
+        """The rates at one end of their bounds."""
         table = mac_table()
         bfloat16 = table.bfloat16_share.get(self.gpu.generation)
-        share = table.share_of_matrix_rate.fast * (1.0 if bfloat16 is None else bfloat16.fast)
-        return Rates(self.matrix_tflops * share, table.disk_gb_s.fast, table.starting_s.fast)
+        share = end(table.share_of_matrix_rate) * (1.0 if bfloat16 is None else end(bfloat16))
+        return Rates(self.matrix_tflops * share, end(table.disk_gb_s), end(table.starting_s))
 
     @property
     def basis(self) -> str:
