@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from sana_wm.cli.figures import format_range
 from sana_wm.drafting.modes import MODES, SPOKEN, Mode, plan_modes
 from sana_wm.drafting.presets import PRESETS
+from sana_wm.figures import format_range
 from sana_wm.names import Variant
 from sana_wm.planning.mac_plan import MacPlan
 from sana_wm.planning.macs import Gpu, Mac, find_mac, mac_table, shipped_macs

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from sana_wm.cli.figures import format_range
+from sana_wm.figures import format_range
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sana_wm.cli.figures import format_range
+from sana_wm.figures import format_range
 from sana_wm.shipped import TEMPLATES
 
 Plan = Callable[..., subprocess.CompletedProcess[str]]

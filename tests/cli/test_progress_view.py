@@ -12,8 +12,8 @@ from dataclasses import replace
 import pytest
 
 from sana_wm.cli.background_stream import MOST_TEXT_BYTES, BackgroundStream, BackgroundWriter
-from sana_wm.cli.figures import format_seconds
 from sana_wm.cli.progress_view import LiveView, PlainView, describe_end, describe_run, make_view
+from sana_wm.figures import format_seconds
 from sana_wm.progress.snapshot import RunError, RunSnapshot, StageSnapshot
 
 

@@ -53,7 +53,7 @@ def show_preview(path: Path, *, open_it: bool) -> None:
 
 
 def _say_facts(run: RunDirectory, video: Path) -> None:
-    from sana_wm.cli.figures import format_seconds
+    from sana_wm.figures import format_seconds
     from sana_wm.progress.run_record import read_elapsed_s
     from sana_wm.video.reader import describe_video
 

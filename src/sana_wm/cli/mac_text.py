@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sana_wm.cli.figures import format_range
+from sana_wm.figures import format_range
 from sana_wm.planning.plan import what_would_fit
 from sana_wm.sizes import GIB
 

@@ -125,7 +125,7 @@ def _plan_for_mac(said: str, manifest_path: Path | None, changes: dict[str, floa
 
 def describe_plan(plan: RunPlan) -> str:
     """The plan as a table and a few lines."""
-    from sana_wm.cli.figures import format_seconds
+    from sana_wm.figures import format_seconds
     from sana_wm.pipeline import say_what_each_does
     from sana_wm.planning.device import reserved_bytes
     from sana_wm.planning.plan import what_would_fit

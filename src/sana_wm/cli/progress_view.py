@@ -14,8 +14,8 @@ from rich.text import Text
 
 from sana_wm.cli.background_stream import BackgroundStream, never_waiting
 from sana_wm.cli.colours import colour_of
-from sana_wm.cli.figures import format_seconds
 from sana_wm.errors import printable
+from sana_wm.figures import format_seconds
 from sana_wm.printing import drawing_stream
 from sana_wm.progress.run_progress import ProgressEvent
 from sana_wm.progress.snapshot import RunSnapshot, StageSnapshot

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sana_wm.cli.figures import format_seconds, is_exact
+from sana_wm.figures import format_seconds, is_exact
 from sana_wm.queue.folder import Queue
 from sana_wm.queue.forecast import JobForecast, whole
 from sana_wm.queue.job import Expectation

@@ -10,8 +10,8 @@ from sana_wm.catalogue.entry import Entry, State, describe_settings
 from sana_wm.catalogue.folder import Catalogue
 from sana_wm.catalogue.lineage import Limb, as_tree
 from sana_wm.catalogue.removal import Going, freed_by
-from sana_wm.cli.figures import format_bytes, format_seconds
 from sana_wm.errors import printable
+from sana_wm.figures import format_bytes, format_seconds
 from sana_wm.runs.inventory import Kind, RunFile, disk_bytes
 
 #: Kinds of files as people read them, in the order of what they are worth.

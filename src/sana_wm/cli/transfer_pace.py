@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from sana_wm.cli.figures import format_bytes, format_seconds
+from sana_wm.figures import format_bytes, format_seconds
 
 #: A hub's pace changes from minute to minute; what came before says little of the time that is left.
 WINDOW_S = 60.0

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from sana_wm.cli.figures import format_bytes
 from sana_wm.cli.transfer_pace import TransferPace
 from sana_wm.errors import printable
+from sana_wm.figures import format_bytes
 from sana_wm.printing import drawing_stream
 from sana_wm.weights.transfer import TransferView
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import typer
 
-from sana_wm.cli.figures import format_bytes, format_seconds
 from sana_wm.cli.transfer_view import OpenTransferView
 from sana_wm.errors import printable
+from sana_wm.figures import format_bytes, format_seconds
 from sana_wm.names import STAGES, Stage, Variant
 from sana_wm.variants import MODELS
 from sana_wm.weights.download import DownloadPlan
